@@ -1,0 +1,64 @@
+//! Password hashes as rows hold them.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// A stored password hash: a PHC string, or the crypt form of bcrypt (`$2b$…`). Shows nothing in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// Takes over a hash.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+    /// The string itself, for the store and the verifier.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+    /// What kind of hash it is, without salt and tag: `argon2id:m=19456,t=2,p=1`, `bcrypt:12`. At most 64 characters.
+    /// The store keeps the set of these, and the timer for refused passwords goes by the slowest of them.
+    pub fn census(&self) -> String {
+        let mut fields = self.0.split('$').skip(1);
+        let kind = fields.next().unwrap_or("unknown");
+        let text = match kind {
+            "2a" | "2b" | "2x" | "2y" => format!("bcrypt:{}", fields.next().unwrap_or("")),
+            _ => {
+                let params = fields.find(|f| f.contains('=') && !f.starts_with("v=")).unwrap_or("");
+                format!("{kind}:{params}")
+            }
+        };
+        text.chars().take(64).collect()
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash[hidden]")
+    }
+}
+
+// Rows and commands between nodes carry it; DTOs of the API have no field of this type.
+impl Serialize for PasswordHash {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(s)
+    }
+}
+impl<'de> Deserialize<'de> for PasswordHash {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_census_names_the_kind_and_nothing_of_the_hash() {
+        let of = |s: &str| PasswordHash::new(s).census();
+        assert_eq!(of("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$dGFn"), "argon2id:m=19456,t=2,p=1");
+        assert_eq!(of("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW"), "bcrypt:12");
+        assert_eq!(of("garbage"), "unknown:");
+    }
+}

@@ -1,0 +1,20 @@
+//! The pure heart: ids, secrets, contacts, entities and their rules, derived tokens, clock and randomness.
+//! Nothing here is async, does I/O, or knows of another room; time and randomness come in as arguments.
+
+pub mod audit;
+pub mod contact;
+pub mod context;
+pub mod hash;
+pub mod ids;
+pub mod jwt;
+pub mod keyring;
+pub mod network;
+pub mod outbox;
+pub mod policy;
+pub mod rng;
+pub mod secret;
+pub mod session;
+pub mod tenant;
+pub mod time;
+pub mod token;
+pub mod user;

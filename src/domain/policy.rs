@@ -1,0 +1,113 @@
+//! The auth policy of a tenant, and its limits.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Whether passwords are looked up in the breach corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreachCheck {
+    /// Never.
+    #[default]
+    Off,
+    /// Whenever one is set.
+    On,
+}
+
+/// What passwords and codes must obey. The defaults follow NIST SP 800-63B-4 where the password is one of several means
+/// (8 characters, a blocklist, no composition rules).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthPolicy {
+    /// 8..=64 characters.
+    pub password_min_length: u32,
+    /// An upper-case letter is asked for.
+    pub password_require_uppercase: bool,
+    /// A digit is asked for.
+    pub password_require_number: bool,
+    /// A character that is neither letter nor digit is asked for.
+    pub password_require_symbol: bool,
+    /// zxcvbn score 0..=4.
+    pub password_min_strength: u8,
+    /// Off, or on.
+    pub breached_password_check: BreachCheck,
+    /// Codes by mail may be asked for.
+    pub otp_email_enabled: bool,
+    /// Codes by SMS may be asked for.
+    pub otp_sms_enabled: bool,
+    /// 1..=720 hours.
+    pub invite_ttl_hours: u32,
+    /// 1..=365 days: the absolute end of a session.
+    pub session_ttl_days: u32,
+    /// 1..=365 days.
+    pub recycle_bin_days: u32,
+    /// At most this many text messages a day, 0..=1,000,000.
+    pub sms_daily_budget: u32,
+    /// ISO 3166-1 alpha-2 codes that texts may go to; empty: all but premium numbers.
+    pub sms_countries: Vec<String>,
+}
+
+impl Default for AuthPolicy {
+    fn default() -> Self {
+        Self {
+            password_min_length: 8,
+            password_require_uppercase: false,
+            password_require_number: false,
+            password_require_symbol: false,
+            password_min_strength: 2,
+            breached_password_check: BreachCheck::Off,
+            otp_email_enabled: true,
+            otp_sms_enabled: true,
+            invite_ttl_hours: 168,
+            session_ttl_days: 90,
+            recycle_bin_days: 30,
+            sms_daily_budget: 100,
+            sms_countries: Vec::new(),
+        }
+    }
+}
+
+impl AuthPolicy {
+    /// Field by field, what is impossible about it; empty if it can be used.
+    pub fn problems(&self) -> BTreeMap<&'static str, String> {
+        let mut out = BTreeMap::new();
+        let mut range = |field, value: u32, from: u32, to: u32| {
+            if !(from..=to).contains(&value) {
+                out.insert(field, format!("must be from {from} to {to}"));
+            }
+        };
+        range("password_min_length", self.password_min_length, 8, 64);
+        range("password_min_strength", self.password_min_strength.into(), 0, 4);
+        range("invite_ttl_hours", self.invite_ttl_hours, 1, 720);
+        range("session_ttl_days", self.session_ttl_days, 1, 365);
+        range("recycle_bin_days", self.recycle_bin_days, 1, 365);
+        range("sms_daily_budget", self.sms_daily_budget, 0, 1_000_000);
+        let iso = |c: &String| c.len() == 2 && c.bytes().all(|b| b.is_ascii_uppercase());
+        if self.sms_countries.len() > 250 || !self.sms_countries.iter().all(iso) {
+            out.insert("sms_countries", "must be ISO 3166-1 alpha-2 codes, such as US".into());
+        }
+        out
+    }
+
+    /// The longest that a session of this tenant may live.
+    pub fn session_ttl(&self) -> Duration {
+        Duration::from_secs(u64::from(self.session_ttl_days) * 86_400)
+    }
+
+    /// How long a deleted account stays in the recycle bin.
+    pub fn recycle_bin(&self) -> Duration {
+        Duration::from_secs(u64::from(self.recycle_bin_days) * 86_400)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_possible_and_impossible_values_are_named() {
+        assert!(AuthPolicy::default().problems().is_empty());
+        let bad = AuthPolicy { password_min_length: 7, password_min_strength: 5, sms_countries: vec!["us".into()], ..Default::default() };
+        assert_eq!(bad.problems().into_keys().collect::<Vec<_>>(), ["password_min_length", "password_min_strength", "sms_countries"]);
+    }
+}

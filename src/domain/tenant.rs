@@ -1,0 +1,74 @@
+//! Tenants.
+
+use super::{ids::TenantId, policy::AuthPolicy, time::Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What kind of tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantKind {
+    /// Made at sign-up, one member for ever.
+    Personal,
+    /// Made by a member, who invites others.
+    Organization,
+}
+
+impl TenantKind {
+    /// Stable name, in rows and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Personal => "personal",
+            Self::Organization => "organization",
+        }
+    }
+    /// The reverse of [`TenantKind::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Personal, Self::Organization].into_iter().find(|k| k.name() == name)
+    }
+}
+
+/// A tenant: the scope of every access token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Unique; 3 to 63 of `a-z0-9-`, no `-` at an end.
+    pub slug: String,
+    /// 1 to 200 characters, no controls.
+    pub name: String,
+    /// Personal or organization.
+    pub kind: TenantKind,
+    /// A JSON object, at most 16 KiB.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// What its members' passwords and codes must obey.
+    pub policy: AuthPolicy,
+    /// Raised by every write.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The last change.
+    pub updated_at: Timestamp,
+    /// Deleted (soft) since.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// Whether `slug` may be one: 3 to 63 of `a-z0-9-`, no `-` at an end (a DNS label, RFC 1035).
+pub fn valid_slug(slug: &str) -> bool {
+    (3..=63).contains(&slug.len())
+        && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !slug.starts_with('-')
+        && !slug.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::valid_slug;
+
+    #[test]
+    fn slugs_are_dns_labels() {
+        assert!(valid_slug("acme-1"));
+        for bad in ["", "ab", "-abc", "abc-", "Abc", "a_c", "ä-cc", &"a".repeat(64)] {
+            assert!(!valid_slug(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Tokens and codes that are derived, never stored: HMACs, under a secret that is not in the store, of rows that hold
+//! only ids, counters and nonces.
+
+use super::{
+    ids::{LinkId, PendingSignupId, SessionId, UserId},
+    keyring::{KeyId, Keyring, Label},
+    secret::SecretText,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+const VERSION: u8 = 1;
+const BODY: usize = 1 + 4 + 16 + 16 + 8;
+const LENGTH: usize = BODY + 32;
+
+/// What all derived tokens have in common: `prefix_` + base64url(version ‖ key id ‖ a ‖ b ‖ number ‖ HMAC-SHA-256).
+/// The HMAC also covers the nonce of the row that the ids name, so that a token can't be made from ids alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Parts {
+    key: KeyId,
+    a: [u8; 16],
+    b: [u8; 16],
+    number: u64,
+}
+
+impl Parts {
+    fn body(&self) -> [u8; BODY] {
+        let mut body = [0; BODY];
+        body[0] = VERSION;
+        body[1..5].copy_from_slice(&self.key.0);
+        body[5..21].copy_from_slice(&self.a);
+        body[21..37].copy_from_slice(&self.b);
+        body[37..].copy_from_slice(&self.number.to_be_bytes());
+        body
+    }
+
+    fn issue(&self, ring: &Keyring, label: Label, prefix: &str, nonce: &[u8]) -> SecretText {
+        let body = self.body();
+        let tag = ring.mac(self.key, label, &[&body, nonce]).expect("a key of this ring");
+        let mut whole = Zeroizing::new([0; LENGTH]);
+        whole[..BODY].copy_from_slice(&body);
+        whole[BODY..].copy_from_slice(&tag);
+        let mut text = String::with_capacity(prefix.len() + LENGTH.div_ceil(3) * 4);
+        text.push_str(prefix);
+        URL_SAFE_NO_PAD.encode_string(*whole, &mut text);
+        SecretText::new(text)
+    }
+}
+
+/// A token as a client sent it, taken apart but not yet verified: that needs the row's nonce.
+#[derive(Clone)]
+struct Presented {
+    parts: Parts,
+    tag: [u8; 32],
+}
+
+impl Presented {
+    fn parse(text: &str, prefix: &str) -> Option<Self> {
+        let text = text.strip_prefix(prefix)?;
+        let mut raw = [0; LENGTH + 2];
+        if URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()? != LENGTH || raw[0] != VERSION {
+            return None;
+        }
+        let take = |from: usize| -> [u8; 16] { raw[from..from + 16].try_into().expect("16 bytes") };
+        let parts = Parts {
+            key: KeyId(raw[1..5].try_into().expect("4 bytes")),
+            a: take(5),
+            b: take(21),
+            number: u64::from_be_bytes(raw[37..BODY].try_into().expect("8 bytes")),
+        };
+        Some(Self { parts, tag: raw[BODY..LENGTH].try_into().expect("32 bytes") })
+    }
+
+    fn genuine(&self, ring: &Keyring, label: Label, nonce: &[u8]) -> bool {
+        ring.verify(self.parts.key, label, &[&self.parts.body(), nonce], &self.tag)
+    }
+}
+
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $name:ident { $label:ident, $prefix:literal, $a:ident: $A:ty, $b:ident: $B:ty, $n:ident }),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(Presented);
+
+        impl $name {
+            /// Derives the token. `nonce` is the random part of the row that it stands for.
+            pub fn issue(ring: &Keyring, $a: $A, $b: $B, $n: u64, nonce: &[u8]) -> SecretText {
+                Parts { key: ring.current(), a: *$a.as_bytes(), b: *$b.as_bytes(), number: $n }
+                    .issue(ring, Label::$label, $prefix, nonce)
+            }
+            /// Takes apart what a client sent; `None` if it never was such a token.
+            pub fn parse(text: &str) -> Option<Self> {
+                Presented::parse(text, $prefix).map(Self)
+            }
+            #[doc = concat!("The `", stringify!($a), "` it names, not yet verified.")]
+            pub fn $a(&self) -> $A {
+                <$A>::from_bytes(self.0.parts.a)
+            }
+            #[doc = concat!("The `", stringify!($b), "` it names, not yet verified.")]
+            pub fn $b(&self) -> $B {
+                <$B>::from_bytes(self.0.parts.b)
+            }
+            #[doc = concat!("The `", stringify!($n), "` it carries, not yet verified.")]
+            pub fn $n(&self) -> u64 {
+                self.0.parts.number
+            }
+            /// Whether we made it, in constant time.
+            pub fn genuine(&self, ring: &Keyring, nonce: &[u8]) -> bool {
+                self.0.genuine(ring, Label::$label, nonce)
+            }
+        }
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "[hidden]"))
+            }
+        }
+    )*};
+}
+
+tokens! {
+    /// A refresh token: names a session and the generation it may turn.
+    RefreshToken { Refresh, "rt_", user_id: UserId, session_id: SessionId, generation },
+    /// The token of a password-reset link; carries the credential epoch it was made under.
+    ResetToken { ResetLink, "rl_", user_id: UserId, link_id: LinkId, epoch },
+    /// The token of a link that undoes an e-mail change.
+    UndoToken { UndoLink, "ul_", user_id: UserId, link_id: LinkId, epoch },
+    /// The token that binds a sign-up of `verify_first` to the password typed with it; the number is unused (0).
+    SignupToken { SignupToken, "st_", pending_id: PendingSignupId, same_id: PendingSignupId, zero },
+}
+
+/// What a one-time code is for. A code of one purpose is worth nothing for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum CodePurpose {
+    /// Proves the address on file.
+    Email,
+    /// Proves a phone number.
+    Phone,
+    /// Proves the new address of an e-mail change.
+    EmailChange,
+    /// Proves the address of a sign-up in `verify_first`.
+    Signup,
+}
+
+impl CodePurpose {
+    /// Stable name, for keys and rows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Phone => "phone",
+            Self::EmailChange => "email_change",
+            Self::Signup => "signup",
+        }
+    }
+}
+
+/// Derives the 6 digits for `(purpose, subject, target, serial, nonce)`, uniform over 000000..=999999; `None` for an unknown key.
+/// `subject` is whose code it is (user id or contact digest), `target` what it proves (the digest of the address or number).
+pub fn one_time_code(
+    ring: &Keyring,
+    key: KeyId,
+    purpose: CodePurpose,
+    subject: &[u8],
+    target: &[u8],
+    serial: u64,
+    nonce: &[u8],
+) -> Option<SecretText> {
+    // 2^64 is no multiple of 10^6: draws from the ragged end are thrown away, or low codes would be likelier.
+    const FAIR: u64 = u64::MAX - u64::MAX % 1_000_000;
+    for round in 0u8..=255 {
+        let mac = ring.mac(key, Label::Code, &[purpose.name().as_bytes(), subject, target, &serial.to_be_bytes(), nonce, &[round]])?;
+        let draw = u64::from_be_bytes(mac[..8].try_into().expect("8 bytes"));
+        if draw < FAIR {
+            return Some(SecretText::new(format!("{:06}", draw % 1_000_000)));
+        }
+    }
+    None
+}
+
+/// Compares two codes in constant time.
+pub fn codes_equal(a: &SecretText, b: &SecretText) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(a.reveal().as_bytes(), b.reveal().as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ring() -> Keyring {
+        Keyring::new([[3u8; 32].as_slice()])
+    }
+    const USER: UserId = UserId::from_bytes([1; 16]);
+    const SESSION: SessionId = SessionId::from_bytes([2; 16]);
+
+    #[test]
+    fn a_refresh_token_names_its_session_and_needs_the_rows_nonce() {
+        let text = RefreshToken::issue(&ring(), USER, SESSION, 7, &[9; 16]);
+        let token = RefreshToken::parse(text.reveal()).unwrap();
+        assert_eq!((token.user_id(), token.session_id(), token.generation()), (USER, SESSION, 7));
+        assert!(token.genuine(&ring(), &[9; 16]));
+        assert!(!token.genuine(&ring(), &[8; 16]));
+        assert!(!token.genuine(&Keyring::new([[4u8; 32].as_slice()]), &[9; 16]));
+        assert!(ResetToken::parse(text.reveal()).is_none());
+    }
+
+    #[test]
+    fn every_changed_character_is_noticed() {
+        let text = RefreshToken::issue(&ring(), USER, SESSION, 7, &[9; 16]);
+        for i in 3..text.reveal().len() {
+            let mut bad: Vec<char> = text.reveal().chars().collect();
+            bad[i] = if bad[i] == 'A' { 'B' } else { 'A' };
+            let bad: String = bad.into_iter().collect();
+            assert!(RefreshToken::parse(&bad).is_none_or(|t| !t.genuine(&ring(), &[9; 16])), "character {i}");
+        }
+    }
+
+    #[test]
+    fn codes_are_uniform_enough_and_depend_on_everything() {
+        let k = ring();
+        let code = |serial, nonce: &[u8]| one_time_code(&k, k.current(), CodePurpose::Email, b"s", b"t", serial, nonce).unwrap();
+        assert_eq!(code(1, b"n"), code(1, b"n"));
+        let mut tens = [0u32; 10];
+        for serial in 0..10_000 {
+            let c = code(serial, b"n");
+            assert_eq!(c.reveal().len(), 6);
+            tens[usize::from(c.reveal().as_bytes()[0] - b'0')] += 1;
+        }
+        // 1,000 expected in each, standard deviation 30.
+        assert!(tens.iter().all(|n| (800..1200).contains(n)), "{tens:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_parses_or_not_without_panic(text in ".{0,150}") {
+            let _ = RefreshToken::parse(&text);
+            let _ = RefreshToken::parse(&format!("rt_{text}"));
+        }
+    }
+}
