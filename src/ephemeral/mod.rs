@@ -19,6 +19,9 @@ pub const CODE_TTL: Duration = Duration::from_secs(600);
 /// A record is kept this long past its end, so that an expired code can be told from a wrong one.
 pub const CODE_LINGER: Duration = Duration::from_secs(600);
 
+/// Limits up to this `max` are counted exactly.
+pub const EXACT_UP_TO: u32 = 32;
+
 /// Whose code, and for what: there is one live code for each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CodeKey {
@@ -62,7 +65,8 @@ pub struct NewCode {
     pub expires_at: Timestamp,
 }
 
-/// A sliding window: at most `max` in any `window` (estimated from two fixed windows, the older weighted by its overlap).
+/// A sliding window: at most `max` in any `window`. Up to a `max` of [`EXACT_UP_TO`] it is exact (the times are kept: a cool-down is
+/// `max: 1`); above, it is estimated from two fixed windows, the older weighted by its overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Stable name, part of the key.
