@@ -1,0 +1,40 @@
+//! Combinations that are impossible, or that nobody wants on a public address.
+
+use super::{ConfigError, MailUrl, Settings, SmsUrl};
+use reqwest::Url;
+use std::net::IpAddr;
+
+impl Settings {
+    /// Both the listening address and the public URL lead to this machine alone.
+    pub fn is_private(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback() && is_loopback_url(&self.public_url)
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if !self.is_private() {
+            let mailbox = "the development mailbox shows every code to whoever asks, and listen or public_url isn't loopback; \
+                           set a real sender, or QEETID_DEV=1 if nobody else can reach this machine";
+            if matches!(self.mail, MailUrl::Mailbox) && !self.dev {
+                return Err(self.error("mail_url", mailbox));
+            }
+            if matches!(self.sms, SmsUrl::Mailbox) && !self.dev {
+                return Err(self.error("sms_url", mailbox));
+            }
+            if !self.limits.on {
+                return Err(self.error("limits", "can be off only while listen and public_url are loopback: it is for load tests"));
+            }
+        }
+        if self.metrics_listen.is_some_and(|m| m == self.listen && m.port() != 0) {
+            return Err(self.error("metrics_listen", "is the address of the API; leave it out to have metrics there"));
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback_url(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    // RFC 6761, 6.3: localhost and everything under it is loopback.
+    ip.map_or(host == "localhost" || host.ends_with(".localhost"), |ip| ip.to_canonical().is_loopback())
+}

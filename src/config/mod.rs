@@ -1,0 +1,138 @@
+//! Typed settings, from defaults < `--config FILE` (TOML) < `QEETID_*` environment < flags; unknown keys are refused.
+//! `keys` is the table of what can be set, `layers` reads and merges the sources, `values` and `urls` parse,
+//! `limits` are the rates, `check` refuses impossible combinations, `secret` keeps the embedded secret, `show` prints.
+
+mod check;
+mod keys;
+mod layers;
+mod limits;
+mod secret;
+mod show;
+#[cfg(test)]
+mod tests;
+mod urls;
+mod values;
+
+pub use layers::Sources;
+pub use limits::{Limits, Rate};
+pub use urls::{MailUrl, SmsUrl, StoreUrl};
+pub use values::{Argon2Setting, LogFormat, SignupMode};
+
+use crate::domain::{policy::AuthPolicy, secret::SecretText};
+use ipnet::IpNet;
+use layers::Layers;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Why the settings can't be used. The text names the key, and where it was set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Address of the API; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Issuer, and base of what the service links to itself; no slash at its end.
+    pub public_url: String,
+    /// Base of the links in mails; no slash at its end.
+    pub app_url: String,
+    /// What `QEETID_SECRET` says, already known to be usable; `None`: the file in the data directory ([`Settings::keyring`]).
+    pub secret: Option<SecretText>,
+    /// Where metrics are served if not on the API's own port.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Origins whose pages may call the API, as browsers send them.
+    pub cors_origins: Vec<String>,
+    /// `aud` of access tokens.
+    pub audience: String,
+    /// SQLite file, secret, development mailbox.
+    pub data_dir: PathBuf,
+    /// Where what lasts is kept.
+    pub store: StoreUrl,
+    /// How mail leaves.
+    pub mail: MailUrl,
+    /// Sender of mails, as in a `From:` header.
+    pub mail_from: String,
+    /// How text messages leave.
+    pub sms: SmsUrl,
+    /// Base of the breach range API; no slash at its end.
+    pub breach_url: String,
+    /// Threads of the hashing pool, 1..=1024.
+    pub hash_threads: usize,
+    /// Jobs that may wait for the pool, all threads together, 1..=1,000,000.
+    pub hash_queue: usize,
+    /// What can't be hashed within this time is refused at once; 50..=60,000 ms.
+    pub hash_deadline: Duration,
+    /// Parameters for new hashes.
+    pub argon2: Argon2Setting,
+    /// What sign-up obeys, and new tenants start with.
+    pub policy: AuthPolicy,
+    /// How people sign up.
+    pub signup_mode: SignupMode,
+    /// Whose `X-Forwarded-For` / `Forwarded` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The rate limits, and whether they are on.
+    pub limits: Limits,
+    /// Filter of the log, as `tracing-subscriber` reads it.
+    pub log: String,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// Mail templates that replace the built-in ones.
+    pub templates_dir: Option<PathBuf>,
+    /// A development machine: the mailbox may be used with public addresses.
+    pub dev: bool,
+    /// Where traces go.
+    pub otlp_endpoint: Option<String>,
+    origins: keys::Origins,
+}
+
+impl Settings {
+    /// Reads, merges and checks.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first key that can't be used.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let (cores, terminal) = (sources.cores, sources.terminal);
+        let layers = Layers::read(sources)?;
+        let public_url = layers.get("public_url", urls::origin)?.unwrap_or_else(|| "http://localhost:4001".into());
+        let data_dir = layers.get("data_dir", values::path)?.unwrap_or_else(|| "./data".into());
+        let hash_threads = layers.get("hash_threads", values::number(1, 1024))?.unwrap_or(cores.clamp(1, 1024));
+        layers.refuse_clusters()?;
+        layers.get("ephemeral_url", urls::ephemeral)?;
+        let settings = Self {
+            listen: layers.get("listen", values::address)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4001))),
+            app_url: layers.get("app_url", urls::base)?.unwrap_or_else(|| public_url.clone()),
+            secret: layers.get("secret", values::secret)?,
+            metrics_listen: layers.get("metrics_listen", values::address)?,
+            cors_origins: layers.get("cors_origins", urls::origins)?.unwrap_or_default(),
+            audience: layers.get("audience", values::text)?.unwrap_or_else(|| public_url.clone()),
+            store: layers.get("store_url", urls::store)?.unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join("qeetid.db"))),
+            mail: layers.get("mail_url", urls::mail)?.unwrap_or(MailUrl::Mailbox),
+            mail_from: layers.get("mail_from", values::mail_from)?.unwrap_or_else(|| "Qeet ID <no-reply@localhost>".into()),
+            sms: layers.get("sms_url", urls::sms)?.unwrap_or(SmsUrl::Mailbox),
+            breach_url: layers.get("breach_url", urls::base)?.unwrap_or_else(|| "https://api.pwnedpasswords.com".into()),
+            hash_queue: layers.get("hash_queue", values::number(1, 1_000_000))?.unwrap_or(hash_threads * 64),
+            hash_deadline: Duration::from_millis(layers.get("hash_deadline_ms", values::number(50, 60_000))?.unwrap_or(2_000)),
+            argon2: layers.get("argon2", values::argon2)?.unwrap_or_default(),
+            policy: layers.policy()?,
+            signup_mode: layers.get("signup_mode", values::signup_mode)?.unwrap_or_default(),
+            trusted_proxies: layers.get("trusted_proxies", values::networks)?.unwrap_or_default(),
+            limits: layers.limits()?,
+            log: layers.get("log", values::log_filter)?.unwrap_or_else(|| "info".into()),
+            log_format: layers.get("log_format", values::log_format)?.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }),
+            templates_dir: layers.get("templates_dir", values::directory)?,
+            dev: layers.get("dev", values::switch)?.unwrap_or(false),
+            otlp_endpoint: layers.get("otlp_endpoint", urls::base)?,
+            origins: layers.origins(),
+            public_url,
+            data_dir,
+            hash_threads,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn error(&self, key: &'static str, problem: impl std::fmt::Display) -> ConfigError {
+        ConfigError(format!("{}: {problem}", self.origins.label(key)))
+    }
+}

@@ -1,0 +1,234 @@
+//! Parsers of single values: text in, value or what is wrong with it out.
+
+use crate::domain::{keyring::Keyring, secret::SecretText};
+use ipnet::IpNet;
+use serde_json::Value as Json;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+/// How people sign up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignupMode {
+    /// At once; the address is verified later.
+    #[default]
+    Instant,
+    /// After a code from the mailbox; nothing about existing accounts can be learned.
+    VerifyFirst,
+}
+
+impl SignupMode {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Instant => "instant",
+            Self::VerifyFirst => "verify_first",
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Argon2id parameters for new hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Argon2Setting {
+    /// Memory in KiB.
+    pub m: u32,
+    /// Passes.
+    pub t: u32,
+    /// Lanes.
+    pub p: u32,
+}
+
+impl Default for Argon2Setting {
+    fn default() -> Self {
+        Self { m: 19_456, t: 2, p: 1 }
+    }
+}
+
+impl fmt::Display for Argon2Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m={},t={},p={}", self.m, self.t, self.p)
+    }
+}
+
+/// OWASP Password Storage Cheat Sheet, Argon2id: any of these, or stronger.
+const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+
+pub(super) fn argon2(text: &str) -> Result<Argon2Setting, String> {
+    let (mut m, mut t, mut p) = (None, None, None);
+    for part in text.split(',') {
+        let number = |s: &str| s.trim().parse::<u32>().ok();
+        match part.trim().split_once('=') {
+            Some(("m", v)) if m.is_none() => m = number(v),
+            Some(("t", v)) if t.is_none() => t = number(v),
+            Some(("p", v)) if p.is_none() => p = number(v),
+            _ => return Err(format!("{text:?} is not of the form m=19456,t=2,p=1")),
+        }
+    }
+    let (Some(m), Some(t), Some(p)) = (m, t, p) else { return Err(format!("{text:?} is not of the form m=19456,t=2,p=1")) };
+    if !OWASP.iter().any(|&(om, ot)| m >= om && t >= ot) || p == 0 {
+        return Err(format!(
+            "m={m},t={t} is weaker than OWASP asks for (m=47104,t=1 or m=19456,t=2 or m=12288,t=3 or m=9216,t=4 or m=7168,t=5)"
+        ));
+    }
+    // The ceilings for stored hashes hold for our own as well, or nobody could sign in.
+    if m > 131_072 || u64::from(m) * u64::from(t) > 1_048_576 || p > 16 || m < 8 * p {
+        return Err("beyond m=131072 (128 MiB), m×t=1048576 (1 GiB) or p=16".into());
+    }
+    Ok(Argon2Setting { m, t, p })
+}
+
+pub(super) fn text(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("is empty, or holds control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn path(value: &str) -> Result<PathBuf, String> {
+    text(value).map(PathBuf::from)
+}
+
+pub(super) fn directory(value: &str) -> Result<PathBuf, String> {
+    let path = path(value)?;
+    if path.is_dir() { Ok(path) } else { Err(format!("{value} is not a directory")) }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, such as 127.0.0.1:4001 or [::1]:4001"))
+}
+
+/// A whole number from `from` to `to`.
+pub(super) fn number<T: TryFrom<u64>>(from: u64, to: u64) -> impl FnOnce(&str) -> Result<T, String> {
+    move |text| {
+        let number = text.trim().parse::<u64>().ok().filter(|n| (from..=to).contains(n));
+        number.and_then(|n| T::try_from(n).ok()).ok_or_else(|| format!("{text:?} is not a number from {from} to {to}"))
+    }
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "1" | "yes" => Ok(true),
+        "off" | "false" | "0" | "no" => Ok(false),
+        _ => Err(format!("{text:?} is neither on nor off")),
+    }
+}
+
+pub(super) fn secret(text: &str) -> Result<SecretText, String> {
+    let secret = SecretText::new(text);
+    Keyring::parse(&secret)
+        .map_err(|e| format!("{e}; it takes 32 bytes or more in base64 or hex, such as `openssl rand -hex 32` prints"))?;
+    Ok(secret)
+}
+
+pub(super) fn signup_mode(text: &str) -> Result<SignupMode, String> {
+    [SignupMode::Instant, SignupMode::VerifyFirst]
+        .into_iter()
+        .find(|m| m.name() == text)
+        .ok_or_else(|| format!("{text:?} is neither instant nor verify_first"))
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    [LogFormat::Text, LogFormat::Json].into_iter().find(|m| m.name() == text).ok_or_else(|| format!("{text:?} is neither text nor json"))
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{text:?} is not a log filter: {e}"))
+}
+
+pub(super) fn mail_from(text: &str) -> Result<String, String> {
+    text.parse::<lettre::message::Mailbox>()
+        .map(|_| text.to_owned())
+        .map_err(|e| format!("{text:?} is not a sender such as `Qeet ID <no-reply@example.com>`: {e}"))
+}
+
+/// Items between commas; empty text is an empty list.
+pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(item).collect()
+}
+
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    list(text, |item| {
+        let whole = || item.parse::<IpAddr>().ok().map(IpNet::from);
+        let net = item.parse::<IpNet>().ok().or_else(whole).ok_or_else(|| format!("{item:?} is not a network such as 10.0.0.0/8"))?;
+        // 10.1.2.3/8 is a slip: which did he mean, the host or the network?
+        if net.addr() == net.network() {
+            Ok(net)
+        } else {
+            Err(format!("{item:?} has bits behind its prefix; did you mean {}?", net.trunc()))
+        }
+    })
+}
+
+/// Text as a value of the type that `sample` has.
+pub(super) fn like(sample: &Json, text: &str) -> Result<Json, String> {
+    Ok(match sample {
+        Json::Bool(_) => switch(text)?.into(),
+        Json::Number(_) => number::<u32>(0, u32::MAX.into())(text)?.into(),
+        Json::Array(_) => list(text, |item| Ok(Json::from(item)))?.into(),
+        // The one choice among the policy's fields.
+        _ => if switch(text)? { "on" } else { "off" }.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn argon2_weaker_than_owasp_or_past_the_ceilings_is_refused() {
+        for good in ["m=19456,t=2,p=1", "m=47104,t=1,p=1", "m=7168,t=5,p=1", "t=2, m=65536, p=4", "m=131072,t=8,p=1"] {
+            assert!(argon2(good).is_ok(), "{good}: {:?}", argon2(good));
+        }
+        for bad in [
+            "",
+            "m=19455,t=2,p=1",
+            "m=19456,t=1,p=1",
+            "m=7168,t=4,p=1",
+            "m=19456,t=2",
+            "m=19456,t=2,p=0",
+            "m=131073,t=2,p=1",
+            "m=131072,t=9,p=1",
+        ] {
+            assert!(argon2(bad).is_err(), "{bad}");
+        }
+        for bad in ["m=19456,t=2,p=17", "m=x,t=2,p=1", "m=19456,t=2,p=1,q=1", "m=19456,m=19456,t=2,p=1"] {
+            assert!(argon2(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_are_cidrs_or_single_addresses() {
+        assert_eq!(networks("10.0.0.0/8, ::1").unwrap(), ["10.0.0.0/8".parse().unwrap(), "::1/128".parse::<IpNet>().unwrap()]);
+        assert!(networks("").unwrap().is_empty());
+        for bad in ["10.0.0.0/33", "10.1.2.3/8", "example.com", "10.0.0.0/8;::1"] {
+            assert!(networks(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range() {
+        assert_eq!(number::<usize>(1, 8)("8"), Ok(8));
+        for bad in ["0", "9", "-1", "1.5", "", "1e3", "99999999999999999999999"] {
+            assert!(number::<usize>(1, 8)(bad).is_err(), "{bad}");
+        }
+    }
+}
