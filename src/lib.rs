@@ -1,6 +1,7 @@
 //! qeetid: sign-up and passwords for many tenants. In one line: the store decides, the actor orders,
 //! hashing happens in one bounded pool, nobody outside can tell who has an account.
 
+pub mod actors;
 pub mod config;
 pub mod credentials;
 pub mod domain;

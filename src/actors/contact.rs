@@ -1,0 +1,279 @@
+//! One actor per address: lets one sign-up through at a time and tells the others how it ended, so that a thousand
+//! sign-ups of one address cost one hash and one write.
+
+use super::entity::{Entity, Next, ReplyTo, next_after, settled};
+use crate::{
+    domain::{
+        contact::ContactDigest,
+        context::Ctx,
+        ids::{JobId, PendingSignupId, UserId},
+        keyring::Keyring,
+        outbox::{Job, Message},
+        secret::SecretText,
+        token::{CodePurpose, codes_equal, one_time_code},
+    },
+    ephemeral::{CodeKey, Ephemeral, EphemeralError, NewCode},
+    store::{Certainty, Store, StoreError, commands::*},
+};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Who has the turn must come back with a result in this time; then the next one gets it.
+const TURN: Duration = Duration::from_secs(5);
+/// How long the outcome of a sign-up is told without asking the store: long enough for the crowd that came with it.
+const REMEMBER: Duration = Duration::from_secs(1);
+/// Tries of the code of one sign-up token …
+const TRIES_TOKEN: u32 = 5;
+/// … and of the address's code under all tokens.
+const TRIES_CODE: u32 = 25;
+
+/// Proof of having the turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// What it takes.
+#[derive(Clone)]
+pub enum ContactCommand {
+    /// Waits for the turn to sign up (before hashing).
+    Enter,
+    /// Uses the turn.
+    Create(Ticket, Box<(Ctx, CreateUser)>),
+    /// Gives the turn back unused.
+    Abandon(Ticket),
+    /// Writes a sign-up that waits for its code (`verify_first`).
+    Begin(Box<BeginSignup>),
+    /// Uses the code.
+    Confirm(Box<ConfirmSignup>),
+}
+
+/// See [`ContactCommand::Begin`].
+#[derive(Clone)]
+pub struct BeginSignup {
+    /// Context of the write.
+    pub ctx: Ctx,
+    /// The row.
+    pub pending: PendingSignup,
+    /// A new code, if one may be sent; `None` leaves the live one as it is.
+    pub new_code: Option<NewCode>,
+    /// Id of the job.
+    pub job: JobId,
+}
+
+/// See [`ContactCommand::Confirm`].
+#[derive(Clone)]
+pub struct ConfirmSignup {
+    /// Context of the write.
+    pub ctx: Ctx,
+    /// The sign-up that the (verified) token names.
+    pub pending: PendingSignupId,
+    /// As typed.
+    pub code: SecretText,
+    /// The account to be made.
+    pub create: CreateUser,
+}
+
+/// What it answers.
+#[derive(Debug, Clone)]
+pub enum ContactReply {
+    /// Yours; come back with `Create` or `Abandon`.
+    Turn(Ticket),
+    /// The account is there.
+    Created,
+    /// Somebody has the address.
+    Taken(UserId),
+    /// The turn took too long and went to somebody else.
+    TurnLost,
+    /// `Abandon` or `Begin` is done.
+    Done,
+    /// Wrong, dead or unknown code.
+    CodeInvalid,
+    /// The code's time is over.
+    CodeExpired,
+    /// The store could not do it.
+    Store(StoreError),
+    /// The ephemeral store could not do it.
+    Ephemeral(EphemeralError),
+}
+
+/// The actor's state.
+pub struct Contact {
+    digest: ContactDigest,
+    store: Arc<dyn Store>,
+    ephemeral: Arc<dyn Ephemeral>,
+    keyring: Arc<Keyring>,
+    holder: Option<(Ticket, Instant)>,
+    tickets: u64,
+    crowd: VecDeque<ReplyTo<ContactReply>>,
+    taken: Option<(UserId, Instant)>,
+}
+
+impl Contact {
+    /// The state of a new actor.
+    pub fn new(digest: ContactDigest, store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, keyring: Arc<Keyring>) -> Self {
+        Self { digest, store, ephemeral, keyring, holder: None, tickets: 0, crowd: VecDeque::new(), taken: None }
+    }
+
+    fn code_key(&self) -> CodeKey {
+        CodeKey { purpose: CodePurpose::Signup, subject: self.digest.as_bytes().to_vec() }
+    }
+
+    fn pass_turn_on(&mut self) {
+        self.holder = None;
+        while let Some(next) = self.crowd.pop_front() {
+            if !next.is_abandoned() {
+                self.tickets += 1;
+                let ticket = Ticket(self.tickets);
+                self.holder = Some((ticket, Instant::now() + TURN));
+                next.send(ContactReply::Turn(ticket));
+                return;
+            }
+        }
+    }
+
+    fn enter(&mut self, reply: ReplyTo<ContactReply>) {
+        if let Some((user, at)) = self.taken
+            && at.elapsed() < REMEMBER
+        {
+            return reply.send(ContactReply::Taken(user));
+        }
+        reply.not_begun();
+        self.crowd.push_back(reply);
+        if self.holder.is_none_or(|(_, until)| Instant::now() >= until) {
+            self.pass_turn_on();
+        }
+    }
+
+    /// Everybody who waits learns that the address has an account.
+    fn tell_crowd(&mut self, user: UserId) {
+        self.taken = Some((user, Instant::now()));
+        self.holder = None;
+        for waiting in self.crowd.drain(..) {
+            waiting.send(ContactReply::Taken(user));
+        }
+    }
+
+    async fn create(&mut self, ticket: Ticket, ctx: &Ctx, cmd: CreateUser) -> (ContactReply, Next) {
+        if self.holder.is_none_or(|(holder, _)| holder != ticket) {
+            return (ContactReply::TurnLost, Next::Continue);
+        }
+        let user = cmd.user.id;
+        let outcome = settled(|| self.store.create_user(ctx, cmd.clone())).await;
+        let next = next_after(&outcome);
+        let reply = match outcome {
+            Ok(CreateUserOutcome::Created) => {
+                self.tell_crowd(user);
+                ContactReply::Created
+            }
+            Ok(CreateUserOutcome::EmailTaken(by)) => {
+                self.tell_crowd(by);
+                ContactReply::Taken(by)
+            }
+            Ok(CreateUserOutcome::PendingGone) => {
+                self.pass_turn_on();
+                ContactReply::CodeInvalid
+            }
+            Err(e) => {
+                // With an unknown outcome the actor goes, and the crowd asks its successor.
+                if e.certainty == Certainty::CertainlyNot {
+                    self.pass_turn_on();
+                }
+                ContactReply::Store(e)
+            }
+        };
+        (reply, next)
+    }
+
+    async fn begin(&self, begin: BeginSignup) -> (ContactReply, Next) {
+        let key = self.code_key();
+        let now = begin.ctx.now;
+        let started = match begin.new_code {
+            Some(new) => self.ephemeral.start_code(&key, new, now).await.map(|r| Some(r.serial)),
+            // Too soon for another mail: a job of the same kind is written all the same, and the worker finds it dead.
+            None => Ok(None),
+        };
+        let serial = match started {
+            Ok(serial) => serial,
+            Err(e) => return (ContactReply::Ephemeral(e), Next::Continue),
+        };
+        let message = Message::SignupRequested { pending_id: begin.pending.id, serial: serial.unwrap_or(0) };
+        let job = Job { id: begin.job, message, created_at: now, attempts: 0 };
+        let outcome = settled(|| self.store.begin_signup(&begin.ctx, begin.pending.clone(), job.clone())).await;
+        let next = next_after(&outcome);
+        match outcome {
+            Ok(()) => (ContactReply::Done, next),
+            Err(e) => {
+                if let Some(serial) = serial {
+                    // Best effort: the mail will not come, so the address must not wait out the cool-down for it.
+                    let _ = self.ephemeral.drop_code(&key, serial).await;
+                }
+                (ContactReply::Store(e), next)
+            }
+        }
+    }
+
+    async fn confirm(&mut self, confirm: ConfirmSignup) -> (ContactReply, Next) {
+        let key = self.code_key();
+        match self.store.count_signup_try(confirm.pending).await {
+            Ok(Some(tries)) if tries <= TRIES_TOKEN => {}
+            Ok(_) => return (ContactReply::CodeInvalid, Next::Continue),
+            Err(e) => return (ContactReply::Store(e), Next::Continue),
+        }
+        let record = match self.ephemeral.try_code(&key, TRIES_CODE, confirm.ctx.now).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return (ContactReply::CodeInvalid, Next::Continue),
+            Err(e) => return (ContactReply::Ephemeral(e), Next::Continue),
+        };
+        if confirm.ctx.now >= record.expires_at {
+            return (ContactReply::CodeExpired, Next::Continue);
+        }
+        let right = one_time_code(&self.keyring, record.key, key.purpose, &key.subject, &record.target, record.serial, &record.nonce);
+        if record.tries > TRIES_CODE || !right.is_some_and(|right| codes_equal(&right, &confirm.code)) {
+            return (ContactReply::CodeInvalid, Next::Continue);
+        }
+        let user = confirm.create.user.id;
+        let outcome = settled(|| self.store.create_user(&confirm.ctx, confirm.create.clone())).await;
+        let next = next_after(&outcome);
+        let reply = match outcome {
+            Ok(CreateUserOutcome::Created) => {
+                let _ = self.ephemeral.drop_code(&key, record.serial).await;
+                self.tell_crowd(user);
+                ContactReply::Created
+            }
+            // The code proved the mailbox, and yet the address is taken: it was taken after the mail went out.
+            Ok(CreateUserOutcome::EmailTaken(by)) => ContactReply::Taken(by),
+            Ok(CreateUserOutcome::PendingGone) => ContactReply::CodeInvalid,
+            Err(e) => ContactReply::Store(e),
+        };
+        (reply, next)
+    }
+}
+
+impl Entity for Contact {
+    const KIND: &'static str = "contact";
+    type Key = ContactDigest;
+    type Command = ContactCommand;
+    type Reply = ContactReply;
+
+    async fn handle(&mut self, command: ContactCommand, reply: ReplyTo<ContactReply>) -> Next {
+        let (answer, next) = match command {
+            ContactCommand::Enter => {
+                self.enter(reply);
+                return Next::Continue;
+            }
+            ContactCommand::Abandon(ticket) => {
+                if self.holder.is_some_and(|(holder, _)| holder == ticket) {
+                    self.pass_turn_on();
+                }
+                (ContactReply::Done, Next::Continue)
+            }
+            ContactCommand::Create(ticket, work) => self.create(ticket, &work.0, work.1).await,
+            ContactCommand::Begin(begin) => self.begin(*begin).await,
+            ContactCommand::Confirm(confirm) => self.confirm(*confirm).await,
+        };
+        reply.send(answer);
+        next
+    }
+}

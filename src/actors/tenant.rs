@@ -1,0 +1,57 @@
+//! One actor per tenant: memberships change one after the other, so that two last owners can't leave at once.
+
+use super::entity::{Entity, Next, ReplyTo, next_after, settled};
+use crate::{
+    domain::{context::Ctx, ids::TenantId},
+    store::{Store, StoreError, commands::*},
+};
+use std::sync::Arc;
+
+/// What it takes.
+#[derive(Clone)]
+pub enum TenantCommand {
+    /// [`Store::create_tenant`].
+    Create(Box<(Ctx, CreateTenant)>),
+    /// [`Store::leave_tenant`].
+    Leave(Box<(Ctx, LeaveTenant)>),
+}
+
+/// What it answers.
+#[derive(Debug, Clone)]
+pub enum TenantReply {
+    /// How the creation ended.
+    Created(CreateTenantOutcome),
+    /// How the leaving ended.
+    Left(LeaveOutcome),
+    /// The store could not do it.
+    Store(StoreError),
+}
+
+/// The actor's state.
+pub struct TenantActor {
+    store: Arc<dyn Store>,
+}
+
+impl TenantActor {
+    /// The state of a new actor.
+    pub fn new(_: TenantId, store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+}
+
+impl Entity for TenantActor {
+    const KIND: &'static str = "tenant";
+    type Key = TenantId;
+    type Command = TenantCommand;
+    type Reply = TenantReply;
+
+    async fn handle(&mut self, command: TenantCommand, reply: ReplyTo<TenantReply>) -> Next {
+        let outcome = match command {
+            TenantCommand::Create(work) => settled(|| self.store.create_tenant(&work.0, work.1.clone())).await.map(TenantReply::Created),
+            TenantCommand::Leave(work) => settled(|| self.store.leave_tenant(&work.0, work.1.clone())).await.map(TenantReply::Left),
+        };
+        let next = next_after(&outcome);
+        reply.send(outcome.unwrap_or_else(TenantReply::Store));
+        next
+    }
+}

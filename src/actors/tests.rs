@@ -1,0 +1,153 @@
+//! The directory and the shell, with an entity that can be told to fail, to hang and to keep its answer.
+
+use super::{
+    directory::{AskError, Bounds, Directory},
+    entity::{Entity, Next, ReplyTo},
+    supervisor::Supervisor,
+};
+use crate::domain::network::Network;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+#[derive(Clone, Debug)]
+enum Do {
+    Add,
+    Sleep(u64),
+    Panic,
+    StopAfter,
+    Park,
+}
+
+struct Counter {
+    seen: u32,
+    parked: Vec<ReplyTo<u32>>,
+}
+
+impl Entity for Counter {
+    const KIND: &'static str = "counter";
+    type Key = u32;
+    type Command = Do;
+    type Reply = u32;
+
+    async fn handle(&mut self, command: Do, reply: ReplyTo<u32>) -> Next {
+        self.seen += 1;
+        match command {
+            Do::Add => reply.send(self.seen),
+            Do::Sleep(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                reply.send(self.seen);
+            }
+            Do::Panic => panic!("told to"),
+            Do::StopAfter => {
+                reply.send(self.seen);
+                return Next::Stop;
+            }
+            Do::Park => {
+                reply.not_begun();
+                self.parked.push(reply);
+            }
+        }
+        Next::Continue
+    }
+}
+
+async fn directory(bounds: Bounds) -> (Arc<Directory<Counter>>, Arc<AtomicU32>) {
+    let made = Arc::new(AtomicU32::new(0));
+    let supervisor = Supervisor::start().await.unwrap();
+    let counting = made.clone();
+    let directory = Directory::new(&supervisor, bounds, move |_| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        Counter { seen: 0, parked: Vec::new() }
+    });
+    (directory, made)
+}
+
+const NET: Network = Network::V4([192, 0, 2, 1]);
+
+#[tokio::test]
+async fn one_actor_a_key_keeps_its_state() {
+    let (d, made) = directory(Bounds::default()).await;
+    for n in 1..=3 {
+        assert_eq!(d.ask(1, None, Do::Add).await, Ok(n));
+    }
+    assert_eq!(d.ask(2, None, Do::Add).await, Ok(1));
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_crash_costs_the_one_command_and_nothing_more() {
+    let (d, made) = directory(Bounds::default()).await;
+    let asks: Vec<_> = [Do::Sleep(30), Do::Panic, Do::Add, Do::Add]
+        .into_iter()
+        .map(|command| {
+            let d = d.clone();
+            tokio::spawn(async move { d.ask(1, None, command).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for ask in asks {
+        answers.push(ask.await.unwrap());
+    }
+    assert_eq!(answers[..2], [Ok(1), Err(AskError::Failed)]);
+    assert!(answers[2..].iter().all(Result::is_ok), "who waited was handed to the successor: {answers:?}");
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+    assert!(d.ask(1, None, Do::Add).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_waits_when_the_actor_stops_goes_to_the_successor() {
+    let (d, made) = directory(Bounds::default()).await;
+    let parked = tokio::spawn({
+        let d = d.clone();
+        async move { tokio::time::timeout(Duration::from_millis(300), d.ask(1, None, Do::Park)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(d.ask(1, None, Do::StopAfter).await, Ok(2));
+    // Parked again at the successor: still waiting, not failed.
+    assert!(parked.await.unwrap().is_err());
+    assert_eq!(d.ask(1, None, Do::Add).await, Ok(2));
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn places_are_bounded_and_no_network_takes_more_than_half() {
+    let (d, _) = directory(Bounds { places: 4, ..Bounds::default() }).await;
+    let slow = |network| {
+        let d = d.clone();
+        tokio::spawn(async move { d.ask(1, network, Do::Sleep(100)).await })
+    };
+    let held = [slow(Some(NET)), slow(Some(NET))];
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(d.ask(1, Some(NET), Do::Add).await, Err(AskError::NetworkShare));
+    let more = [slow(None), slow(None)];
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(d.ask(1, None, Do::Add).await, Err(AskError::Full));
+    for ask in held.into_iter().chain(more) {
+        assert!(ask.await.unwrap().is_ok());
+    }
+    assert!(d.ask(1, Some(NET), Do::Add).await.is_ok());
+}
+
+#[tokio::test]
+async fn idle_actors_stop_and_the_number_is_capped() {
+    let (d, made) = directory(Bounds { idle: Duration::from_millis(100), actors: 32, ..Bounds::default() }).await;
+    for key in 0..500 {
+        assert!(d.ask(key, None, Do::Add).await.is_ok());
+    }
+    assert!(d.live() <= 32, "{}", d.live());
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(d.live(), 0);
+    assert_eq!(made.load(Ordering::SeqCst), 500);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_given_up() {
+    let (d, _) = directory(Bounds { patience: Duration::from_millis(50), ..Bounds::default() }).await;
+    assert_eq!(d.ask(1, None, Do::Park).await, Err(AskError::TooSlow));
+    assert_eq!(d.ask(1, None, Do::Add).await, Ok(2));
+}
