@@ -7,4 +7,5 @@ pub mod credentials;
 pub mod domain;
 pub mod ephemeral;
 pub mod gateway;
+pub mod sqlite;
 pub mod store;

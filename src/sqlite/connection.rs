@@ -1,0 +1,68 @@
+//! Opening connections: their settings, and the mode of the file.
+
+use super::Error;
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    fs,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
+
+/// Statements that a connection keeps prepared. There are fewer in the whole program.
+const STATEMENTS: usize = 256;
+
+/// Makes the file if it isn't there, readable for its owner only; SQLite gives the log beside it the same mode.
+pub(super) fn make_private(path: &Path) -> Result<(), Error> {
+    let file = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    let private = file.and_then(|file| {
+        let mode = file.metadata()?.permissions().mode();
+        if mode & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+        // The name of a new file is durable once its directory is.
+        match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) => fs::File::open(dir)?.sync_all(),
+            None => fs::File::open(".")?.sync_all(),
+        }
+    });
+    private.map_err(|e| Error::refused(format!("{}: {e}", path.display())))
+}
+
+/// The writer's connection.
+pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            Some(format!("the file system offers no write-ahead log (journal_mode is {mode})")),
+        ));
+    }
+    // FULL: an fsync in each commit, so that what was acknowledged survives a power cut.
+    // secure_delete: what is deleted is overwritten, so that erased data is gone from the file.
+    // The checkpoint at 1,000 pages copies the log into the file once in 4 MB; more would only make it longer at a time.
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;
+         PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -16384;",
+    )?;
+    Ok(conn)
+}
+
+/// A reader's connection.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
+    Ok(conn)
+}
+
+fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    // NO_MUTEX: a connection is used by one thread at a time, which the borrow checker sees to.
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE)?;
+    // Only another process can hold the write lock (`qeetid migrate`, a backup).
+    conn.busy_timeout(Duration::from_millis(1500))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // mmap is left off: a failing disk would be a SIGBUS instead of an error, and the gain for small reads is small.
+    conn.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;")?;
+    Ok(conn)
+}

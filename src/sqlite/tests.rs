@@ -1,0 +1,228 @@
+use super::{migrate::*, *};
+use std::{os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
+
+fn open(dir: &tempfile::TempDir) -> File {
+    File::open(&dir.path().join("t.db"), 2).unwrap()
+}
+
+async fn with_table() -> (File, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = open(&dir);
+    file.write(|c| c.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT")).await.unwrap();
+    (file, dir)
+}
+
+async fn put(file: &File, n: i64) -> Result<(), Error> {
+    file.write(move |c| c.prepare_cached("INSERT INTO t (n) VALUES (?1)")?.execute([n]).map(drop)).await
+}
+
+fn all(c: &Connection) -> rusqlite::Result<Vec<i64>> {
+    c.prepare_cached("SELECT n FROM t ORDER BY n")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Holds the writer until told otherwise, so that what comes meanwhile waits.
+async fn hold(file: &File) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
+    let (go, gate) = mpsc::channel();
+    let (running, started) = tokio::sync::oneshot::channel();
+    let file = file.clone();
+    let held = tokio::spawn(async move {
+        file.write(move |_| {
+            running.send(()).unwrap();
+            gate.recv().unwrap();
+            Ok(())
+        })
+        .await
+    });
+    started.await.unwrap();
+    (go, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_committed_together() {
+    let (file, _dir) = with_table().await;
+    let before = file.stats();
+    let (go, held) = hold(&file).await;
+    let writes: Vec<_> = (0..200)
+        .map(|n| {
+            let file = file.clone();
+            tokio::spawn(async move { put(&file, n).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    go.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    let after = file.stats();
+    assert_eq!(after.writes - before.writes, 201);
+    assert_eq!(after.commits - before.commits, 2, "the one that held, and all the others");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_or_panic_takes_nobody_with_it() {
+    let (file, _dir) = with_table().await;
+    let (go, held) = hold(&file).await;
+    let spawn = |n: i64, then: fn() -> rusqlite::Result<()>| {
+        let file = file.clone();
+        tokio::spawn(async move {
+            file.write(move |c| {
+                c.execute("INSERT INTO t (n) VALUES (?1)", [n])?;
+                then()
+            })
+            .await
+        })
+    };
+    let good = [spawn(1, || Ok(())), spawn(2, || Ok(()))];
+    let failing = spawn(3, || Err(rusqlite::Error::QueryReturnedNoRows));
+    let panicking = spawn(4, || panic!("planted"));
+    let last = spawn(5, || Ok(()));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    go.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    for write in good {
+        write.await.unwrap().unwrap();
+    }
+    assert!(failing.await.unwrap().unwrap_err().certainly_not());
+    assert!(panicking.await.unwrap().unwrap_err().certainly_not());
+    last.await.unwrap().unwrap();
+    assert!(put(&file, 5).await.unwrap_err().certainly_not(), "a constraint");
+    assert_eq!(file.read_here(all).unwrap(), [1, 2, 5]);
+    assert!(file.read(|_| -> rusqlite::Result<()> { panic!("planted") }).await.is_err());
+    assert!(file.read_here(|_| -> rusqlite::Result<()> { panic!("planted") }).is_err());
+    assert_eq!(file.read(all).await.unwrap(), [1, 2, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reads_see_every_acknowledged_write() {
+    let (file, _dir) = with_table().await;
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let file = file.clone();
+            tokio::spawn(async move {
+                for n in (task * 1000)..(task * 1000 + 50) {
+                    put(&file, n).await.unwrap();
+                    assert!(file.read(all).await.unwrap().contains(&n));
+                    assert!(file.read_here(all).unwrap().contains(&n));
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_cannot_write() {
+    let (file, _dir) = with_table().await;
+    assert!(file.read(|c| c.execute("INSERT INTO t (n) VALUES (1)", [])).await.is_err());
+    assert!(file.read_here(|c| c.execute("INSERT INTO t (n) VALUES (1)", [])).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_is_of_one_state() {
+    let (file, _dir) = with_table().await;
+    let (tell, told) = mpsc::channel();
+    let (seen, saw) = tokio::sync::oneshot::channel();
+    let reading = tokio::spawn({
+        let file = file.clone();
+        async move {
+            file.read(move |c| {
+                let first = all(c)?;
+                seen.send(()).unwrap();
+                told.recv().unwrap();
+                Ok((first, all(c)?))
+            })
+            .await
+        }
+    });
+    saw.await.unwrap();
+    put(&file, 1).await.unwrap();
+    tell.send(()).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap(), (vec![], vec![]));
+    assert_eq!(file.read(all).await.unwrap(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_caller_left_is_written() {
+    let (file, _dir) = with_table().await;
+    let (go, held) = hold(&file).await;
+    let gone = tokio::time::timeout(Duration::from_millis(50), put(&file, 7)).await;
+    assert!(gone.is_err());
+    go.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    put(&file, 8).await.unwrap();
+    assert_eq!(file.read_here(all).unwrap(), [7, 8]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_full_queue_is_busy_after_a_while() {
+    let (file, _dir) = with_table().await;
+    let (go, held) = hold(&file).await;
+    let waiting: Vec<_> = (0..writer::QUEUE as i64)
+        .map(|n| {
+            let file = file.clone();
+            tokio::spawn(async move { put(&file, n).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let since = std::time::Instant::now();
+    let refused = put(&file, -1).await.unwrap_err();
+    assert!(matches!(refused, Error::Busy(_)), "{refused}");
+    assert!(since.elapsed() < Duration::from_secs(3));
+    go.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    for write in waiting {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(file.read(all).await.unwrap().len(), writer::QUEUE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_and_its_log_are_private() {
+    let (file, dir) = with_table().await;
+    for name in ["t.db", "t.db-wal", "t.db-shm"] {
+        let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    file.ping().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_clone_closes_after_what_was_accepted() {
+    let (file, dir) = with_table().await;
+    put(&file, 1).await.unwrap();
+    drop(file);
+    assert!(!dir.path().join("t.db-wal").exists(), "the log is folded into the file at the end");
+    assert_eq!(open(&dir).read_here(all).unwrap(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_database_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    std::fs::write(&path, "x".repeat(5000)).unwrap();
+    assert!(File::open(&path, 1).is_err());
+    assert!(File::open(&dir.path().join("none/t.db"), 1).is_err());
+}
+
+const ONE: Migration = Migration { number: 1, name: "one", sql: "CREATE TABLE a (x); CREATE TABLE b (x);" };
+const BROKEN: Migration = Migration { number: 2, name: "broken", sql: "CREATE TABLE c (x); CREATE TABLE a (x);" };
+const TWO: Migration = Migration { number: 2, name: "two", sql: "CREATE TABLE c (x);" };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_run_once_each_and_whole() {
+    let (file, _dir) = with_table().await;
+    let tables =
+        || file.read_here(|c| c.query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('a', 'b', 'c')", [], |r| r.get::<_, i64>(0)));
+    assert_eq!(migrate(&file, "r", &[ONE]).await.unwrap(), 1);
+    assert!(migrate(&file, "r", &[ONE, BROKEN]).await.unwrap_err().certainly_not());
+    assert_eq!(tables().unwrap(), 2, "nothing of the broken one");
+    assert_eq!(migrate(&file, "r", &[ONE, TWO]).await.unwrap(), 1);
+    assert_eq!(migrate(&file, "r", &[ONE, TWO]).await.unwrap(), 0);
+    assert_eq!(tables().unwrap(), 3);
+    let older = migrate(&file, "r", &[ONE]).await.unwrap_err();
+    assert!(older.to_string().contains("migration 2"), "{older}");
+    assert_eq!(migrate(&file, "other room", &[]).await.unwrap(), 0);
+}
