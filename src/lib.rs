@@ -9,3 +9,4 @@ pub mod ephemeral;
 pub mod gateway;
 pub mod sqlite;
 pub mod store;
+pub mod telemetry;
