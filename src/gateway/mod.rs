@@ -1,5 +1,14 @@
 //! The ways out: mail over SMTP, text messages over the Twilio Messages API, and the development mailbox that stands in for both.
 
+pub mod breaker;
+pub mod mailbox;
+pub mod smtp;
+pub mod templates;
+pub mod twilio;
+mod url;
+
+pub use url::BadUrl;
+
 use crate::domain::{
     contact::{Email, Phone},
     ids::JobId,
