@@ -1,1 +1,12 @@
-//! Passwords: what is a good one, how hashes are made and checked, and the pool in which that happens.
+//! Passwords: what is a good one (`policy`, `common`), how hashes are made and checked (`params`, `formats`, `kernel`),
+//! and the pool in which that happens (`pool`): one bounded place per node, memory allocated once, nobody waits in vain.
+
+pub mod common;
+pub mod formats;
+pub mod kernel;
+pub mod memory;
+pub mod params;
+pub mod policy;
+pub mod pool;
+
+pub use params::Argon2Params;

@@ -1,0 +1,135 @@
+//! `$argon2id$v=19$m=19456,t=2,p=1$salt$tag`: the PHC string format for Argon2, as its reference implementation writes it.
+
+use super::{BadHash, Kind};
+use crate::credentials::{
+    kernel::{self, BadInput, Input, Variant},
+    memory::Memory,
+    params::Argon2Params,
+};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use zeroize::Zeroizing;
+
+/// The most memory that a stored hash may ask for: 128 MiB.
+pub const MAX_M_KIB: u32 = 131_072;
+/// The most that it may fill in all its passes: 1 GiB.
+pub const MAX_M_TIMES_T_KIB: u64 = 1 << 20;
+/// Lanes are computed one after the other, so many cost no more than few; Go libraries take a byte of them.
+const MAX_P: u32 = 255;
+
+/// What it costs, within the ceilings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    /// Memory in KiB.
+    pub m_kib: u32,
+    /// Passes.
+    pub t: u32,
+    /// Lanes.
+    pub p: u32,
+}
+
+impl Costs {
+    /// Reads `m=19456,t=2,p=1`, in this order and spelling.
+    ///
+    /// # Errors
+    /// Another spelling (`keyid` and `data` too: they need what the string doesn't hold), or above the ceilings.
+    pub fn parse(text: &str) -> Result<Self, BadHash> {
+        let mut parts = text.split(',');
+        let mut next = |key: &str| number(parts.next().and_then(|part| part.strip_prefix(key)).ok_or(BadHash::Malformed)?);
+        let costs = Self { m_kib: next("m=")?, t: next("t=")?, p: next("p=")? };
+        if parts.next().is_some() || costs.t == 0 || costs.p == 0 {
+            return Err(BadHash::Malformed);
+        }
+        if costs.m_kib > MAX_M_KIB || costs.p > MAX_P || u64::from(costs.m_kib) * u64::from(costs.t) > MAX_M_TIMES_T_KIB {
+            return Err(BadHash::TooMuch);
+        }
+        // RFC 9106, 3.1.
+        if costs.m_kib < 8 * costs.p {
+            return Err(BadHash::Malformed);
+        }
+        Ok(costs)
+    }
+}
+
+/// Decimal as PHC strings have it: no sign, no leading zero. What doesn't fit 32 bits is too much.
+fn number(text: &str) -> Result<u32, BadHash> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if !plain {
+        return Err(BadHash::Malformed);
+    }
+    text.parse().map_err(|_| BadHash::TooMuch)
+}
+
+/// A stored Argon2 hash.
+pub struct Stored {
+    variant: Variant,
+    version: u32,
+    costs: Costs,
+    salt: Vec<u8>,
+    tag: Vec<u8>,
+}
+
+impl Stored {
+    /// Reads the PHC string.
+    ///
+    /// # Errors
+    /// [`BadHash`].
+    pub fn parse(text: &str) -> Result<Self, BadHash> {
+        let mut fields = text.split('$').skip(1);
+        let mut next = || fields.next().ok_or(BadHash::Malformed);
+        let variant = match next()? {
+            "argon2id" => Variant::Id,
+            "argon2i" => Variant::I,
+            "argon2d" => Variant::D,
+            _ => return Err(BadHash::Unknown),
+        };
+        let mut field = next()?;
+        // Strings of before 2016 have no version, and are of 1.0 (0x10).
+        let mut version = 0x10;
+        if let Some(v) = field.strip_prefix("v=") {
+            version = number(v)?;
+            if !matches!(version, 0x10 | 0x13) {
+                return Err(BadHash::Malformed);
+            }
+            field = next()?;
+        }
+        let costs = Costs::parse(field)?;
+        let bytes = |text: &str| STANDARD_NO_PAD.decode(text).map_err(|_| BadHash::Malformed);
+        let (salt, tag) = (bytes(next()?)?, bytes(next()?)?);
+        // RFC 9106 asks for 8 bytes of salt; the PHC format for at most 48 and a tag of 12 to 64. A shorter tag would match by chance.
+        if fields.next().is_some() || !(8..=64).contains(&salt.len()) || !(12..=64).contains(&tag.len()) {
+            return Err(BadHash::Malformed);
+        }
+        Ok(Self { variant, version, costs, salt, tag })
+    }
+    /// What it costs.
+    pub const fn kind(&self) -> Kind {
+        Kind::Argon2 { m_kib: self.costs.m_kib, t: self.costs.t }
+    }
+    /// KiB needed.
+    pub const fn blocks(&self) -> usize {
+        self.input(b"").blocks()
+    }
+    /// Whether new hashes by `params` look like it.
+    pub fn is_todays(&self, params: &Argon2Params) -> bool {
+        self.variant == Variant::Id
+            && self.version == 0x13
+            && self.costs == Costs { m_kib: params.m_kib(), t: params.t(), p: params.p() }
+            && self.salt.len() >= 16
+            && self.tag.len() == 32
+    }
+    /// Whether `password` is the one.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn check(&self, password: &[u8], memory: &mut Memory) -> Result<bool, BadInput> {
+        let mut tag = Zeroizing::new([0; 64]);
+        let tag = &mut tag[..self.tag.len()];
+        kernel::argon2(&self.input(password), memory, tag)?;
+        Ok(verify_slices_are_equal(tag, &self.tag).is_ok())
+    }
+    const fn input<'a>(&'a self, password: &'a [u8]) -> Input<'a> {
+        let Costs { m_kib, t, p } = self.costs;
+        Input { variant: self.variant, version: self.version, m_kib, t, p, password, salt: self.salt.as_slice(), secret: b"", data: b"" }
+    }
+}

@@ -1,0 +1,203 @@
+//! Stored password hashes: parsed once within ceilings (`argon2`, `bcrypt`), then checked. A format is one variant of
+//! [`Stored`] and one of [`Kind`]; further ones (scrypt, PBKDF2, imports) come in here and nowhere else.
+
+pub mod argon2;
+pub mod bcrypt;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    kernel::{BadInput, Input, Variant, argon2 as kernel},
+    memory::Memory,
+    params::Argon2Params,
+};
+use crate::domain::{
+    hash::PasswordHash,
+    rng::{self, Rng},
+    secret::Password,
+};
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+
+/// Longer stored hashes are refused unread: the longest of ours has 98 characters, the longest sensible foreign one under 300.
+const MAX_LENGTH: usize = 512;
+
+/// Why a stored hash is not taken. The texts are for an admin who imports it (422), and show nothing of the hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadHash {
+    /// No format that is known.
+    #[error("is of no supported format")]
+    Unknown,
+    /// Of a known format, but not well-formed.
+    #[error("is malformed")]
+    Malformed,
+    /// It would cost too much to check: see CONTRACT section 6.
+    #[error("asks for more memory or time than the ceilings allow")]
+    TooMuch,
+}
+
+/// What decides how long a hash takes to check. Few of them; the timer for refusals and the queue's estimates go by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Memory in KiB and passes.
+    Argon2 {
+        /// Memory in KiB.
+        m_kib: u32,
+        /// Passes.
+        t: u32,
+    },
+    /// Two to this power rounds.
+    Bcrypt {
+        /// Logarithm of the rounds.
+        cost: u32,
+    },
+}
+
+impl Kind {
+    /// From what [`PasswordHash::census`] says; `None` for what is not accepted, and so costs what an unknown address costs.
+    pub fn of_census(text: &str) -> Option<Self> {
+        let (name, params) = text.split_once(':')?;
+        match name {
+            "argon2id" | "argon2i" | "argon2d" => argon2::Costs::parse(params).ok().map(|c| Self::Argon2 { m_kib: c.m_kib, t: c.t }),
+            "bcrypt" => bcrypt::cost(params).ok().map(|cost| Self::Bcrypt { cost }),
+            _ => None,
+        }
+    }
+}
+
+/// A stored hash, parsed and within the ceilings.
+pub enum Stored {
+    /// Argon2id, Argon2i, Argon2d.
+    Argon2(argon2::Stored),
+    /// bcrypt, every prefix.
+    Bcrypt(bcrypt::Stored),
+}
+
+impl Stored {
+    /// Reads a stored hash. Cheap whatever the text: nothing is computed, at most 160 bytes are allocated.
+    ///
+    /// # Errors
+    /// [`BadHash`].
+    pub fn parse(hash: &PasswordHash) -> Result<Self, BadHash> {
+        let text = hash.reveal();
+        if text.len() > MAX_LENGTH {
+            return Err(BadHash::Malformed);
+        }
+        let kind = text.strip_prefix('$').and_then(|rest| rest.split('$').next()).ok_or(BadHash::Unknown)?;
+        match kind {
+            "argon2id" | "argon2i" | "argon2d" => argon2::Stored::parse(text).map(Self::Argon2),
+            "2a" | "2b" | "2x" | "2y" => bcrypt::Stored::parse(text).map(Self::Bcrypt),
+            _ => Err(BadHash::Unknown),
+        }
+    }
+    /// What it costs to check.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Argon2(stored) => stored.kind(),
+            Self::Bcrypt(stored) => stored.kind(),
+        }
+    }
+    /// How many KiB of a thread's block a check takes; 0 for formats that need none.
+    pub fn blocks(&self) -> usize {
+        match self {
+            Self::Argon2(stored) => stored.blocks(),
+            Self::Bcrypt(_) => 0,
+        }
+    }
+    /// Whether `password`, in exactly these bytes, is the one. Compared in constant time.
+    fn check(&self, password: &[u8], memory: &mut Memory) -> Result<bool, BadInput> {
+        match self {
+            Self::Argon2(stored) => stored.check(password, memory),
+            Self::Bcrypt(stored) => Ok(stored.check(password)),
+        }
+    }
+    /// Whether it is what [`make`] makes by these parameters.
+    pub fn is_todays(&self, params: &Argon2Params) -> bool {
+        matches!(self, Self::Argon2(stored) if stored.is_todays(params))
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// The password was right.
+    pub matches: bool,
+    /// It was right, and should be hashed anew.
+    pub outdated: bool,
+}
+
+/// How often a password has to be hashed to refuse it: twice if it isn't in normal form (as typed, and NFKC). It depends on the
+/// password alone, never on the account.
+pub fn forms(password: &Password) -> u32 {
+    if *password.normalized() == *password.as_typed() { 1 } else { 2 }
+}
+
+/// Checks a password: a hash of ours is of the NFKC form, a foreign one of the bytes as typed. Which it is can't be seen, so both
+/// forms are tried, the likely one first.
+///
+/// # Errors
+/// The memory is smaller than [`Stored::blocks`].
+pub fn verify(password: &Password, stored: &Stored, today: &Argon2Params, memory: &mut Memory) -> Result<Checked, BadInput> {
+    let normalized = password.normalized();
+    let typed = password.as_typed();
+    let ours = stored.is_todays(today);
+    let forms = if ours { [&**normalized, typed] } else { [typed, &**normalized] };
+    let mut matches = stored.check(forms[0].as_bytes(), memory)?;
+    let mut outdated = !ours;
+    if !matches && forms[0] != forms[1] {
+        matches = stored.check(forms[1].as_bytes(), memory)?;
+        // Today's parameters, but not of the NFKC form: somebody else made it.
+        outdated = true;
+    }
+    Ok(Checked { matches, outdated: matches && outdated })
+}
+
+/// Whether a stored hash is of another format or other parameters than new ones. One that can't be read is: but then
+/// no password will ever match it.
+pub fn outdated(hash: &PasswordHash, params: &Argon2Params) -> bool {
+    !Stored::parse(hash).is_ok_and(|stored| stored.is_todays(params))
+}
+
+/// A new hash: Argon2id v=19 of the NFKC form, 16 random bytes of salt, a tag of 32 bytes, as a PHC string.
+///
+/// # Errors
+/// The memory is smaller than the parameters ask for.
+pub fn make(password: &Password, params: &Argon2Params, rng: &dyn Rng, memory: &mut Memory) -> Result<PasswordHash, BadInput> {
+    let salt: [u8; 16] = rng::bytes(rng);
+    let normalized = password.normalized();
+    let mut tag = [0; 32];
+    kernel(&ours(params, normalized.as_bytes(), &salt), memory, &mut tag)?;
+    let (salt, tag) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(tag));
+    Ok(PasswordHash::new(format!("$argon2id$v=19${params}${salt}${tag}")))
+}
+
+/// Does the work of a check by today's parameters and finds nothing: for addresses that nobody has, and hashes that can't be read.
+///
+/// # Errors
+/// The memory is smaller than the parameters ask for.
+pub fn waste(password: &Password, params: &Argon2Params, memory: &mut Memory) -> Result<(), BadInput> {
+    let mut tag = [0; 32];
+    for form in [&*password.normalized(), password.as_typed()].into_iter().take(forms(password) as usize) {
+        kernel(&ours(params, form.as_bytes(), b"nobody's salt 16"), memory, &mut tag)?;
+    }
+    std::hint::black_box(tag);
+    Ok(())
+}
+
+/// How many KiB hashing by `params` takes.
+pub fn blocks(params: &Argon2Params) -> usize {
+    ours(params, b"", b"").blocks()
+}
+
+fn ours<'a>(params: &Argon2Params, password: &'a [u8], salt: &'a [u8]) -> Input<'a> {
+    Input {
+        variant: Variant::Id,
+        version: 0x13,
+        m_kib: params.m_kib(),
+        t: params.t(),
+        p: params.p(),
+        password,
+        salt,
+        secret: b"",
+        data: b"",
+    }
+}
