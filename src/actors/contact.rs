@@ -133,16 +133,28 @@ impl Contact {
         }
     }
 
-    fn enter(&mut self, reply: ReplyTo<ContactReply>) {
+    async fn enter(&mut self, reply: ReplyTo<ContactReply>) {
         if let Some((user, at)) = self.taken
             && at.elapsed() < REMEMBER
         {
             return reply.send(ContactReply::Taken(user));
         }
-        reply.not_begun();
-        self.crowd.push_back(reply);
-        if self.holder.is_none_or(|(_, until)| Instant::now() >= until) {
-            self.pass_turn_on();
+        if self.holder.is_some_and(|(_, until)| Instant::now() < until) {
+            reply.not_begun();
+            return self.crowd.push_back(reply);
+        }
+        // The first of a crowd: one read now saves a hash if the address is taken.
+        match self.store.user_by_email(&self.digest).await {
+            Ok(Some(user)) => {
+                self.tell_crowd(user.id);
+                reply.send(ContactReply::Taken(user.id));
+            }
+            Ok(None) => {
+                reply.not_begun();
+                self.crowd.push_back(reply);
+                self.pass_turn_on();
+            }
+            Err(e) => reply.send(ContactReply::Store(e)),
         }
     }
 
@@ -260,7 +272,7 @@ impl Entity for Contact {
     async fn handle(&mut self, command: ContactCommand, reply: ReplyTo<ContactReply>) -> Next {
         let (answer, next) = match command {
             ContactCommand::Enter => {
-                self.enter(reply);
+                self.enter(reply).await;
                 return Next::Continue;
             }
             ContactCommand::Abandon(ticket) => {

@@ -54,7 +54,7 @@ impl Default for AuthPolicy {
             password_require_uppercase: false,
             password_require_number: false,
             password_require_symbol: false,
-            password_min_strength: 2,
+            password_min_strength: 1,
             breached_password_check: BreachCheck::Off,
             otp_email_enabled: true,
             otp_sms_enabled: true,

@@ -23,4 +23,223 @@
 //! ```
 
 pub mod api;
+mod change;
 pub mod error;
+pub mod keys;
+pub mod limits;
+mod login;
+mod me;
+mod password;
+mod reset;
+mod session;
+mod signup;
+mod tenant;
+mod verify;
+
+use crate::{
+    actors::{
+        contact::{Contact, ContactCommand, ContactReply},
+        directory::{AskError, Bounds, Directory},
+        supervisor::Supervisor,
+        tenant::{TenantActor, TenantCommand, TenantReply},
+        user::{UserActor, UserCommand, UserReply},
+    },
+    credentials::pool::Pool,
+    domain::{
+        audit::AuditEvent,
+        contact::ContactDigest,
+        context::{Actor, Ctx},
+        ids::{AuditId, CommandId, JobId, TenantId, UserId},
+        jwt::PublicJwk,
+        keyring::Keyring,
+        network::Network,
+        outbox::{Job, Message},
+        policy::AuthPolicy,
+        rng::Rng,
+        time::Clock,
+    },
+    ephemeral::{Decision, Ephemeral},
+    store::Store,
+};
+use api::{Caller, Part};
+use error::{Error, Result};
+use keys::Keys;
+use limits::{LimitRules, Limits};
+use std::{sync::Arc, time::Duration};
+use tokio_util::task::TaskTracker;
+
+/// How accounts are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignupMode {
+    /// At once; the address is proved later.
+    Instant,
+    /// After a mailed code: nothing can be learned about existing accounts.
+    VerifyFirst,
+}
+
+/// What the use cases go by.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How accounts are made.
+    pub signup_mode: SignupMode,
+    /// What sign-up obeys and new tenants start with.
+    pub policy: AuthPolicy,
+    /// How often.
+    pub limits: LimitRules,
+}
+
+/// What the use cases work with.
+pub struct Parts {
+    /// What lasts.
+    pub store: Arc<dyn Store>,
+    /// What expires.
+    pub ephemeral: Arc<dyn Ephemeral>,
+    /// Where hashing happens.
+    pub pool: Pool,
+    /// What tokens are derived from.
+    pub keyring: Arc<Keyring>,
+    /// What signs.
+    pub keys: Arc<Keys>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The parent of the actors.
+    pub supervisor: Supervisor,
+    /// Called after a command that wrote a job.
+    pub wake_outbox: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// All use cases.
+pub struct Services {
+    rules: Rules,
+    limits: Limits,
+    store: Arc<dyn Store>,
+    ephemeral: Arc<dyn Ephemeral>,
+    pool: Pool,
+    keyring: Arc<Keyring>,
+    keys: Arc<Keys>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    wake_outbox: Arc<dyn Fn() + Send + Sync>,
+    contacts: Arc<Directory<Contact>>,
+    users: Arc<Directory<UserActor>>,
+    tenants: Arc<Directory<TenantActor>>,
+    background: TaskTracker,
+}
+
+impl Services {
+    /// Puts them together; starts the directories of actors.
+    pub fn new(parts: Parts, rules: Rules) -> Arc<Self> {
+        let Parts { store, ephemeral, pool, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
+        let bounds = Bounds::default();
+        let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
+        let contacts = Directory::new(&supervisor, bounds, move |id| Contact::new(id, s.clone(), e.clone(), k.clone()));
+        let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
+        let users =
+            Directory::new(&supervisor, Bounds { places: 256, ..bounds }, move |id| UserActor::new(id, s.clone(), e.clone(), k.clone()));
+        let s = store.clone();
+        let tenants = Directory::new(&supervisor, bounds, move |id| TenantActor::new(id, s.clone()));
+        Arc::new(Self {
+            limits: Limits::new(rules.limits, ephemeral.clone()),
+            rules,
+            store,
+            ephemeral,
+            pool,
+            keyring,
+            keys,
+            clock,
+            rng,
+            wake_outbox,
+            contacts,
+            users,
+            tenants,
+            background: TaskTracker::new(),
+        })
+    }
+
+    /// The keys that access tokens are signed with.
+    pub fn jwks(&self) -> Vec<PublicJwk> {
+        self.keys.jwks()
+    }
+
+    /// The mode, for the document and the pages.
+    pub fn signup_mode(&self) -> SignupMode {
+        self.rules.signup_mode
+    }
+
+    /// Which parts answer. Each is given a second.
+    pub async fn ready(&self) -> Vec<Part> {
+        let second = Duration::from_secs(1);
+        let store = async { matches!(tokio::time::timeout(second, self.store.ping()).await, Ok(Ok(()))) };
+        let ephemeral = async { matches!(tokio::time::timeout(second, self.ephemeral.ping()).await, Ok(Ok(()))) };
+        let (store, ephemeral) = tokio::join!(store, ephemeral);
+        vec![
+            Part { name: "store", ok: store },
+            Part { name: "ephemeral", ok: ephemeral },
+            Part { name: "keys", ok: !self.keys.jwks().is_empty() },
+        ]
+    }
+
+    /// Counts one request to `/v1/auth/*`; `None` where limits are off.
+    ///
+    /// # Errors
+    /// `Unavailable` if the counters can't be asked.
+    pub async fn network_limit(&self, network: Network) -> Result<Option<Decision>> {
+        self.limits.auth_request(network, self.clock.now()).await
+    }
+
+    /// Waits for what goes on in the background (rehashes), and takes no more.
+    pub async fn drain(&self) {
+        self.background.close();
+        self.background.wait().await;
+    }
+
+    fn ctx(&self, caller: &Caller, actor: Actor) -> Ctx {
+        Ctx {
+            command: CommandId::new(&*self.clock, &*self.rng),
+            now: self.clock.now(),
+            actor,
+            network: Some(caller.network),
+            request_id: Some(caller.request_id.clone()),
+        }
+    }
+
+    fn job(&self, message: Message) -> Job {
+        Job { id: JobId::new(&*self.clock, &*self.rng), message, created_at: self.clock.now(), attempts: 0 }
+    }
+
+    fn audit(&self, caller: &Caller, actor: Actor, tenant_id: TenantId, user: UserId, event: &'static str) -> AuditEvent {
+        AuditEvent {
+            id: AuditId::new(&*self.clock, &*self.rng),
+            tenant_id,
+            event: event.to_owned(),
+            actor,
+            user_id: Some(user),
+            network: Some(caller.network),
+            request_id: Some(caller.request_id.clone()),
+            at: self.clock.now(),
+        }
+    }
+
+    async fn ask_user(&self, caller: &Caller, id: UserId, command: UserCommand) -> Result<UserReply> {
+        self.users.ask(id, Some(caller.network), command).await.map_err(busy)
+    }
+
+    async fn ask_contact(&self, caller: &Caller, digest: ContactDigest, command: ContactCommand) -> Result<ContactReply> {
+        self.contacts.ask(digest, Some(caller.network), command).await.map_err(busy)
+    }
+
+    async fn ask_tenant(&self, caller: &Caller, id: TenantId, command: TenantCommand) -> Result<TenantReply> {
+        self.tenants.ask(id, Some(caller.network), command).await.map_err(busy)
+    }
+}
+
+fn busy(e: AskError) -> Error {
+    let second = Duration::from_secs(1);
+    match e {
+        AskError::NetworkShare => Error::RateLimited { retry_after: second },
+        AskError::Full => Error::Overloaded { retry_after: second },
+        AskError::Failed | AskError::TooSlow => Error::Unavailable(e.to_string()),
+    }
+}

@@ -1,0 +1,216 @@
+//! Signing and checking access tokens: the keys, the cache of verified tokens, and the revocations that overrule it.
+
+use super::error::{Error, Result};
+use crate::{
+    domain::{
+        ids::{SessionId, TenantId, UserId},
+        jwt::{self, ACCESS_TTL, AccessClaims, PublicJwk, SigningKey, StoredKey, VerifyingKey},
+        keyring::{Keyring, Label},
+        rng::{self, Rng},
+        secret::SecretText,
+        time::{Clock, Timestamp},
+    },
+    store::{Store, commands::Revocation},
+};
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+/// Revocations matter as long as an access token can live, plus leeway; then they are forgotten.
+const REMEMBER: Duration = Duration::from_secs(20 * 60);
+/// Verified tokens kept (about 400 bytes each).
+const CACHE: u64 = 200_000;
+
+struct Active {
+    signer: Arc<SigningKey>,
+    verifying: Vec<VerifyingKey>,
+}
+
+#[derive(Default)]
+struct Revoked {
+    sessions: HashMap<SessionId, Timestamp>,
+    epochs: HashMap<UserId, (u64, Option<SessionId>, Timestamp)>,
+}
+
+/// The keys of this node.
+pub struct Keys {
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    issuer: String,
+    audience: String,
+    stored: RwLock<Vec<StoredKey>>,
+    active: RwLock<Option<Arc<Active>>>,
+    verified: moka::sync::Cache<[u8; 32], Arc<AccessClaims>>,
+    revoked: RwLock<Revoked>,
+}
+
+/// Makes a new key, sealed under the keyring, that begins to sign at `signs_from`.
+///
+/// # Errors
+/// [`Error::Internal`] if the library can't make one.
+pub fn make_key(ring: &Keyring, rng: &dyn Rng, now: Timestamp, signs_from: Timestamp) -> Result<StoredKey> {
+    let bad = |e: jwt::BadKey| Error::Internal(e.to_string());
+    let der = SigningKey::generate().map_err(bad)?;
+    let public = SigningKey::from_pkcs8(&der).map_err(bad)?.public().clone();
+    let sealed = ring.seal(Label::SigningKey, public.kid().as_bytes(), &der, rng);
+    Ok(StoredKey { kid: public.kid().to_owned(), point: public.point().to_vec(), sealed, created_at: now, signs_from })
+}
+
+impl Keys {
+    /// Reads the keys, and makes the first one if there is none.
+    ///
+    /// # Errors
+    /// If the store does not answer, or no key can be opened with the secrets configured.
+    pub async fn load(
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        issuer: String,
+        audience: String,
+    ) -> Result<Self> {
+        let keys = Self {
+            store,
+            keyring,
+            clock,
+            rng,
+            issuer,
+            audience,
+            stored: RwLock::default(),
+            active: RwLock::default(),
+            verified: moka::sync::Cache::builder().max_capacity(CACHE).time_to_live(ACCESS_TTL + jwt::LEEWAY).build(),
+            revoked: RwLock::default(),
+        };
+        if keys.store.signing_keys().await?.is_empty() {
+            let now = keys.clock.now();
+            keys.store.add_signing_key(make_key(&keys.keyring, &*keys.rng, now, now)?, true).await?;
+        }
+        keys.reload().await?;
+        Ok(keys)
+    }
+
+    /// Reads the keys again: a rotation elsewhere, or a new key whose time has come.
+    ///
+    /// # Errors
+    /// As [`Keys::load`]; the keys of before stay in use.
+    pub async fn reload(&self) -> Result<()> {
+        let stored = self.store.signing_keys().await?;
+        let (signer, shown) = jwt::roles(&stored, self.clock.now());
+        let signer = &stored[signer.ok_or_else(|| Error::Internal("no signing key whose time has come".into()))?];
+        let current = self.active().ok().filter(|a| a.signer.public().kid() == signer.kid);
+        let signer = match current {
+            Some(active) => active.signer.clone(),
+            None => {
+                let der = self.keyring.open(Label::SigningKey, signer.kid.as_bytes(), &signer.sealed);
+                let der = der.map_err(|e| Error::Internal(format!("signing key {}: {e}", signer.kid)))?;
+                Arc::new(SigningKey::from_pkcs8(&der).map_err(|e| Error::Internal(e.to_string()))?)
+            }
+        };
+        let verifying = shown.iter().map(|&i| VerifyingKey::from_point(&stored[i].point)).collect::<std::result::Result<_, _>>();
+        let verifying = verifying.map_err(|e| Error::Internal(e.to_string()))?;
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Active { signer, verifying }));
+        *self.stored.write().unwrap_or_else(PoisonError::into_inner) = stored;
+        Ok(())
+    }
+
+    fn active(&self) -> Result<Arc<Active>> {
+        self.active.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| Error::Unavailable("no signing key".into()))
+    }
+
+    /// The keys to show.
+    pub fn jwks(&self) -> Vec<PublicJwk> {
+        self.active().map(|a| a.verifying.iter().map(VerifyingKey::jwk).collect()).unwrap_or_default()
+    }
+
+    /// Signs an access token; gives its end too.
+    pub fn sign(&self, user: UserId, tenant: TenantId, session: SessionId, epoch: u64) -> Result<(SecretText, Timestamp)> {
+        let now = self.clock.now();
+        let claims = AccessClaims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: user,
+            user_id: user,
+            tenant_id: tenant,
+            sid: session,
+            iat: now.seconds(),
+            nbf: now.seconds(),
+            exp: now.seconds() + ACCESS_TTL.as_secs() as i64,
+            jti: URL_SAFE_NO_PAD.encode(rng::bytes::<16>(&*self.rng)),
+            epoch,
+        };
+        let token = self.active()?.signer.sign(&claims).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok((token, Timestamp::from_millis(claims.exp * 1000)))
+    }
+
+    /// Checks an access token; a signature is checked once a token, its time and its revocation each time.
+    pub fn check(&self, token: &str) -> Option<Arc<AccessClaims>> {
+        let now = self.clock.now();
+        let mut name = [0; 32];
+        name.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let claims = match self.verified.get(&name) {
+            Some(claims) => claims,
+            None => {
+                let active = self.active().ok()?;
+                let claims = Arc::new(jwt::verify(token, &active.verifying, &self.issuer, &self.audience, now)?);
+                self.verified.insert(name, claims.clone());
+                claims
+            }
+        };
+        (jwt::current(&claims, now) && !self.is_revoked(&claims)).then_some(claims)
+    }
+
+    fn is_revoked(&self, claims: &AccessClaims) -> bool {
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.sessions.contains_key(&claims.sid)
+            || revoked.epochs.get(&claims.user_id).is_some_and(|(below, keep, _)| claims.epoch < *below && *keep != Some(claims.sid))
+    }
+
+    /// Takes revocations in: this node's at once, all others' from the reader.
+    pub fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) {
+        let now = self.clock.now();
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        for revocation in revocations {
+            match revocation {
+                Revocation::Session(session) => {
+                    revoked.sessions.insert(session, now);
+                }
+                Revocation::Epoch { user_id, below, keep } => {
+                    let known = revoked.epochs.get(&user_id).map_or(0, |(known, ..)| *known);
+                    if below >= known {
+                        revoked.epochs.insert(user_id, (below, keep, now));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets revocations of tokens that have expired by themselves.
+    pub fn forget_old_revocations(&self) {
+        let now = self.clock.now();
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        revoked.sessions.retain(|_, at| now.since(*at) < REMEMBER);
+        revoked.epochs.retain(|_, (.., at)| now.since(*at) < REMEMBER);
+    }
+
+    /// Reads revocations of the store after `cursor`; gives the cursor to go on from.
+    ///
+    /// # Errors
+    /// If the store does not answer; ask again with the same cursor.
+    pub async fn read_revocations(&self, mut cursor: u64) -> Result<u64> {
+        loop {
+            let (revocations, next) = self.store.revocations_since(cursor).await?;
+            let done = revocations.is_empty();
+            self.revoke(revocations);
+            if done || next == cursor {
+                return Ok(next);
+            }
+            cursor = next;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Who may do what how often. One method a rule; `off` lifts them all (the tries of a code are counted elsewhere, and stay).
+
+use super::{
+    api::Caller,
+    error::{Error, Result},
+};
+use crate::{
+    domain::{
+        contact::{ContactDigest, Email},
+        ids::{TenantId, UserId},
+        network::Network,
+        policy::AuthPolicy,
+        time::Timestamp,
+        token::CodePurpose,
+    },
+    ephemeral::{Decision, Ephemeral, Limit, Subject},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The numbers. All configurable.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitRules {
+    /// `false` lifts them all.
+    pub on: bool,
+    /// Wrong passwords for one address from one network.
+    pub wrong_passwords: Limit,
+    /// Wrong passwords for one address from all networks that it hasn't signed in from.
+    pub wrong_passwords_everywhere: Limit,
+    /// Requests to `/v1/auth/*` from one network.
+    pub auth_requests: Limit,
+    /// Sign-ups from one network.
+    pub signups: Limit,
+    /// Reset mails to one address.
+    pub forgot_password: Limit,
+    /// The pause between two codes of one user and purpose.
+    pub code_pause: Limit,
+    /// Codes of one user.
+    pub codes_of_user: Limit,
+    /// Codes to one address or number.
+    pub codes_to_destination: Limit,
+    /// Codes asked for by one network.
+    pub codes_from_network: Limit,
+}
+
+/// A note that the address has an account goes out at most once a day.
+const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, window: Duration::from_secs(86_400) };
+/// How many sign-ins of one address from one network may wait for each other.
+const WAITING_ATTEMPTS: usize = 16;
+
+/// Asks the counters.
+pub struct Limits {
+    rules: LimitRules,
+    ephemeral: Arc<dyn Ephemeral>,
+    attempts: Arc<Mutex<HashMap<Subject, Attempts>>>,
+}
+
+struct Attempts {
+    one: Arc<Semaphore>,
+    waiting: usize,
+}
+
+/// The right to try one password; the next one for the same address and network begins when it is dropped.
+pub struct Attempt {
+    _permit: Option<OwnedSemaphorePermit>,
+    _waiting: Option<WaitingAttempt>,
+}
+
+struct WaitingAttempt {
+    attempts: Arc<Mutex<HashMap<Subject, Attempts>>>,
+    who: Subject,
+}
+
+impl Drop for WaitingAttempt {
+    fn drop(&mut self) {
+        let mut map = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(a) = map.get_mut(&self.who) {
+            a.waiting -= 1;
+            if a.waiting == 0 {
+                map.remove(&self.who);
+            }
+        }
+    }
+}
+
+fn pair(email: &ContactDigest, network: Network) -> Subject {
+    Subject::of(&[email.as_bytes(), network.as_bytes()])
+}
+
+impl Limits {
+    /// With the rules given.
+    pub fn new(rules: LimitRules, ephemeral: Arc<dyn Ephemeral>) -> Self {
+        Self { rules, ephemeral, attempts: Arc::default() }
+    }
+
+    async fn allow(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
+        if !self.rules.on {
+            return Ok(());
+        }
+        let decision = self.ephemeral.hit(limit, who, now).await?;
+        if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
+    }
+
+    /// One request to `/v1/auth/*`; `None` where limits are off.
+    pub async fn auth_request(&self, network: Network, now: Timestamp) -> Result<Option<Decision>> {
+        if !self.rules.on {
+            return Ok(None);
+        }
+        Ok(Some(self.ephemeral.hit(&self.rules.auth_requests, &Subject::of(&[network.as_bytes()]), now).await?))
+    }
+
+    /// One sign-up.
+    pub async fn signup(&self, caller: &Caller, now: Timestamp) -> Result<()> {
+        self.allow(&self.rules.signups, &Subject::of(&[caller.network.as_bytes()]), now).await
+    }
+
+    /// Counts one try of a password before it is hashed; the same for known and unknown addresses. A network that the
+    /// account has signed in from answers only for itself: a stranger can't lock the owner out.
+    pub async fn password_try(&self, email: &ContactDigest, network: Network, known_network: bool, now: Timestamp) -> Result<()> {
+        let locked = |e| match e {
+            Error::RateLimited { retry_after } => Error::AccountLocked { retry_after },
+            other => other,
+        };
+        let mine = pair(email, network);
+        self.allow(&self.rules.wrong_passwords, &mine, now).await.map_err(locked)?;
+        if known_network {
+            return Ok(());
+        }
+        let everywhere = self.allow(&self.rules.wrong_passwords_everywhere, &Subject::contact(email), now).await;
+        if everywhere.is_err() {
+            self.ephemeral.give_back(&self.rules.wrong_passwords, &mine, now).await?;
+        }
+        everywhere.map_err(locked)
+    }
+
+    /// The password was right (or was never tried): the try is given back.
+    pub async fn password_right(&self, email: &ContactDigest, network: Network, known_network: bool, now: Timestamp) -> Result<()> {
+        if self.rules.on {
+            self.ephemeral.give_back(&self.rules.wrong_passwords, &pair(email, network), now).await?;
+            if !known_network {
+                self.ephemeral.give_back(&self.rules.wrong_passwords_everywhere, &Subject::contact(email), now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A reset clears what was counted against the address.
+    pub async fn password_reset(&self, email: &ContactDigest, network: Network) -> Result<()> {
+        self.ephemeral.clear(&self.rules.wrong_passwords, &pair(email, network)).await?;
+        Ok(self.ephemeral.clear(&self.rules.wrong_passwords_everywhere, &Subject::contact(email)).await?)
+    }
+
+    /// One attempt at a time for each address and network; 429 past the few that may wait.
+    pub async fn one_attempt(&self, email: &ContactDigest, network: Network) -> Result<Attempt> {
+        if !self.rules.on {
+            return Ok(Attempt { _permit: None, _waiting: None });
+        }
+        let who = pair(email, network);
+        let one = {
+            let mut map = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            let a = map.entry(who).or_insert_with(|| Attempts { one: Arc::new(Semaphore::new(1)), waiting: 0 });
+            if a.waiting >= WAITING_ATTEMPTS {
+                return Err(Error::RateLimited { retry_after: Duration::from_secs(1) });
+            }
+            a.waiting += 1;
+            a.one.clone()
+        };
+        let waiting = WaitingAttempt { attempts: self.attempts.clone(), who };
+        let permit = one.acquire_owned().await.map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(Attempt { _permit: Some(permit), _waiting: Some(waiting) })
+    }
+
+    /// Whether a reset mail may go to this address; the caller answers the same either way.
+    pub async fn forgot_password(&self, email: &ContactDigest, now: Timestamp) -> Result<bool> {
+        Ok(self.allow(&self.rules.forgot_password, &Subject::contact(email), now).await.is_ok())
+    }
+
+    /// Whether the owner of an address may be told (again) that somebody signed up with it.
+    pub async fn account_exists_note(&self, email: &ContactDigest, now: Timestamp) -> Result<bool> {
+        Ok(self.ephemeral.hit(&ACCOUNT_EXISTS, &Subject::contact(email), now).await?.allowed)
+    }
+
+    /// One code for a user: the pause, then his hourly share, the destination's and the network's.
+    pub async fn code(
+        &self,
+        user: UserId,
+        purpose: CodePurpose,
+        destination: &ContactDigest,
+        network: Network,
+        now: Timestamp,
+    ) -> Result<()> {
+        let pause = Subject::of(&[user.as_bytes(), purpose.name().as_bytes()]);
+        self.allow(&self.rules.code_pause, &pause, now).await?;
+        self.allow(&self.rules.codes_of_user, &Subject::of(&[user.as_bytes()]), now).await?;
+        self.allow(&self.rules.codes_to_destination, &Subject::contact(destination), now).await?;
+        self.allow(&self.rules.codes_from_network, &Subject::of(&[network.as_bytes()]), now).await
+    }
+
+    /// Whether a sign-up of `verify_first` may send (another) code to its address; the answer is the same either way.
+    pub async fn signup_code(&self, email: &Email, now: Timestamp) -> Result<bool> {
+        let who = Subject::contact(&email.digest());
+        Ok(self.allow(&self.rules.code_pause, &who, now).await.is_ok()
+            && self.allow(&self.rules.codes_to_destination, &who, now).await.is_ok())
+    }
+
+    /// One text message out of the tenant's budget of the day.
+    pub async fn sms_budget(&self, tenant: TenantId, policy: &AuthPolicy, now: Timestamp) -> Result<()> {
+        let budget = Limit { name: "sms_budget", max: policy.sms_daily_budget, window: Duration::from_secs(86_400) };
+        self.allow(&budget, &Subject::of(&[tenant.as_bytes()]), now).await
+    }
+}

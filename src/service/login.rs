@@ -1,0 +1,178 @@
+//! Sign-in.
+
+use super::{
+    Services,
+    api::{Caller, TokenPair},
+    error::{Error, Result},
+};
+use crate::{
+    credentials::pool::{Class, Flow, Verified},
+    domain::{
+        contact::{ContactDigest, Email},
+        context::Actor,
+        hash::PasswordHash,
+        ids::{SessionId, TenantId},
+        rng,
+        secret::Password,
+        session::Session,
+        tenant::Tenant,
+        time::Timestamp,
+        user::{Membership, User, UserStatus},
+    },
+    store::commands::{Cas, CreateSession, Rehash},
+};
+
+impl Services {
+    /// Signs in. Every refusal looks and takes the same: an unknown address costs the same reads and one Argon2id, and a
+    /// timer hides which format the stored hash has.
+    ///
+    /// # Errors
+    /// `InvalidCredentials`, `AccountLocked`; `AccountSuspended` after the right password only.
+    pub async fn login(&self, caller: &Caller, email: Email, password: Password) -> Result<TokenPair> {
+        let digest = email.digest();
+        let _one = self.limits.one_attempt(&digest, caller.network).await?;
+        let lookup = self.store.login_lookup(&digest, caller.network).await?;
+        let now = self.clock.now();
+        self.limits.password_try(&digest, caller.network, lookup.known_network, now).await?;
+        let user = lookup.user.filter(|u| u.deleted_at.is_none());
+        let hash = user.as_ref().and_then(|u| u.password_hash.clone());
+        let verified = match self.pool.verify(password.clone(), hash, flow(user.as_ref(), &digest, caller), Class::Interactive).await {
+            Ok(verified) => verified,
+            Err(e) => {
+                // Refused before it was tried: it costs no try.
+                self.limits.password_right(&digest, caller.network, lookup.known_network, now).await?;
+                return Err(e.into());
+            }
+        };
+        let Some(user) = user.filter(|_| verified.matches) else {
+            return Err(self.refuse(&verified).await);
+        };
+        self.limits.password_right(&digest, caller.network, lookup.known_network, now).await?;
+        if user.status == UserStatus::Suspended {
+            return Err(Error::AccountSuspended);
+        }
+        let Some(session) = self.open_session(caller, &user).await? else {
+            // Changed while we looked: the password that was right is no longer, or the account is gone.
+            return Err(self.refuse(&verified).await);
+        };
+        if verified.outdated {
+            self.rehash_later(caller, &user, password, &digest);
+        }
+        self.pair_of(&session)
+    }
+
+    /// The one refusal, no sooner than the timer says.
+    async fn refuse(&self, verified: &Verified) -> Error {
+        tokio::time::sleep_until(self.pool.refused_at(verified.began).into()).await;
+        Error::InvalidCredentials
+    }
+
+    /// Opens a session in the tenant used last, or at home; `None` if the account's epoch or state has moved.
+    async fn open_session(&self, caller: &Caller, user: &User) -> Result<Option<Session>> {
+        let memberships = self.store.memberships(user.id).await?;
+        let find = |id: TenantId| memberships.iter().find(|(t, _)| t.id == id);
+        let scope = user.last_tenant.and_then(find).or_else(|| find(user.home_tenant)).or(memberships.first());
+        let (tenant, _) = scope.ok_or(Error::Forbidden)?;
+        let session = self.new_session(caller, user, tenant);
+        let audit = self.audit(caller, Actor::User(user.id), tenant.id, user.id, "session.started");
+        let cmd = CreateSession { session: session.clone(), network: caller.network, is_login: true, audit: vec![audit] };
+        let ctx = self.ctx(caller, Actor::User(user.id));
+        Ok(match crate::actors::entity::settled(|| self.store.create_session(&ctx, cmd.clone())).await? {
+            Cas::Done(()) => Some(session),
+            Cas::Stale => None,
+        })
+    }
+
+    /// A session that begins now, under the account's epoch as read.
+    pub(super) fn new_session(&self, caller: &Caller, user: &User, tenant: &Tenant) -> Session {
+        let now = self.clock.now();
+        Session {
+            id: SessionId::new(&*self.clock, &*self.rng),
+            user_id: user.id,
+            tenant_id: tenant.id,
+            nonce: rng::bytes(&*self.rng),
+            generation: 0,
+            credential_epoch: user.credential_epoch,
+            ip: caller.ip.to_string(),
+            user_agent: caller.user_agent.clone(),
+            created_at: now,
+            last_seen_at: now,
+            turned_at: now,
+            turned_by: caller.network,
+            expires_at: now.plus(tenant.policy.session_ttl()),
+            revoked_at: None,
+        }
+    }
+
+    /// Puts today's hash in place of the one just verified: in the background, behind all sign-ins, and only if the row
+    /// still holds the very hash that was verified.
+    fn rehash_later(&self, caller: &Caller, user: &User, password: Password, digest: &ContactDigest) {
+        let Some(expect_hash) = user.password_hash.clone() else { return };
+        let (pool, store) = (self.pool.clone(), self.store.clone());
+        let (ctx, flow, user_id) = (self.ctx(caller, Actor::System), flow(Some(user), digest, caller), user.id);
+        self.background.spawn(async move {
+            let outcome = match pool.hash(password, flow, Class::Background).await {
+                Ok(new_hash) => match store.rehash(&ctx, Rehash { user_id, expect_hash, new_hash }).await {
+                    Ok(true) => "done",
+                    Ok(false) => "stale",
+                    Err(_) => "store",
+                },
+                // Busy: the next sign-in tries again.
+                Err(_) => "shed",
+            };
+            metrics::counter!("qeetid_rehash_total", "outcome" => outcome).increment(1);
+        });
+    }
+
+    /// Checks the current password of a signed-in person; counts as a try. The outcome is an error unless it is right.
+    ///
+    /// # Errors
+    /// `WrongPassword`, `AccountLocked`; `Overloaded` without a try being counted.
+    pub(super) async fn check_current(&self, caller: &Caller, user: &User, hash: PasswordHash, password: Password) -> Result<()> {
+        let digest = user.email.digest();
+        let _one = self.limits.one_attempt(&digest, caller.network).await?;
+        let now = self.clock.now();
+        let known = self.store.login_lookup(&digest, caller.network).await?.known_network;
+        self.limits.password_try(&digest, caller.network, known, now).await?;
+        let verified = self.pool.verify(password, Some(hash), flow(Some(user), &digest, caller), Class::Interactive).await;
+        if !matches!(&verified, Ok(v) if !v.matches) {
+            self.limits.password_right(&digest, caller.network, known, now).await?;
+        }
+        let verified = verified?;
+        if verified.matches {
+            return Ok(());
+        }
+        self.refuse(&verified).await;
+        Err(Error::WrongPassword)
+    }
+
+    /// The tenant of the scope, with its policy.
+    pub(super) async fn scope(&self, tenant: TenantId) -> Result<Tenant> {
+        self.store.tenant(tenant).await?.filter(|t| t.deleted_at.is_none()).ok_or(Error::Forbidden)
+    }
+
+    /// How long ago the person gave a password (or a mailed proof) for this session, as a moment.
+    pub(super) async fn signed_in_at(&self, who: &super::api::Principal) -> Result<Timestamp> {
+        let view = self.store.session(who.user_id, who.session_id).await?.ok_or(Error::Unauthorized)?;
+        Ok(view.session.created_at)
+    }
+
+    /// Names of a member's roles.
+    pub(super) fn role_names(membership: &Membership) -> Vec<String> {
+        membership.roles.iter().filter_map(|r| r.system_name()).map(str::to_owned).collect()
+    }
+}
+
+/// In whose turn a job of the pool waits. An address without an account is a tenant of its own, as is a person with only
+/// the personal one: the queue tells nothing.
+pub(super) fn flow(user: Option<&User>, digest: &ContactDigest, caller: &Caller) -> Flow {
+    let group = match user {
+        Some(user) => *user.last_tenant.unwrap_or(user.home_tenant).as_bytes(),
+        None => {
+            let mut group = [0; 16];
+            group.copy_from_slice(&digest.as_bytes()[..16]);
+            group
+        }
+    };
+    Flow { group, network: caller.network }
+}

@@ -1,0 +1,76 @@
+//! One's own profile, and the end of it.
+
+use super::{
+    Services,
+    api::{Caller, Principal, ProfileChange, UserView},
+    error::{Error, Result},
+    session::unexpected,
+};
+use crate::{
+    actors::user::{UserCommand, UserReply},
+    domain::{context::Actor, secret::Password, user::User},
+    store::commands::{DeleteUser, UpdateProfile},
+};
+
+impl Services {
+    async fn view(&self, who: &Principal, user: User) -> Result<UserView> {
+        let membership = self.store.membership(who.user_id, who.tenant_id).await?;
+        let roles = membership.as_ref().map(Self::role_names).unwrap_or_default();
+        Ok(UserView { user, tenant_id: who.tenant_id, roles })
+    }
+
+    /// The caller's account, as seen from the tenant of the scope.
+    pub async fn profile(&self, who: &Principal) -> Result<UserView> {
+        let user = self.account(who).await?;
+        self.view(who, user).await
+    }
+
+    /// Changes what is given.
+    pub async fn update_profile(&self, caller: &Caller, who: &Principal, change: ProfileChange) -> Result<UserView> {
+        // Somebody else (another tab) may write between our read and our write; his fields are kept.
+        for _ in 0..3 {
+            let user = self.account(who).await?;
+            let cmd = UpdateProfile {
+                user_id: user.id,
+                expect_version: user.version,
+                display_name: change.display_name.clone().unwrap_or(user.display_name),
+                locale: change.locale.clone().unwrap_or(user.locale),
+            };
+            let ctx = self.ctx(caller, Actor::User(user.id));
+            match self.ask_user(caller, user.id, UserCommand::UpdateProfile(Box::new((ctx, cmd)))).await? {
+                UserReply::Profile(user) => return self.view(who, *user).await,
+                UserReply::Stale => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Err(Error::Conflict("the account has changed meanwhile"))
+    }
+
+    /// Puts the caller's account into the recycle bin: all sessions end.
+    ///
+    /// # Errors
+    /// `WrongPassword`, `ReauthenticationRequired`, `Conflict` for the last owner of an organization with other members.
+    pub async fn delete_me(&self, caller: &Caller, who: &Principal, current: Option<Password>) -> Result<()> {
+        let user = self.account(who).await?;
+        if user.password_hash.is_some() && current.is_none() {
+            return Err(Error::field("current_password", "is required: the account has a password"));
+        }
+        self.prove_again(caller, who, &user, current).await?;
+        let home = self.store.tenant(user.home_tenant).await?;
+        let bin = home.as_ref().map_or(&self.rules.policy, |t| &t.policy).recycle_bin();
+        let ctx = self.ctx(caller, Actor::User(user.id));
+        let cmd = DeleteUser {
+            user_id: user.id,
+            expect_epoch: user.credential_epoch,
+            purge_after: ctx.now.plus(bin),
+            audit: vec![self.audit(caller, Actor::User(user.id), who.tenant_id, user.id, "user.deleted")],
+        };
+        match self.ask_user(caller, user.id, UserCommand::Delete(Box::new((ctx, cmd)))).await? {
+            UserReply::Done => {
+                self.epoch_raised(user.id, user.credential_epoch + 1, None);
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Forgotten passwords.
+
+use super::{
+    Services,
+    api::Caller,
+    error::{Error, Result},
+    login::flow,
+    session::unexpected,
+    signup::check_policy,
+};
+use crate::{
+    actors::user::{UserCommand, UserReply},
+    credentials::pool::Class,
+    domain::{
+        contact::{ContactDigest, Email},
+        context::Actor,
+        outbox::Message,
+        secret::Password,
+        token::ResetToken,
+        user::User,
+    },
+    store::commands::CompleteReset,
+};
+
+impl Services {
+    /// Writes one job, the same for every address; who it is for is looked up by the worker, after the answer.
+    /// Past the limit of the address nothing is written, and the answer is the same.
+    pub async fn forgot_password(&self, caller: &Caller, email: &str) -> Result<()> {
+        // What isn't an address we take, but somebody may hold for one, gets the same answer and the same row.
+        let contact = email.parse::<Email>().map_or_else(|_| ContactDigest::of_unknown(email), |e| e.digest());
+        if self.limits.forgot_password(&contact, self.clock.now()).await? {
+            let job = self.job(Message::ResetRequested { contact });
+            self.store.enqueue(&self.ctx(caller, Actor::Anonymous), job).await?;
+            (self.wake_outbox)();
+        }
+        Ok(())
+    }
+
+    /// Sets a new password by a mailed link: all sessions end, all other links and codes die, the e-mail is proved.
+    ///
+    /// # Errors
+    /// `LinkInvalid` for unknown, used and expired ones alike; `WeakPassword`, which leaves the link good.
+    pub async fn reset_password(&self, caller: &Caller, token: &str, new: Password) -> Result<()> {
+        let token = ResetToken::parse(token).ok_or(Error::LinkInvalid)?;
+        let link = self.store.reset_link(token.user_id(), token.link_id()).await?.ok_or(Error::LinkInvalid)?;
+        let now = self.clock.now();
+        if !token.genuine(&self.keyring, &link.nonce) || link.used_at.is_some() || now >= link.expires_at {
+            return Err(Error::LinkInvalid);
+        }
+        let user = self.store.user(link.user_id).await?.filter(User::may_sign_in).ok_or(Error::LinkInvalid)?;
+        if user.credential_epoch != link.epoch {
+            return Err(Error::LinkInvalid);
+        }
+        let home = self.store.tenant(user.home_tenant).await?;
+        check_policy("new_password", &new, home.as_ref().map_or(&self.rules.policy, |t| &t.policy), &user.email)?;
+        let digest = user.email.digest();
+        let new_hash = self.pool.hash(new, flow(Some(&user), &digest, caller), Class::Interactive).await?;
+        let cmd = CompleteReset {
+            user_id: user.id,
+            link_id: link.id,
+            new_hash,
+            job: Some(self.job(Message::PasswordChanged { user_id: user.id })),
+            audit: vec![self.audit(caller, Actor::Anonymous, user.home_tenant, user.id, "password.reset")],
+        };
+        let ctx = self.ctx(caller, Actor::Anonymous);
+        match self.ask_user(caller, user.id, UserCommand::Reset(Box::new((ctx, cmd)))).await? {
+            UserReply::Reset(_) => {
+                self.epoch_raised(user.id, link.epoch + 1, None);
+                (self.wake_outbox)();
+                // Counters only: the reset stands whether or not they can be asked.
+                if let Err(e) = self.limits.password_reset(&digest, caller.network).await {
+                    tracing::warn!(error = %e, "wrong-password counters could not be cleared after a reset");
+                }
+                Ok(())
+            }
+            UserReply::Stale => Err(Error::LinkInvalid),
+            other => Err(unexpected(&other)),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Sign-up, in both modes.
+
+use super::{
+    Services, SignupMode,
+    api::{Caller, NewAccount, SignupInput, SignupOutcome, UserView},
+    error::{Error, Result},
+    login::flow,
+};
+use crate::{
+    actors::contact::{BeginSignup, ConfirmSignup, Contact, ContactCommand, ContactReply, Ticket},
+    actors::directory::Directory,
+    credentials::{policy, pool::Class},
+    domain::{
+        contact::{ContactDigest, Email},
+        context::Actor,
+        hash::PasswordHash,
+        ids::{JobId, PendingSignupId, RoleId, TenantId, UserId},
+        keyring::Label,
+        network::Network,
+        outbox::Message,
+        policy::AuthPolicy,
+        rng,
+        secret::{Password, SecretText},
+        tenant::{Tenant, TenantKind},
+        time::Timestamp,
+        token::{CodePurpose, SignupToken},
+        user::{CodeSerials, Membership, User, UserStatus},
+    },
+    ephemeral::{CODE_TTL, NewCode},
+    store::commands::{CreateUser, PendingSignup},
+};
+use std::{sync::Arc, time::Duration};
+
+/// A sign-up waits this long for its code: as long as a few codes live.
+const PENDING_TTL: Duration = Duration::from_secs(3600);
+
+impl Services {
+    /// Signs up: an account at once (`instant`), or a code by mail (`verify_first`).
+    ///
+    /// # Errors
+    /// `SignupUnavailable` for a taken address (`instant` only), `WeakPassword`.
+    pub async fn signup(&self, caller: &Caller, input: SignupInput) -> Result<SignupOutcome> {
+        self.limits.signup(caller, self.clock.now()).await?;
+        check_policy("password", &input.password, &self.rules.policy, &input.email)?;
+        match self.rules.signup_mode {
+            SignupMode::Instant => self.signup_now(caller, input).await,
+            SignupMode::VerifyFirst => self.signup_later(caller, input).await,
+        }
+    }
+
+    async fn signup_now(&self, caller: &Caller, input: SignupInput) -> Result<SignupOutcome> {
+        let digest = input.email.digest();
+        let ticket = match self.ask_contact(caller, digest, ContactCommand::Enter).await? {
+            ContactReply::Turn(ticket) => ticket,
+            ContactReply::Taken(user) => return Err(self.taken(caller, &digest, user).await),
+            other => return Err(unexpected(&other)),
+        };
+        let mut turn = Turn { contacts: self.contacts.clone(), digest, ticket: Some(ticket) };
+        let hash = self.pool.hash(input.password.clone(), flow(None, &digest, caller), Class::Interactive).await?;
+        let create = self.new_account(caller, input.email, hash, input.display_name, None);
+        let ctx = self.ctx(caller, Actor::User(create.user.id));
+        turn.ticket = None;
+        match self.ask_contact(caller, digest, ContactCommand::Create(ticket, Box::new((ctx, create.clone())))).await? {
+            ContactReply::Created => Ok(SignupOutcome::Created(Box::new(self.signed_up(create)?))),
+            ContactReply::Taken(user) => Err(self.taken(caller, &digest, user).await),
+            ContactReply::TurnLost => Err(Error::Overloaded { retry_after: Duration::from_secs(1) }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells the owner by mail, at most once a day, and the other one nothing that he could use.
+    async fn taken(&self, caller: &Caller, digest: &ContactDigest, user_id: UserId) -> Error {
+        let now = self.clock.now();
+        // Best effort: the answer is the same whether or not the owner can be told.
+        if matches!(self.limits.account_exists_note(digest, now).await, Ok(true)) {
+            let job = self.job(Message::AccountExists { user_id });
+            match self.store.enqueue(&self.ctx(caller, Actor::Anonymous), job).await {
+                Ok(()) => (self.wake_outbox)(),
+                Err(e) => tracing::warn!(error = %e, "the owner of an address could not be told of a sign-up with it"),
+            }
+        }
+        Error::SignupUnavailable
+    }
+
+    async fn signup_later(&self, caller: &Caller, input: SignupInput) -> Result<SignupOutcome> {
+        let now = self.clock.now();
+        let digest = input.email.digest();
+        let password_hash = self.pool.hash(input.password, flow(None, &digest, caller), Class::Interactive).await?;
+        let pending = PendingSignup {
+            id: PendingSignupId::new(&*self.clock, &*self.rng),
+            nonce: rng::bytes(&*self.rng),
+            email: input.email.clone(),
+            password_hash,
+            display_name: input.display_name,
+            tries: 0,
+            created_at: now,
+            expires_at: now.plus(PENDING_TTL),
+        };
+        let signup_token = SignupToken::issue(&self.keyring, pending.id, pending.id, 0, &pending.nonce);
+        let may_send = self.limits.signup_code(&input.email, now).await?;
+        let new_code = may_send.then(|| self.new_code(CodePurpose::Signup, digest.as_bytes(), input.email.as_str(), 0));
+        let begin = BeginSignup { ctx: self.ctx(caller, Actor::Anonymous), pending, new_code, job: JobId::new(&*self.clock, &*self.rng) };
+        match self.ask_contact(caller, digest, ContactCommand::Begin(Box::new(begin))).await? {
+            ContactReply::Done => {
+                (self.wake_outbox)();
+                Ok(SignupOutcome::Pending { signup_token })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Finishes a sign-up of `verify_first`.
+    ///
+    /// # Errors
+    /// `CodeInvalid`, `CodeExpired`; `SignupUnavailable` if the address was taken after the mail went out.
+    pub async fn confirm_signup(&self, caller: &Caller, email: Email, code: SecretText, signup_token: &str) -> Result<NewAccount> {
+        let token = SignupToken::parse(signup_token).ok_or(Error::CodeInvalid)?;
+        let pending = self.store.pending_signup(token.pending_id()).await?.ok_or(Error::CodeInvalid)?;
+        if !token.genuine(&self.keyring, &pending.nonce) || pending.email != email {
+            return Err(Error::CodeInvalid);
+        }
+        let now = self.clock.now();
+        if now >= pending.expires_at {
+            return Err(Error::CodeExpired);
+        }
+        let mut create = self.new_account(caller, email.clone(), pending.password_hash, pending.display_name, Some(now));
+        create.consumes = Some(pending.id);
+        let confirm =
+            ConfirmSignup { ctx: self.ctx(caller, Actor::User(create.user.id)), pending: pending.id, code, create: create.clone() };
+        match self.ask_contact(caller, email.digest(), ContactCommand::Confirm(Box::new(confirm))).await? {
+            ContactReply::Created => self.signed_up(create),
+            ContactReply::Taken(_) => Err(Error::SignupUnavailable),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Everything a new account is made of.
+    fn new_account(
+        &self,
+        caller: &Caller,
+        email: Email,
+        hash: PasswordHash,
+        display_name: Option<String>,
+        verified_at: Option<Timestamp>,
+    ) -> CreateUser {
+        let now = self.clock.now();
+        let user_id = UserId::new(&*self.clock, &*self.rng);
+        let tenant_id = TenantId::new(&*self.clock, &*self.rng);
+        let tenant = Tenant {
+            id: tenant_id,
+            slug: format!("u-{}", tenant_id.to_string().replace('-', "")),
+            name: "Personal".into(),
+            kind: TenantKind::Personal,
+            metadata: serde_json::Map::new(),
+            policy: self.rules.policy.clone(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+        };
+        let user = User {
+            id: user_id,
+            home_tenant: tenant_id,
+            last_tenant: Some(tenant_id),
+            email,
+            email_verified_at: verified_at,
+            phone: None,
+            phone_verified_at: None,
+            display_name,
+            locale: None,
+            status: UserStatus::Active,
+            metadata: serde_json::Map::new(),
+            password_hash: Some(hash),
+            credential_epoch: 1,
+            version: 1,
+            code_serials: CodeSerials::default(),
+            last_login_at: Some(now),
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+            purge_after: None,
+        };
+        CreateUser {
+            session: self.new_session(caller, &user, &tenant),
+            membership: Membership { user_id, tenant_id, roles: vec![RoleId::OWNER], joined_at: now },
+            network: caller.network,
+            consumes: None,
+            audit: vec![self.audit(caller, Actor::User(user_id), tenant_id, user_id, "user.signed_up")],
+            user,
+            tenant,
+        }
+    }
+
+    fn signed_up(&self, create: CreateUser) -> Result<NewAccount> {
+        let roles = Self::role_names(&create.membership);
+        Ok(NewAccount {
+            pair: self.pair_of(&create.session)?,
+            user: UserView { user: create.user, tenant_id: create.tenant.id, roles },
+            tenant: create.tenant,
+        })
+    }
+
+    /// A code that starts now. The target is sealed: the ephemeral store shows no address or number.
+    pub(super) fn new_code(&self, purpose: CodePurpose, subject: &[u8], target: &str, epoch: u64) -> NewCode {
+        let context = [purpose.name().as_bytes(), subject].concat();
+        NewCode {
+            key: self.keyring.current(),
+            nonce: rng::bytes(&*self.rng),
+            epoch,
+            target: self.keyring.seal(Label::Contact, &context, target.as_bytes(), &*self.rng),
+            expires_at: self.clock.now().plus(CODE_TTL),
+        }
+    }
+}
+
+/// Refuses a password that the policy doesn't allow, naming the field and the rule.
+pub(super) fn check_policy(field: &'static str, password: &Password, rules: &AuthPolicy, email: &Email) -> Result<()> {
+    policy::check(password, rules, email).map_err(|weak| Error::WeakPassword { field, reason: weak.reason, detail: weak.detail })
+}
+
+/// The turn at a contact; handed back if the request ends (or is cut off) before it was used.
+struct Turn {
+    contacts: Arc<Directory<Contact>>,
+    digest: ContactDigest,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let (contacts, digest) = (self.contacts.clone(), self.digest);
+            let network: Option<Network> = None;
+            tokio::spawn(async move {
+                let _ = contacts.ask(digest, network, ContactCommand::Abandon(ticket)).await;
+            });
+        }
+    }
+}
+
+fn unexpected(reply: &ContactReply) -> Error {
+    match reply {
+        ContactReply::Store(e) => Error::Unavailable(e.to_string()),
+        ContactReply::Ephemeral(e) => Error::Unavailable(e.to_string()),
+        ContactReply::CodeInvalid => Error::CodeInvalid,
+        ContactReply::CodeExpired => Error::CodeExpired,
+        other => Error::Internal(format!("a contact answered {other:?}")),
+    }
+}

@@ -1,0 +1,167 @@
+//! Proving one's e-mail address and phone number by 6-digit codes.
+
+use super::{
+    Services,
+    api::{Caller, PhoneStart, Principal},
+    error::{Error, Result},
+    session::unexpected,
+};
+use crate::{
+    actors::user::{StartCode, TryCode, UserCommand, UserReply},
+    domain::{
+        contact::{Email, Phone},
+        context::Actor,
+        ids::{JobId, LinkId, TenantId, UserId},
+        policy::AuthPolicy,
+        rng,
+        secret::SecretText,
+        token::CodePurpose,
+        user::User,
+    },
+    store::commands::NewUndoLink,
+};
+use std::time::Duration;
+
+/// How long the old address can undo an e-mail change.
+const UNDO_TTL: Duration = Duration::from_secs(72 * 3600);
+
+impl Services {
+    fn own(who: &Principal, id: UserId) -> Result<()> {
+        if who.user_id == id { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// Sends a code to the address on file. `false`: it is proved already, nothing is sent.
+    ///
+    /// # Errors
+    /// `Forbidden` for somebody else's id or where the policy has codes by mail off, `RateLimited`.
+    pub async fn start_email_code(&self, caller: &Caller, who: &Principal, id: UserId) -> Result<bool> {
+        Self::own(who, id)?;
+        let user = self.account(who).await?;
+        if !self.scope(who.tenant_id).await?.policy.otp_email_enabled {
+            return Err(Error::Forbidden);
+        }
+        if user.email_verified_at.is_some() {
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        self.limits.code(user.id, CodePurpose::Email, &user.email.digest(), caller.network, now).await?;
+        self.start(caller, who, &user, CodePurpose::Email, user.email.as_str(), None).await?;
+        Ok(true)
+    }
+
+    /// Proves the address on file.
+    ///
+    /// # Errors
+    /// `CodeInvalid`, `CodeExpired`, `Forbidden` for somebody else's id.
+    pub async fn confirm_email_code(&self, caller: &Caller, who: &Principal, id: UserId, code: SecretText) -> Result<()> {
+        Self::own(who, id)?;
+        self.confirm(caller, who, CodePurpose::Email, code, "email.verified").await
+    }
+
+    /// Sends a code to a number: the one given, or the one on file.
+    ///
+    /// # Errors
+    /// `Validation` without a number or for one that texts don't go to, `Forbidden`, `RateLimited`.
+    pub async fn start_phone_code(&self, caller: &Caller, who: &Principal, id: UserId, start: PhoneStart) -> Result<()> {
+        Self::own(who, id)?;
+        let user = self.account(who).await?;
+        let policy = self.scope(who.tenant_id).await?.policy;
+        if !policy.otp_sms_enabled {
+            return Err(Error::Forbidden);
+        }
+        let phone = start.phone.or_else(|| user.phone.clone());
+        let phone = phone.ok_or_else(|| Error::field("phone", "is required: there is none on file"))?;
+        if !texts_go_to(&phone, &policy) {
+            return Err(Error::field("phone", "is not a number that text messages are sent to"));
+        }
+        let now = self.clock.now();
+        self.limits.code(user.id, CodePurpose::Phone, &phone.digest(), caller.network, now).await?;
+        self.limits.sms_budget(who.tenant_id, &policy, now).await?;
+        self.start(caller, who, &user, CodePurpose::Phone, phone.as_str(), None).await
+    }
+
+    /// Stores the number that the code went to, as proved.
+    ///
+    /// # Errors
+    /// `CodeInvalid`, `CodeExpired`, `Forbidden` for somebody else's id.
+    pub async fn confirm_phone_code(&self, caller: &Caller, who: &Principal, id: UserId, code: SecretText) -> Result<()> {
+        Self::own(who, id)?;
+        self.confirm(caller, who, CodePurpose::Phone, code, "phone.verified").await
+    }
+
+    /// Starts a code of the account; its message is written with it.
+    pub(super) async fn start(
+        &self,
+        caller: &Caller,
+        who: &Principal,
+        user: &User,
+        purpose: CodePurpose,
+        target: &str,
+        new_email: Option<Email>,
+    ) -> Result<()> {
+        let tenant: TenantId = who.tenant_id;
+        let start = StartCode {
+            ctx: self.ctx(caller, Actor::User(user.id)),
+            purpose,
+            new: self.new_code(purpose, user.id.as_bytes(), target, user.credential_epoch),
+            job: JobId::new(&*self.clock, &*self.rng),
+            tenant,
+            new_email,
+        };
+        match self.ask_user(caller, user.id, UserCommand::StartCode(Box::new(start))).await? {
+            UserReply::Done => {
+                (self.wake_outbox)();
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Uses a code of the account.
+    pub(super) async fn confirm(
+        &self,
+        caller: &Caller,
+        who: &Principal,
+        purpose: CodePurpose,
+        code: SecretText,
+        event: &'static str,
+    ) -> Result<()> {
+        let ctx = self.ctx(caller, Actor::User(who.user_id));
+        let undo = (purpose == CodePurpose::EmailChange).then(|| {
+            let id = LinkId::new(&*self.clock, &*self.rng);
+            let link = NewUndoLink { id, nonce: rng::bytes(&*self.rng), expires_at: ctx.now.plus(UNDO_TTL) };
+            (link, JobId::new(&*self.clock, &*self.rng))
+        });
+        let audit = vec![self.audit(caller, Actor::User(who.user_id), who.tenant_id, who.user_id, event)];
+        let attempt = TryCode { ctx, purpose, code, keep: Some(who.session_id), undo, audit };
+        match self.ask_user(caller, who.user_id, UserCommand::TryCode(Box::new(attempt))).await? {
+            UserReply::Confirmed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The tenant's list of countries; without one, every number but those that cost a premium.
+fn texts_go_to(phone: &Phone, policy: &AuthPolicy) -> bool {
+    let (country, premium) = phone.plan();
+    let listed = policy.sms_countries.is_empty() || country.is_some_and(|c| policy.sms_countries.contains(&c));
+    listed && !premium
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_go_to_listed_countries_and_never_to_premium_numbers() {
+        let ok = |number: &str, countries: &[&str]| {
+            let policy = AuthPolicy { sms_countries: countries.iter().map(|c| (*c).to_owned()).collect(), ..Default::default() };
+            texts_go_to(&number.parse().unwrap(), &policy)
+        };
+        assert!(ok("+14155550100", &[]));
+        assert!(ok("+14155550100", &["DE", "US"]));
+        assert!(!ok("+14155550100", &["DE"]));
+        assert!(!ok("+19002345678", &[]));
+        assert!(!ok("+19002345678", &["US"]));
+    }
+}
