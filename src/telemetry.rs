@@ -122,6 +122,8 @@ fn describe() {
     metrics::describe_counter!("qeetid_hash_shed_total", "Passwords refused unhashed because the pool was full or late");
     metrics::describe_counter!("qeetid_rehash_total", "Hashes made anew at today's parameters after a sign-in");
     metrics::describe_gauge!("qeetid_outbox_pending", "Messages that wait to be sent");
+    metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
+    metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");
     metrics::describe_histogram!("qeetid_http_request_duration_seconds", metrics::Unit::Seconds, "Time from request to response");
 }
 

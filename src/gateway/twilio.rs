@@ -40,15 +40,27 @@ impl TwilioSender {
         if url.scheme != "twilio" {
             return Err(bad("is not twilio://"));
         }
-        let from = url.get("from").filter(|f| is_sender(f)).ok_or_else(|| {
-            bad("needs from=: a number in E.164 form, a Messaging Service (MG and 32 hex digits), or 1 to 11 letters and digits")
-        })?;
+        let from = url.get("from").unwrap_or_default();
         let base = match (url.get("base"), url.port) {
-            (Some(base), _) => base.trim_end_matches('/').to_owned(),
+            (Some(base), _) => base.to_owned(),
             (None, Some(port)) => format!("https://{}:{port}", url.host),
             (None, None) => format!("https://{}", url.host),
         };
         let (Some(account), Some(token)) = (&url.user, &url.password) else { return Err(bad("needs SID:TOKEN before the @")) };
+        Self::new(account, token.clone(), from, &base)
+    }
+
+    /// From the parts of the URL; `base` is that of the API, such as `https://api.twilio.com`.
+    ///
+    /// # Errors
+    /// [`BadUrl`], as above.
+    pub fn new(account: &str, token: SecretText, from: &str, base: &str) -> Result<Self, BadUrl> {
+        let base = base.trim_end_matches('/');
+        if !is_sender(from) {
+            return Err(bad(
+                "needs from=: a number in E.164 form, a Messaging Service (MG and 32 hex digits), or 1 to 11 letters and digits",
+            ));
+        }
         if account.is_empty() || !account.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err(bad("has an account SID that isn't letters and digits"));
         }
@@ -69,8 +81,8 @@ impl TwilioSender {
         Ok(Self {
             http,
             endpoint,
-            account: account.clone(),
-            token: token.clone(),
+            account: account.to_owned(),
+            token,
             from: from.to_owned(),
             breaker: Breaker::new(5, Duration::from_secs(20)),
             whole: Duration::from_secs(15),
