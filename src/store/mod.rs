@@ -5,6 +5,7 @@
 
 pub mod commands;
 pub mod error;
+pub mod sqlite;
 
 use crate::domain::{
     contact::ContactDigest,

@@ -1,0 +1,86 @@
+//! The embedded backend: one SQLite file ([`crate::sqlite`]), the schema of `schema/sqlite`.
+//!
+//! Each command is a function over a connection, run in a savepoint by the file's one writer, so that it can read, decide
+//! and write without anybody in between: `users`, `passwords`, `sessions`, `proofs`, `email_change`, `tenants`, `outbox`,
+//! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities.
+
+mod command;
+mod email_change;
+mod ending;
+mod outbox;
+mod passwords;
+mod proofs;
+mod rows;
+mod sessions;
+mod store_impl;
+mod tenants;
+mod upkeep;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Result, StoreError};
+use crate::{
+    domain::{context::Ctx, time::Timestamp},
+    sqlite::{
+        self, Connection, File,
+        migrate::{Migration, migrate},
+    },
+};
+
+/// The schema, oldest first.
+pub const MIGRATIONS: &[Migration] = &[Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") }];
+
+/// The store in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    file: File,
+}
+
+impl SqliteStore {
+    /// Brings the schema up to date and takes the file into use.
+    ///
+    /// # Errors
+    /// The file is of a newer version, or can't be written.
+    pub async fn open(file: File) -> Result<Self> {
+        migrate(&file, "store", MIGRATIONS).await.map_err(store_error)?;
+        Ok(Self { file })
+    }
+
+    /// A command that knows its reruns.
+    async fn command<T, F>(&self, ctx: &Ctx, f: F) -> Result<T>
+    where
+        T: command::Outcome,
+        F: FnOnce(&Connection, Timestamp) -> sqlite::rusqlite::Result<T> + Send + 'static,
+    {
+        let (id, now) = (ctx.command, ctx.now);
+        self.write(move |c| command::once(c, id, now, f)).await
+    }
+
+    async fn write<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> sqlite::rusqlite::Result<T> + Send + 'static,
+    {
+        self.file.write(f).await.map_err(store_error)
+    }
+
+    /// A read that may be long.
+    async fn read<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> sqlite::rusqlite::Result<T> + Send + 'static,
+    {
+        self.file.read(f).await.map_err(store_error)
+    }
+
+    /// A read of a few rows by their keys.
+    fn get<T>(&self, f: impl FnOnce(&Connection) -> sqlite::rusqlite::Result<T>) -> Result<T> {
+        self.file.read_here(f).map_err(store_error)
+    }
+}
+
+fn store_error(e: sqlite::Error) -> StoreError {
+    if e.certainly_not() { StoreError::certainly_not(e) } else { StoreError::maybe(e) }
+}

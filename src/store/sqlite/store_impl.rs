@@ -1,0 +1,172 @@
+//! The trait's methods, each one line: which function of this folder, and whether it writes.
+
+use super::{SqliteStore, command, email_change, outbox, passwords, proofs, rows, sessions, tenants, upkeep, users};
+use crate::{
+    domain::{
+        contact::ContactDigest,
+        context::Ctx,
+        ids::{JobId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
+        jwt::StoredKey,
+        network::Network,
+        outbox::Job,
+        session::Session,
+        tenant::Tenant,
+        time::Timestamp,
+        user::{Membership, User},
+    },
+    store::{Result, Store, commands::*},
+};
+use async_trait::async_trait;
+use std::time::Duration;
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create_user(&self, ctx: &Ctx, cmd: CreateUser) -> Result<CreateUserOutcome> {
+        self.command(ctx, move |c, now| users::create(c, now, &cmd)).await
+    }
+    async fn begin_signup(&self, ctx: &Ctx, pending: PendingSignup, job: Job) -> Result<()> {
+        self.command(ctx, move |c, now| users::begin_signup(c, now, &pending, &job)).await
+    }
+    async fn pending_signup(&self, id: PendingSignupId) -> Result<Option<PendingSignup>> {
+        self.get(|c| users::pending(c, id))
+    }
+    async fn count_signup_try(&self, id: PendingSignupId) -> Result<Option<u32>> {
+        self.write(move |c| users::count_signup_try(c, id)).await
+    }
+    async fn user(&self, id: UserId) -> Result<Option<User>> {
+        self.get(|c| rows::user_by_id(c, id))
+    }
+    async fn user_by_email(&self, digest: &ContactDigest) -> Result<Option<User>> {
+        self.get(|c| users::by_email(c, digest))
+    }
+    async fn login_lookup(&self, digest: &ContactDigest, network: Network) -> Result<LoginLookup> {
+        self.get(|c| users::login_lookup(c, digest, network))
+    }
+    async fn update_profile(&self, ctx: &Ctx, cmd: UpdateProfile) -> Result<Cas<User>> {
+        self.update_profile_once(ctx, cmd).await
+    }
+    async fn delete_user(&self, ctx: &Ctx, cmd: DeleteUser) -> Result<Cas<DeleteOutcome>> {
+        self.command(ctx, move |c, now| users::delete(c, now, &cmd)).await
+    }
+    async fn change_password(&self, ctx: &Ctx, cmd: ChangePassword) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| passwords::change(c, now, &cmd)).await
+    }
+    async fn rehash(&self, ctx: &Ctx, cmd: Rehash) -> Result<bool> {
+        self.command(ctx, move |c, _| passwords::rehash(c, &cmd)).await
+    }
+    async fn create_reset_link(&self, ctx: &Ctx, link: ResetLink) -> Result<bool> {
+        self.command(ctx, move |c, _| passwords::create_link(c, &link)).await
+    }
+    async fn reset_link(&self, user: UserId, link: LinkId) -> Result<Option<ResetLink>> {
+        self.get(|c| passwords::link(c, user, link))
+    }
+    async fn complete_reset(&self, ctx: &Ctx, cmd: CompleteReset) -> Result<Cas<ResetOutcome>> {
+        self.command(ctx, move |c, now| passwords::complete_reset(c, now, &cmd)).await
+    }
+    async fn hash_census(&self) -> Result<Vec<String>> {
+        self.get(passwords::hash_census)
+    }
+    async fn create_session(&self, ctx: &Ctx, cmd: CreateSession) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| sessions::create(c, now, &cmd)).await
+    }
+    async fn session(&self, user: UserId, session: SessionId) -> Result<Option<SessionView>> {
+        self.get(|c| sessions::view(c, user, session))
+    }
+    async fn rotate_session(&self, ctx: &Ctx, cmd: RotateSession) -> Result<Cas<()>> {
+        let now = ctx.now;
+        self.write(move |c| sessions::rotate(c, now, &cmd)).await
+    }
+    async fn sessions(&self, user: UserId) -> Result<Vec<Session>> {
+        self.read(move |c| sessions::list(c, user)).await
+    }
+    async fn revoke_sessions(&self, ctx: &Ctx, cmd: RevokeSessions) -> Result<u64> {
+        self.command(ctx, move |c, now| sessions::revoke(c, now, &cmd)).await
+    }
+    async fn revocations_since(&self, cursor: u64) -> Result<(Vec<Revocation>, u64)> {
+        self.read(move |c| sessions::revocations_since(c, cursor)).await
+    }
+    async fn confirm_email(&self, ctx: &Ctx, cmd: ConfirmEmail) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| proofs::confirm_email(c, now, &cmd)).await
+    }
+    async fn confirm_phone(&self, ctx: &Ctx, cmd: ConfirmPhone) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| proofs::confirm_phone(c, now, &cmd)).await
+    }
+    async fn begin_email_change(&self, ctx: &Ctx, change: PendingEmailChange, job: Job) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| email_change::begin(c, now, &change, &job)).await
+    }
+    async fn pending_email_change(&self, user: UserId) -> Result<Option<PendingEmailChange>> {
+        self.get(|c| email_change::pending(c, user))
+    }
+    async fn confirm_email_change(&self, ctx: &Ctx, cmd: ConfirmEmailChange) -> Result<Cas<EmailChangeOutcome>> {
+        self.command(ctx, move |c, now| email_change::confirm(c, now, &cmd)).await
+    }
+    async fn undo_link(&self, user: UserId, link: LinkId) -> Result<Option<UndoLink>> {
+        self.get(|c| email_change::undo_link(c, user, link))
+    }
+    async fn undo_email_change(&self, ctx: &Ctx, cmd: UndoEmailChange) -> Result<Cas<EmailChangeOutcome>> {
+        self.command(ctx, move |c, now| email_change::undo(c, now, &cmd)).await
+    }
+    async fn create_tenant(&self, ctx: &Ctx, cmd: CreateTenant) -> Result<CreateTenantOutcome> {
+        self.command(ctx, move |c, _| tenants::create(c, &cmd)).await
+    }
+    async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>> {
+        self.get(|c| tenants::get(c, id))
+    }
+    async fn memberships(&self, user: UserId) -> Result<Vec<(Tenant, Membership)>> {
+        self.read(move |c| tenants::memberships(c, user)).await
+    }
+    async fn membership(&self, user: UserId, tenant: TenantId) -> Result<Option<Membership>> {
+        self.get(|c| tenants::membership(c, user, tenant))
+    }
+    async fn leave_tenant(&self, ctx: &Ctx, cmd: LeaveTenant) -> Result<LeaveOutcome> {
+        self.command(ctx, move |c, now| tenants::leave(c, now, &cmd)).await
+    }
+    async fn enqueue(&self, ctx: &Ctx, job: Job) -> Result<()> {
+        self.command(ctx, move |c, now| outbox::put(c, now, &job)).await
+    }
+    async fn lease_jobs(&self, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Job>> {
+        self.write(move |c| outbox::lease(c, now, lease, limit)).await
+    }
+    async fn finish_job(&self, id: JobId) -> Result<()> {
+        self.write(move |c| outbox::finish(c, id)).await
+    }
+    async fn retry_job(&self, id: JobId, at: Timestamp, error: &str) -> Result<()> {
+        let error = error.to_owned();
+        self.write(move |c| outbox::retry(c, id, at, &error)).await
+    }
+    async fn park_job(&self, id: JobId, error: &str) -> Result<()> {
+        let error = error.to_owned();
+        self.write(move |c| outbox::park(c, id, &error)).await
+    }
+    async fn outbox_counts(&self) -> Result<OutboxCounts> {
+        self.read(outbox::counts).await
+    }
+    async fn signing_keys(&self) -> Result<Vec<StoredKey>> {
+        self.get(upkeep::signing_keys)
+    }
+    async fn add_signing_key(&self, key: StoredKey, only_if_none: bool) -> Result<bool> {
+        self.write(move |c| upkeep::add_signing_key(c, &key, only_if_none)).await
+    }
+    async fn sweep(&self, now: Timestamp) -> Result<Swept> {
+        self.write(move |c| upkeep::sweep(c, now)).await
+    }
+    async fn ping(&self) -> Result<()> {
+        self.file.ping().await.map_err(super::store_error)
+    }
+}
+
+impl SqliteStore {
+    /// The record holds the new version only: the rest of what was written is in the command, and no personal data is to
+    /// outlive its row in a record.
+    async fn update_profile_once(&self, ctx: &Ctx, cmd: UpdateProfile) -> Result<Cas<User>> {
+        let (id, now) = (ctx.command, ctx.now);
+        self.write(move |c| {
+            let Cas::Done(version) = command::once(c, id, now, |c, now| users::update_profile(c, now, &cmd))? else {
+                return Ok(Cas::Stale);
+            };
+            let written = |user| User { display_name: cmd.display_name, locale: cmd.locale, version, updated_at: now, ..user };
+            Ok(rows::user_by_id(c, cmd.user_id)?.map_or(Cas::Stale, |user| Cas::Done(written(user))))
+        })
+        .await
+    }
+}
