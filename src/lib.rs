@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod domain;
 pub mod ephemeral;
 pub mod gateway;
+pub mod http;
 pub mod service;
 pub mod sqlite;
 pub mod store;

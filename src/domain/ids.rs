@@ -80,6 +80,8 @@ ids! {
     PendingSignupId;
     /// An audit event.
     AuditId;
+    /// A request whose client gave no `X-Request-Id`.
+    RequestId;
 }
 
 impl RoleId {

@@ -11,6 +11,8 @@ use crate::domain::{
 };
 use std::net::IpAddr;
 
+pub use crate::ephemeral::Decision;
+
 /// Where a request comes from.
 #[derive(Debug, Clone)]
 pub struct Caller {

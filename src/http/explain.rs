@@ -1,0 +1,58 @@
+//! Why a JSON value is not of a type: every bad field, read off the type's own schema, in words that never repeat the value.
+//! Runs only after parsing has failed.
+
+use super::errors::{ApiError, Code};
+use poem_openapi::{
+    registry::{MetaSchema, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The 422 for a body that is JSON but not a `T`.
+pub fn explain<T: Type>(bytes: &[u8]) -> ApiError {
+    let mut registry = Registry::new();
+    T::register(&mut registry);
+    let value = serde_json::from_slice(bytes).unwrap_or_default();
+    let Value::Object(object) = value else {
+        return ApiError::detail(Code::ValidationFailed, "The body must be a JSON object.");
+    };
+    let fields = registry.schemas.get(T::name().as_ref()).map(|schema| problems(schema, &object)).unwrap_or_default();
+    ApiError::fields(fields)
+}
+
+fn problems(schema: &MetaSchema, object: &serde_json::Map<String, Value>) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    for (name, property) in &schema.properties {
+        let required = schema.required.contains(name);
+        let problem = match object.get(*name) {
+            None if required => Some("is missing"),
+            Some(Value::Null) if required => Some("must not be null"),
+            None | Some(Value::Null) => None,
+            Some(value) => match property {
+                MetaSchemaRef::Inline(property) => mismatch(property, value),
+                MetaSchemaRef::Reference(_) => (!value.is_object()).then_some("must be an object"),
+            },
+        };
+        if let Some(problem) = problem {
+            out.insert((*name).to_owned(), problem.to_owned());
+        }
+    }
+    out
+}
+
+fn mismatch(schema: &MetaSchema, value: &Value) -> Option<&'static str> {
+    match (schema.ty, value) {
+        ("string", Value::String(text)) => {
+            let bad_uuid = schema.format == Some("uuid") && text.parse::<crate::domain::ids::UserId>().is_err();
+            bad_uuid.then_some("must be a UUID")
+        }
+        ("string", _) => Some("must be a string"),
+        ("boolean", v) => (!v.is_boolean()).then_some("must be true or false"),
+        ("integer", v) => (!v.is_i64() && !v.is_u64()).then_some("must be a whole number"),
+        ("number", v) => (!v.is_number()).then_some("must be a number"),
+        ("array", v) => (!v.is_array()).then_some("must be an array"),
+        ("object", v) => (!v.is_object()).then_some("must be an object"),
+        _ => None,
+    }
+}

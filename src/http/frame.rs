@@ -1,0 +1,176 @@
+//! The one layer around all routes: request id, client address, network limit, panics, error bodies, headers, the access log
+//! and the clock of each route. One layer rather than ten, because each costs every request.
+
+use super::{
+    cors::{self, Cors},
+    envelope,
+    errors::{ApiError, Code},
+    request::{self, X_REQUEST_ID},
+    routes::{Matched, RouteEntry},
+};
+use crate::{
+    domain::{network::Network, rng::Rng, time::Clock},
+    service::api::{Caller, Decision},
+};
+use futures_util::FutureExt;
+use ipnet::IpNet;
+use poem::{
+    Addr, Endpoint, Request, Response, Result,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Instant,
+};
+use tracing::Instrument;
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// Counts a request against its network.
+pub trait NetworkLimit: Send + Sync + 'static {
+    /// `None`: there is no limit (or it can't be asked, which is no reason to refuse everybody).
+    fn decide(&self, network: Network) -> impl Future<Output = Option<Decision>> + Send;
+}
+
+/// What the layer needs.
+pub struct Frame<E, L> {
+    /// The routes.
+    pub inner: E,
+    /// The limit of `/v1/auth/*`.
+    pub limit: L,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Who may call `/v1` from a browser.
+    pub cors: Cors,
+    /// For request ids.
+    pub clock: Arc<dyn Clock>,
+    /// For request ids.
+    pub rng: Arc<dyn Rng>,
+    /// What is counted for paths that lead nowhere.
+    pub unmatched: Arc<RouteEntry>,
+}
+
+/// Routes that the network limit counts.
+fn is_limited(path: &str) -> bool {
+    path.starts_with("/v1/auth/") || path == "/v1/invites/accept"
+}
+
+impl<E: Endpoint<Output = Response>, L: NetworkLimit> Frame<E, L> {
+    /// The routes, or the answer that comes before them.
+    async fn inside(&self, mut request: Request, caller: Caller, decision: &mut Option<Decision>) -> Result<Response> {
+        if is_limited(request.uri().path()) {
+            *decision = self.limit.decide(caller.network).await;
+            if let Some(Decision { allowed: false, reset_after, .. }) = *decision {
+                return Err(ApiError { retry_after: Some(reset_after), ..ApiError::new(Code::RateLimited) }.into());
+            }
+        }
+        request.set_data(caller);
+        self.inner.call(request).await
+    }
+
+    fn peer(request: &Request) -> IpAddr {
+        match &request.remote_addr().0 {
+            Addr::SocketAddr(address) => address.ip(),
+            // Only a test without a socket gets here.
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+}
+
+impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let started = Instant::now();
+        let id = request::request_id(request.headers(), &*self.clock, &*self.rng);
+        let caller = request::caller(request.headers(), Self::peer(&request), &self.trusted_proxies, &id);
+        let method = request.method().clone();
+        let is_api = request.uri().path().starts_with("/v1/");
+        let origin = if is_api { self.cors.origin(request.headers()) } else { None };
+        let presented = request.headers().contains_key(header::AUTHORIZATION);
+        let span = tracing::info_span!(
+            "request",
+            request_id = %caller.request_id,
+            http.request.method = %method,
+            http.route = tracing::field::Empty,
+            http.response.status_code = tracing::field::Empty,
+        );
+
+        let mut decision = None;
+        let (mut response, route) = if origin.is_some() && cors::is_preflight(&method, request.headers()) {
+            (cors::preflight(), None)
+        } else {
+            let answer = AssertUnwindSafe(self.inside(request, caller, &mut decision)).catch_unwind().instrument(span.clone()).await;
+            let _in_span = span.enter();
+            match answer {
+                Ok(Ok(mut response)) => {
+                    let route = response.extensions_mut().remove::<Matched>();
+                    (response, route)
+                }
+                Ok(Err(error)) => {
+                    let route = error.data::<Matched>().cloned();
+                    (refuse(envelope::classify(error), &id, presented), route)
+                }
+                Err(panic) => (refuse(ApiError::logged(Code::Internal, panic_text(&*panic)), &id, presented), None),
+            }
+        };
+
+        let status = response.status();
+        let route = route.map_or_else(|| self.unmatched.clone(), |m| m.0);
+        span.record("http.route", route.template());
+        span.record("http.response.status_code", status.as_u16());
+        let took = started.elapsed();
+        let millis = took.as_micros() as f64 / 1000.0;
+        span.in_scope(|| tracing::info!(route = route.template(), method = %method, status = status.as_u16(), ms = millis, "request"));
+        route.observe(&method, status, took);
+
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, id);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if is_api {
+            headers.insert(header::CACHE_CONTROL, NO_STORE);
+            if self.cors.is_on() {
+                headers.append(header::VARY, ORIGIN);
+            }
+            if let Some(origin) = origin {
+                Cors::allow(origin, headers);
+            }
+        } else {
+            headers.insert(header::REFERRER_POLICY, NO_REFERRER);
+        }
+        if let Some(decision) = decision {
+            rate_headers(headers, &decision);
+        }
+        Ok(response)
+    }
+}
+
+/// Logs what the client isn't told, and makes the answer.
+fn refuse(mut error: ApiError, id: &HeaderValue, presented: bool) -> Response {
+    let code = error.code.name();
+    match error.log.take() {
+        Some(why) if error.code == Code::Internal => tracing::error!(code, why, "failed"),
+        Some(why) => tracing::warn!(code, why, "refused"),
+        None => {}
+    }
+    envelope::response(error, id.to_str().unwrap_or_default(), presented)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("no message"))
+}
+
+fn rate_headers(headers: &mut HeaderMap, decision: &Decision) {
+    headers.insert(RATE_LIMIT, HeaderValue::from(decision.limit));
+    headers.insert(RATE_REMAINING, HeaderValue::from(decision.remaining));
+    headers.insert(RATE_RESET, HeaderValue::from(decision.reset_after.as_millis().div_ceil(1000) as u64));
+}

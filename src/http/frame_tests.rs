@@ -1,0 +1,361 @@
+//! The frame over a real listener: every error in the envelope, limits, ids, slow clients, HTTP/2, drain.
+
+use super::{
+    connection::Patience,
+    cors::Cors,
+    errors::ApiError,
+    frame::{Frame, NetworkLimit},
+    payload::{In, NoContent, Out},
+    routes::{RouteEntry, router},
+    server::{ServerConfig, serve},
+    types::{EmailText, PasswordText},
+};
+use crate::{
+    domain::{
+        ids::UserId,
+        network::Network,
+        rng::SeededRng,
+        time::{ManualClock, Timestamp},
+    },
+    service::api::{Caller, Decision},
+};
+use poem::web::Data;
+use poem_openapi::{Object, OpenApi, param::Path};
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+#[derive(Object)]
+struct Login {
+    email: EmailText,
+    password: PasswordText,
+    tenant_id: Option<UserId>,
+}
+
+#[derive(Object, Serialize)]
+struct Seen {
+    ip: String,
+    length: u64,
+}
+
+struct Api;
+
+#[OpenApi]
+impl Api {
+    #[oai(path = "/v1/login", method = "post", operation_id = "login")]
+    async fn login(&self, caller: Data<&Caller>, body: In<Login>) -> Result<Out<Seen, 201>, ApiError> {
+        let _ = (body.0.tenant_id, body.0.email.reveal());
+        Ok(Out(Seen { ip: caller.ip.to_string(), length: body.0.password.reveal().len() as u64 }))
+    }
+    #[oai(path = "/v1/things/:id", method = "get", operation_id = "thing")]
+    async fn thing(&self, id: Path<UserId>) -> Result<Out<Seen>, ApiError> {
+        Ok(Out(Seen { ip: id.0.to_string(), length: 0 }))
+    }
+    #[oai(path = "/v1/panic", method = "get", operation_id = "panic")]
+    async fn panic(&self) -> NoContent {
+        panic!("planted panic text")
+    }
+    #[oai(path = "/v1/slow", method = "get", operation_id = "slow")]
+    async fn slow(&self) -> NoContent {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        NoContent
+    }
+    #[oai(path = "/v1/auth/thing", method = "get", operation_id = "auth_thing")]
+    async fn auth_thing(&self) -> NoContent {
+        NoContent
+    }
+}
+
+struct AtMost(u32, AtomicU32);
+
+impl NetworkLimit for AtMost {
+    async fn decide(&self, _: Network) -> Option<Decision> {
+        let used = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        let left = self.0.saturating_sub(used);
+        Some(Decision { allowed: used <= self.0, limit: self.0, remaining: left, reset_after: Duration::from_millis(7_100) })
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<usize>,
+}
+
+async fn start(config: ServerConfig) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let frame = Frame {
+        inner: router(Api),
+        limit: AtMost(2, AtomicU32::new(0)),
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        cors: Cors::new(["https://app.example.com"]),
+        clock: Arc::new(ManualClock::at_millis(Timestamp::from_millis(1_700_000_000_000).millis())),
+        rng: Arc::new(SeededRng::new(1)),
+        unmatched: RouteEntry::new("unmatched"),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(serve(listener, frame, config, async {
+        let _ = stopped.await;
+    }));
+    Running { address, stop, task }
+}
+
+impl Running {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// Sends a request; gives the status, the headers and, if there is a body, its `error` object (checked for its shape) or itself.
+async fn ask(request: reqwest::RequestBuilder) -> (u16, reqwest::header::HeaderMap, Value) {
+    let answer = request.send().await.unwrap();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let body = answer.bytes().await.unwrap();
+    if body.is_empty() {
+        return (status, headers, Value::Null);
+    }
+    assert_eq!(headers["content-type"], "application/json; charset=utf-8");
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    if status < 400 {
+        return (status, headers, body);
+    }
+    let error = body["error"].clone();
+    assert_eq!(error["request_id"], headers["x-request-id"].to_str().unwrap());
+    assert!(error["message"].is_string(), "{body}");
+    (status, headers, error)
+}
+
+#[tokio::test]
+async fn every_error_of_the_framework_has_the_envelope() {
+    let server = start(ServerConfig::default()).await;
+    let http = reqwest::Client::new();
+    let post = |body: &str| http.post(server.url("/v1/login")).header("content-type", "application/json").body(body.to_owned());
+    let good = r#"{"email":"a@b.c","password":"pass","unknown":1}"#;
+    let (status, headers, body) = ask(post(good)).await;
+    assert_eq!((status, &body["length"], &headers["cache-control"]), (201, &4.into(), &"no-store".parse().unwrap()));
+
+    let deep = "[".repeat(100_000);
+    let cases: Vec<(reqwest::RequestBuilder, u16, &str)> = vec![
+        (http.get(server.url("/v1/nowhere")), 404, "not_found"),
+        (http.get(server.url("/")), 404, "not_found"),
+        (http.delete(server.url("/v1/login")), 405, "method_not_allowed"),
+        (http.get(server.url("/v1/things/not-a-uuid")), 400, "malformed_request"),
+        (http.get(server.url("/v1/panic")), 500, "internal"),
+        (post("{"), 400, "malformed_request"),
+        (post(""), 400, "malformed_request"),
+        (post(&deep), 400, "malformed_request"),
+        (post(&format!("{{\"email\":{deep}")), 400, "malformed_request"),
+        (
+            http.post(server.url("/v1/login")).header("content-type", "application/json").body(vec![b'"', 0xff, b'"']),
+            400,
+            "malformed_request",
+        ),
+        (http.post(server.url("/v1/login")).body(good), 415, "unsupported_media_type"),
+        (http.post(server.url("/v1/login")).header("content-type", "text/plain").body(good), 415, "unsupported_media_type"),
+        (
+            http.post(server.url("/v1/login")).header("content-type", "application/json; charset=latin1").body(good),
+            415,
+            "unsupported_media_type",
+        ),
+        (post(&format!("\"{}\"", "x".repeat(1 << 21))), 413, "payload_too_large"),
+        (post("[]"), 422, "validation_failed"),
+    ];
+    for (request, status, code) in cases {
+        let shown = format!("{request:?}").chars().take(200).collect::<String>();
+        let (got, headers, error) = ask(request).await;
+        assert_eq!((got, error["code"].as_str().unwrap()), (status, code), "{shown}: {error}");
+        assert!(!error.to_string().contains("planted"), "{error}");
+        if status == 405 {
+            assert_eq!(headers["allow"], "POST");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_bad_fields_are_named_and_none_is_repeated() {
+    let server = start(ServerConfig::default()).await;
+    let body = r#"{"password":["planted"],"tenant_id":"planted"}"#;
+    let request = reqwest::Client::new().post(server.url("/v1/login")).header("content-type", "application/json").body(body);
+    let (status, _, error) = ask(request).await;
+    assert_eq!((status, error["code"].as_str().unwrap()), (422, "validation_failed"));
+    assert_eq!(error["fields"], serde_json::json!({"email": "is missing", "password": "must be a string", "tenant_id": "must be a UUID"}));
+    assert!(!error.to_string().contains("planted"));
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused_without_its_length_being_said() {
+    let server = start(ServerConfig::default()).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let (mut read, mut write) = socket.into_split();
+    let writer = tokio::spawn(async move {
+        let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+        for _ in 0..64 {
+            if write.write_all(chunk.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut answer = [0; 12];
+    read.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    writer.abort();
+}
+
+#[tokio::test]
+async fn request_ids_proxies_and_limits() {
+    let server = start(ServerConfig::default()).await;
+    let http = reqwest::Client::new();
+    let request = http.post(server.url("/v1/login")).json(&serde_json::json!({"email": "", "password": ""}));
+    let (_, headers, body) = ask(request.header("x-request-id", "mine-1").header("x-forwarded-for", "6.6.6.6, 192.0.2.7")).await;
+    assert_eq!((&headers["x-request-id"], &body["ip"]), (&"mine-1".parse().unwrap(), &"192.0.2.7".into()));
+    assert!(!headers.contains_key("ratelimit-limit"));
+
+    let auth = || http.get(server.url("/v1/auth/thing"));
+    let (status, headers, _) = ask(auth()).await;
+    assert_eq!((status, &headers["ratelimit-limit"], &headers["ratelimit-remaining"]), (204, &"2".parse().unwrap(), &"1".parse().unwrap()));
+    ask(auth()).await;
+    let (status, headers, error) = ask(auth()).await;
+    assert_eq!((status, error["code"].as_str().unwrap(), &headers["retry-after"]), (429, "rate_limited", &"8".parse().unwrap()));
+    assert_eq!((&headers["ratelimit-remaining"], &headers["ratelimit-reset"]), (&"0".parse().unwrap(), &"8".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn browsers_of_listed_origins_may_call() {
+    let server = start(ServerConfig::default()).await;
+    let http = reqwest::Client::new();
+    let preflight = |origin: &str| {
+        let request = http.request(reqwest::Method::OPTIONS, server.url("/v1/login")).header("origin", origin);
+        ask(request.header("access-control-request-method", "POST"))
+    };
+    let (status, headers, _) = preflight("https://app.example.com").await;
+    assert_eq!((status, &headers["access-control-allow-origin"]), (204, &"https://app.example.com".parse().unwrap()));
+    assert!(headers["access-control-allow-headers"].to_str().unwrap().contains("Authorization"));
+    let (status, headers, _) = preflight("https://evil.example.com").await;
+    assert_eq!((status, headers.contains_key("access-control-allow-origin")), (405, false));
+    // An error too must be readable by the page.
+    let (status, headers, _) = ask(http.get(server.url("/v1/nowhere")).header("origin", "https://app.example.com")).await;
+    assert_eq!(
+        (status, &headers["access-control-allow-origin"], &headers["vary"]),
+        (404, &"https://app.example.com".parse().unwrap(), &"Origin".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn head_has_the_length_and_no_body() {
+    let server = start(ServerConfig::default()).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let request = "HEAD /v1/things/018bcfe5-6800-7000-8000-000000000000 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    let length = r#"{"ip":"018bcfe5-6800-7000-8000-000000000000","length":0}"#.len();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("content-length: {length}\r\n")), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+fn impatient() -> ServerConfig {
+    let patience = Patience { head: Duration::from_millis(300), idle: Duration::from_millis(900), write: Duration::from_secs(5) };
+    ServerConfig { patience, ..ServerConfig::default() }
+}
+
+/// How long the server keeps a connection on which `first` was sent and then `drip` again and again.
+async fn kept(server: &Running, first: &[u8], drip: &[u8]) -> Duration {
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let began = Instant::now();
+    socket.write_all(first).await.unwrap();
+    let (mut read, mut write) = socket.into_split();
+    let drip = drip.to_owned();
+    let dripping = tokio::spawn(async move {
+        while !drip.is_empty() && write.write_all(&drip).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Held open: the server is to end it.
+        std::future::pending::<()>().await;
+        drop(write);
+    });
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(10), read.read_to_end(&mut all)).await.expect("the server never closed");
+    dripping.abort();
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn slow_heads_are_cut_off_and_pauses_between_requests_are_not_heads() {
+    let server = start(impatient()).await;
+    let get = b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n".as_slice();
+    let about = |took: Duration, millis: u64| {
+        assert!(took >= Duration::from_millis(millis - 20) && took < Duration::from_millis(millis + 500), "{took:?}, not {millis} ms");
+    };
+    about(kept(&server, b"", b"").await, 300);
+    about(kept(&server, b"PRI * HT", b"").await, 300);
+    about(kept(&server, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"y").await, 300);
+    about(kept(&server, get, b"").await, 900);
+    about(kept(&server, &[get, b"GET / HT"].concat(), b"").await, 900);
+    about(kept(&server, get, b"z").await, 300);
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_spoken_and_idle_ones_end() {
+    let server = start(impatient()).await;
+    let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let answer = http.get(server.url("/v1/nowhere")).send().await.unwrap();
+    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 404));
+    let many = (0..50).map(|_| http.get(server.url("/v1/slow")).send());
+    assert!(futures_util::future::join_all(many).await.into_iter().all(|r| r.unwrap().status() == 204));
+    // Only a preface and empty settings, then nothing.
+    let took = kept(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b"").await;
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_drain_lets_open_requests_finish_and_closes_idle_connections_at_once() {
+    let server = start(ServerConfig::default()).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(idle.read(&mut [0; 4096]).await.unwrap() > 0);
+    let fresh = TcpStream::connect(server.address).await.unwrap();
+    let open = tokio::spawn(reqwest::get(server.url("/v1/slow")));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = Instant::now();
+    server.stop.send(()).unwrap();
+    for mut quiet in [idle, fresh] {
+        assert_eq!(quiet.read(&mut [0; 16]).await.unwrap(), 0);
+    }
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert!(TcpStream::connect(server.address).await.is_err());
+    assert_eq!(open.await.unwrap().unwrap().status(), 204);
+    assert_eq!(server.task.await.unwrap(), 0);
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn the_drain_ends_and_connections_are_bounded() {
+    let config = ServerConfig { drain: Duration::from_millis(100), max_connections: 1, ..ServerConfig::default() };
+    let server = start(config).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(b"GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The kernel takes it, but nobody answers while the only place is in use.
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    second.write_all(b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(100), second.read(&mut [0; 1])).await.is_err());
+    server.stop.send(()).unwrap();
+    assert_eq!(server.task.await.unwrap(), 1);
+    assert_eq!(first.read(&mut [0; 1]).await.unwrap(), 0);
+}
