@@ -1,7 +1,10 @@
-//! What tests share: `app` runs the real binary and talks to it, `client` is the HTTP side, `watch` looks for what must not be seen.
+//! What tests share: `app` runs the real binary and talks to it, `client` is the HTTP side, `watch` looks for what must not be seen,
+//! `smtp` is a mail server and `twilio` speaks the Messages API.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod app;
 pub mod client;
+pub mod smtp;
+pub mod twilio;
 pub mod watch;
