@@ -59,7 +59,7 @@ pub struct Settings {
     pub breach_url: String,
     /// Threads of the hashing pool, 1..=1024.
     pub hash_threads: usize,
-    /// Jobs that may wait for the pool, all threads together, 1..=1,000,000.
+    /// Jobs that may wait for each thread of the pool, 1..=100,000.
     pub hash_queue: usize,
     /// What can't be hashed within this time is refused at once; 50..=60,000 ms.
     pub hash_deadline: Duration,
@@ -111,7 +111,7 @@ impl Settings {
             mail_from: layers.get("mail_from", values::mail_from)?.unwrap_or_else(|| "Qeet ID <no-reply@localhost>".into()),
             sms: layers.get("sms_url", urls::sms)?.unwrap_or(SmsUrl::Mailbox),
             breach_url: layers.get("breach_url", urls::base)?.unwrap_or_else(|| "https://api.pwnedpasswords.com".into()),
-            hash_queue: layers.get("hash_queue", values::number(1, 1_000_000))?.unwrap_or(hash_threads * 64),
+            hash_queue: layers.get("hash_queue", values::number(1, 100_000))?.unwrap_or(64),
             hash_deadline: Duration::from_millis(layers.get("hash_deadline_ms", values::number(50, 60_000))?.unwrap_or(2_000)),
             argon2: layers.get("argon2", values::argon2)?.unwrap_or_default(),
             policy: layers.policy()?,

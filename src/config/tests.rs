@@ -32,7 +32,7 @@ fn the_defaults_are_those_of_the_readme() {
     assert_eq!(s.listen.to_string(), "127.0.0.1:4001");
     assert_eq!((&*s.public_url, &*s.app_url, &*s.audience), ("http://localhost:4001", "http://localhost:4001", "http://localhost:4001"));
     assert_eq!(s.store, StoreUrl::Sqlite("./data/qeetid.db".into()));
-    assert_eq!((s.hash_threads, s.hash_queue, s.hash_deadline.as_millis()), (3, 192, 2000));
+    assert_eq!((s.hash_threads, s.hash_queue, s.hash_deadline.as_millis()), (3, 64, 2000));
     assert_eq!(s.argon2.to_string(), "m=19456,t=2,p=1");
     assert_eq!(s.policy, AuthPolicy::default());
     assert_eq!(s.limits, Limits::default());
@@ -56,10 +56,9 @@ fn flags_lie_over_the_environment_over_the_file_over_the_defaults() {
 
 #[test]
 fn what_follows_from_other_settings_follows() {
-    let s = load(&[("QEETID_PUBLIC_URL", "http://127.0.0.1:9/"), ("QEETID_DATA_DIR", "/d"), ("QEETID_HASH_THREADS", "2")]).unwrap();
+    let s = load(&[("QEETID_PUBLIC_URL", "http://127.0.0.1:9/"), ("QEETID_DATA_DIR", "/d")]).unwrap();
     assert_eq!((&*s.app_url, &*s.audience), ("http://127.0.0.1:9", "http://127.0.0.1:9"));
     assert_eq!(s.store, StoreUrl::Sqlite("/d/qeetid.db".into()));
-    assert_eq!(s.hash_queue, 128);
 }
 
 #[test]

@@ -38,10 +38,13 @@ impl Watch {
     /// The first line of `output` that shows a secret or a password hash.
     pub fn find_in(&self, output: &str) -> Option<String> {
         let secrets = self.0.lock().unwrap();
-        output.lines().find(|line| {
-            secrets.iter().any(|s| if is_code(s) { has_word(line, s) } else { line.contains(s.as_str()) })
-                || ["$argon2", "$2a$", "$2b$", "$2y$"].iter().any(|hash| line.contains(hash))
-        }).map(str::to_owned)
+        output
+            .lines()
+            .find(|line| {
+                secrets.iter().any(|s| if is_code(s) { has_word(line, s) } else { line.contains(s.as_str()) })
+                    || ["$argon2", "$2a$", "$2b$", "$2y$"].iter().any(|hash| line.contains(hash))
+            })
+            .map(str::to_owned)
     }
 
     /// The first file under `dir` (the development mailbox aside, which is there to show them) that holds a password or token.

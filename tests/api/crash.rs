@@ -1,0 +1,118 @@
+//! `kill -9` at any moment, and a disk that takes no more.
+
+use crate::support::app::{App, fresh_email, fresh_password};
+use serde_json::json;
+use std::{process::Command, time::Duration};
+
+/// What became of one sign-up, as its client saw it.
+struct Attempt {
+    email: String,
+    password: String,
+    acknowledged: bool,
+}
+
+/// Eight people sign up one after the other until the connection breaks.
+async fn sign_ups_until_broken(app: &App) -> Vec<tokio::task::JoinHandle<Vec<Attempt>>> {
+    let run = |client: crate::support::client::Client| async move {
+        let mut attempts = Vec::new();
+        loop {
+            let (email, password) = (fresh_email(), fresh_password());
+            let body = json!({"email": email, "password": password});
+            let reply = client.try_send(reqwest::Method::POST, "/v1/auth/signup", None, Some(body)).await;
+            let acknowledged = matches!(&reply, Ok(r) if r.status == 201);
+            attempts.push(Attempt { email, password, acknowledged });
+            match reply {
+                Ok(r) => assert!(matches!(r.status, 201 | 503), "{}", r.text),
+                Err(_) => return attempts,
+            }
+        }
+    };
+    (0..8).map(|_| tokio::spawn(run(app.other_client()))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_loses_no_acknowledged_sign_up_and_no_address_is_stuck() {
+    let mut app = App::new().await;
+    let (mut acknowledged, mut broken) = (0, 0);
+    for round in 0..5 {
+        let tasks = sign_ups_until_broken(&app).await;
+        tokio::time::sleep(Duration::from_millis(400 + round * 137)).await;
+        app.kill9();
+        let mut attempts = Vec::new();
+        for task in tasks {
+            attempts.extend(task.await.unwrap());
+        }
+        app.start().await;
+        for Attempt { email, password, acknowledged: was } in attempts {
+            if was {
+                acknowledged += 1;
+                app.login(&email, &password).await.expect(200);
+                continue;
+            }
+            // Nobody said yes: it is there whole, or it is not there at all.
+            broken += 1;
+            let again = app.post("/v1/auth/signup", json!({"email": email, "password": password})).await;
+            match again.status {
+                201 => (),
+                422 => assert_eq!(again.code(), "signup_unavailable"),
+                _ => panic!("{email} is stuck: {}", again.text),
+            }
+            let session = app.login(&email, &password).await.expect(200);
+            app.get_as(&session.str("access_token"), "/v1/me").await.expect(200);
+            let tenants = app.get_as(&session.str("access_token"), "/v1/tenants").await.expect(200);
+            assert_eq!(tenants.body["items"].as_array().unwrap().len(), 1);
+        }
+    }
+    assert!(acknowledged >= 20 && broken >= 20, "{acknowledged} acknowledged, {broken} broken off: the test saw too little");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_503_and_what_was_acknowledged_stays() {
+    // A limit on the size of files stands for the full disk; without the signal that would come with it.
+    let shell = "trap '' XFSZ; exec \"$0\" \"$@\"";
+    let mut app = App::builder().wrapped_in(&["sh", "-c", shell]).start().await;
+    let first = app.signup().await;
+    limit_files(&app, "400000");
+    let mut made = Vec::new();
+    let mut refused = 0;
+    for _ in 0..2000 {
+        let (email, password) = (fresh_email(), fresh_password());
+        let reply = app.post("/v1/auth/signup", json!({"email": email, "password": password})).await;
+        match reply.status {
+            201 => made.push((email, password)),
+            503 => refused += 1,
+            _ => panic!("{}", reply.text),
+        }
+        if refused >= 5 {
+            break;
+        }
+    }
+    assert!(refused >= 5, "the disk never was full: {} made", made.len());
+    // Reads go on, writes are refused, nothing falls over.
+    app.me(&first.access).await.expect(200);
+    app.get_as(&first.access, "/v1/me").await.expect(200);
+    app.refresh(&first.refresh).await.expect(503);
+    app.get("/healthz").await.expect(200);
+    let forgot = app.post("/v1/auth/forgot-password", json!({"email": first.email})).await;
+    assert_eq!(forgot.status, 503, "{}", forgot.text);
+    // Room again: it goes on by itself.
+    limit_files(&app, "unlimited");
+    let mut back = app.refresh(&first.refresh).await;
+    for _ in 0..50 {
+        if back.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        back = app.refresh(&first.refresh).await;
+    }
+    back.expect(200);
+    app.restart().await;
+    for (email, password) in made {
+        app.login(&email, &password).await.expect(200);
+    }
+}
+
+fn limit_files(app: &App, bytes: &str) {
+    let status = Command::new("prlimit").args(["--pid", &app.pid().to_string(), &format!("--fsize={bytes}:unlimited")]).status();
+    assert!(status.expect("prlimit (util-linux) is there").success());
+}

@@ -1,0 +1,38 @@
+//! The service as its clients see it: the real binary, over HTTP, on real files. One module a subject.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod commands;
+mod crash;
+mod email;
+mod enumeration;
+mod limits;
+mod passwords;
+mod people;
+mod serving;
+mod sessions;
+mod signup;
+mod stored_hashes;
+
+use std::pin::Pin;
+
+/// How many of these replies have this status.
+fn count(replies: &[support::client::Reply], status: u16) -> usize {
+    replies.iter().filter(|r| r.status == status).count()
+}
+
+/// Starts all at once, each in a task of its own; the future gives what came of them, in order.
+fn all<T: Send + 'static>(
+    futures: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Pin<Box<dyn Future<Output = Vec<T>> + Send>> {
+    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
+    Box::pin(async {
+        let mut out = Vec::new();
+        for task in tasks {
+            out.push(task.await.expect("the task ends"));
+        }
+        out
+    })
+}

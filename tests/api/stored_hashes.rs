@@ -1,0 +1,93 @@
+//! Hashes that other systems (or an attacker of the store) left: put into the database file while the server is down.
+
+use crate::{
+    all,
+    support::app::{Account, App, fresh_password},
+};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+fn database(app: &App) -> rusqlite::Connection {
+    rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap()
+}
+
+/// Gives every account this hash. The server must be down.
+fn plant(app: &App, hash: &str) {
+    let changed = database(app).execute("UPDATE users SET password_hash = ?1", [hash]).unwrap();
+    assert!(changed > 0, "nobody is there");
+}
+
+fn hash_of(app: &App, who: &Account) -> String {
+    let id = who.user_id.replace('-', "");
+    let sql = "SELECT password_hash FROM users WHERE lower(hex(id)) = ?1 OR id = ?2";
+    database(app).query_row(sql, [&id, &who.user_id], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bcrypt_signs_in_and_becomes_argon2id_in_the_background() {
+    let mut app = App::new().await;
+    let who = app.signup().await;
+    app.kill9();
+    plant(&app, &bcrypt::hash(&who.password, 6).unwrap());
+    app.start().await;
+    app.login(&who.email, "not the password").await.refused(401, "invalid_credentials");
+    app.login(&who.email, &who.password).await.expect(200);
+    let start = Instant::now();
+    while !hash_of(&app, &who).starts_with("$argon2id$v=19$m=19456,t=2,p=1$") {
+        assert!(start.elapsed() < Duration::from_secs(20), "not hashed anew");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    app.login(&who.email, &who.password).await.expect(200);
+    // That was no change of the password: the sessions live.
+    app.me(&who.access).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehash_racing_a_password_change_never_brings_the_old_password_back() {
+    let mut app = App::new().await;
+    for round in 0..4 {
+        let who = app.signup().await;
+        app.kill9();
+        plant(&app, &bcrypt::hash(&who.password, 5).unwrap());
+        app.start().await;
+        let new = fresh_password();
+        // The rehash starts with a sign-in; the change comes before, while and after it runs.
+        app.login(&who.email, &who.password).await.expect(200);
+        tokio::time::sleep(Duration::from_millis(round * 15)).await;
+        let change = json!({"current_password": who.password, "new_password": new});
+        app.post_as(&who.access, "/v1/auth/password", change).await.expect(200);
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        app.login(&who.email, &who.password).await.refused(401, "invalid_credentials");
+        app.login(&who.email, &new).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_hash_takes_neither_memory_nor_time() {
+    let mut app = App::new().await;
+    let who = app.signup().await;
+    let hostile = [
+        "$argon2id$v=19$m=4194304,t=1000,p=1$c29tZXNhbHRzb21lc2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        "$argon2id$v=19$m=131072,t=4294967295,p=1$c29tZXNhbHRzb21lc2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        "$argon2id$v=19$m=19456,t=2,p=16777215$c29tZXNhbHRzb21lc2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        "$2b$31$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzabcdefg",
+        "$argon2id$",
+        "nonsense",
+    ];
+    for hash in hostile {
+        app.kill9();
+        plant(&app, hash);
+        app.start().await;
+        let start = Instant::now();
+        let replies = all((0..4).map(|_| {
+            let (client, who) = (app.other_client(), who.clone());
+            async move { client.login(&who.email, &who.password).await }
+        }))
+        .await;
+        assert!(replies.iter().all(|r| r.code() == "invalid_credentials"), "{hash}: {replies:?}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{hash}: took {:?}", start.elapsed());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+        assert!(peak < 400_000, "{hash}: peak resident memory {peak} kB");
+    }
+}
