@@ -65,7 +65,13 @@ use api::{Caller, Part};
 use error::{Error, Result};
 use keys::Keys;
 use limits::{LimitRules, Limits};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio_util::task::TaskTracker;
 
 /// How accounts are made.
@@ -126,6 +132,7 @@ pub struct Services {
     users: Arc<Directory<UserActor>>,
     tenants: Arc<Directory<TenantActor>>,
     background: TaskTracker,
+    draining: AtomicBool,
 }
 
 impl Services {
@@ -155,6 +162,7 @@ impl Services {
             users,
             tenants,
             background: TaskTracker::new(),
+            draining: AtomicBool::new(false),
         })
     }
 
@@ -178,6 +186,7 @@ impl Services {
             Part { name: "store", ok: store },
             Part { name: "ephemeral", ok: ephemeral },
             Part { name: "keys", ok: !self.keys.jwks().is_empty() },
+            Part { name: "draining", ok: !self.draining.load(Ordering::Relaxed) },
         ]
     }
 
@@ -187,6 +196,11 @@ impl Services {
     /// `Unavailable` if the counters can't be asked.
     pub async fn network_limit(&self, network: Network) -> Result<Option<Decision>> {
         self.limits.auth_request(network, self.clock.now()).await
+    }
+
+    /// From now on [`Services::ready`] says no, so that no new requests are sent here; those that come are still served.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Waits for what goes on in the background (rehashes), and takes no more.

@@ -1,0 +1,172 @@
+//! Puts the parts together by the settings.
+
+use super::AppError;
+use crate::{
+    actors::{
+        outbox::{Outbox, OutboxDeps, OutboxHandle},
+        supervisor::Supervisor,
+    },
+    config::{self, MailUrl, Settings, SmsUrl, StoreUrl},
+    credentials::{
+        params::Argon2Params,
+        pool::{Pool, PoolConfig},
+    },
+    domain::{
+        keyring::Keyring,
+        rng::{Rng, SystemRng},
+        time::{Clock, SystemClock},
+    },
+    ephemeral::{Ephemeral, Limit, embedded::Embedded},
+    gateway::{Mailer, SmsSender, mailbox::Mailbox, smtp::SmtpMailer, templates::Templates, twilio::TwilioSender},
+    service::{Parts, Rules, Services, SignupMode, keys::Keys, limits::LimitRules},
+    sqlite::File,
+    store::{Store, sqlite::SqliteStore},
+};
+use std::{path::Path, sync::Arc};
+
+/// Connections that read the SQLite file.
+const READERS: usize = 2;
+
+/// The running parts.
+pub(super) struct Built {
+    pub services: Arc<Services>,
+    pub store: Arc<dyn Store>,
+    pub ephemeral: Arc<dyn Ephemeral>,
+    pub keys: Arc<Keys>,
+    pub pool: Pool,
+    pub outbox: OutboxHandle,
+    pub mailbox: Option<Arc<Mailbox>>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+}
+
+/// What commands that only need the store work with.
+pub(super) struct Storage {
+    pub store: Arc<dyn Store>,
+    pub ephemeral: Arc<dyn Ephemeral>,
+    pub keyring: Arc<Keyring>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+}
+
+/// Opens the stores; the schema is brought up to date on the way.
+pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
+    let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(SystemClock), Arc::new(SystemRng));
+    settings.make_data_dir().map_err(|e| AppError::new("data directory", e))?;
+    let keyring = Arc::new(settings.keyring(&*rng).map_err(|e| AppError::new("secret", e))?);
+    let StoreUrl::Sqlite(path) = &settings.store;
+    let file = open(path)?;
+    let store = SqliteStore::open(file.clone()).await.map_err(|e| AppError::new("store", e))?;
+    let ephemeral = Embedded::open(file).await.map_err(|e| AppError::new("ephemeral store", e))?;
+    Ok(Storage { store: Arc::new(store), ephemeral: Arc::new(ephemeral), keyring, clock, rng })
+}
+
+fn open(path: &Path) -> Result<File, AppError> {
+    File::open(path, READERS).map_err(|e| AppError::new(&format!("store {}", path.display()), e))
+}
+
+/// Builds everything but the listeners.
+pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
+    let Storage { store, ephemeral, keyring, clock, rng } = storage(settings).await?;
+    let keys = Keys::load(
+        store.clone(),
+        keyring.clone(),
+        clock.clone(),
+        rng.clone(),
+        settings.public_url.clone(),
+        settings.audience.clone(),
+    );
+    let keys = Arc::new(keys.await.map_err(|e| AppError::new("signing keys", e))?);
+    let pool = start_pool(settings, rng.clone())?;
+    pool.note_census(&store.hash_census().await.map_err(|e| AppError::new("store", e))?);
+
+    let mailbox = open_mailbox(settings, clock.clone())?;
+    let (mailer, sms) = ways_out(settings, mailbox.as_ref())?;
+    let templates = Templates::load(settings.templates_dir.as_deref()).map_err(|e| AppError::new("templates", e))?;
+    let outbox = Outbox::start(OutboxDeps {
+        store: store.clone(),
+        ephemeral: ephemeral.clone(),
+        keyring: keyring.clone(),
+        mailer,
+        sms,
+        templates: Arc::new(templates),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        app_url: settings.app_url.clone(),
+    });
+    let supervisor = Supervisor::start().await.map_err(|e| AppError::new("actors", e))?;
+    let waking = outbox.clone();
+    let parts = Parts {
+        store: store.clone(),
+        ephemeral: ephemeral.clone(),
+        pool: pool.clone(),
+        keyring,
+        keys: keys.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        supervisor,
+        wake_outbox: Arc::new(move || waking.wake()),
+    };
+    Ok(Built { services: Services::new(parts, rules(settings)), store, ephemeral, keys, pool, outbox, mailbox, clock, rng })
+}
+
+fn start_pool(settings: &Settings, rng: Arc<dyn Rng>) -> Result<Pool, AppError> {
+    let a = &settings.argon2;
+    let params = Argon2Params::new(a.m, a.t, a.p).map_err(|e| AppError::new("QEETID_ARGON2", e))?;
+    let config = PoolConfig {
+        threads: settings.hash_threads,
+        queue_per_thread: settings.hash_queue,
+        deadline: settings.hash_deadline,
+        params,
+    };
+    Pool::start(config, rng).map_err(|e| AppError::new("hashing pool", e))
+}
+
+fn open_mailbox(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Option<Arc<Mailbox>>, AppError> {
+    if !matches!(settings.mail, MailUrl::Mailbox) && !matches!(settings.sms, SmsUrl::Mailbox) {
+        return Ok(None);
+    }
+    let mailbox = Mailbox::open(&settings.data_dir, clock).map_err(|e| AppError::new("development mailbox", e))?;
+    Ok(Some(Arc::new(mailbox)))
+}
+
+fn ways_out(settings: &Settings, mailbox: Option<&Arc<Mailbox>>) -> Result<(Arc<dyn Mailer>, Arc<dyn SmsSender>), AppError> {
+    let missing = || AppError::new("development mailbox", "is not open");
+    let mailer: Arc<dyn Mailer> = match &settings.mail {
+        MailUrl::Mailbox => mailbox.ok_or_else(missing)?.clone(),
+        MailUrl::Smtp(url) => {
+            Arc::new(SmtpMailer::from_url(url, &settings.mail_from).map_err(|e| AppError::new("QEETID_MAIL_URL", e))?)
+        }
+    };
+    let sms: Arc<dyn SmsSender> = match &settings.sms {
+        SmsUrl::Mailbox => mailbox.ok_or_else(missing)?.clone(),
+        SmsUrl::Twilio { account, token, from, base } => {
+            Arc::new(TwilioSender::new(account, token.clone(), from, base).map_err(|e| AppError::new("QEETID_SMS_URL", e))?)
+        }
+    };
+    Ok((mailer, sms))
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let l = &settings.limits;
+    let limit = |name, rate: config::Rate| Limit { name, max: rate.max, window: rate.window };
+    Rules {
+        signup_mode: match settings.signup_mode {
+            config::SignupMode::Instant => SignupMode::Instant,
+            config::SignupMode::VerifyFirst => SignupMode::VerifyFirst,
+        },
+        policy: settings.policy.clone(),
+        limits: LimitRules {
+            on: l.on,
+            wrong_passwords: limit("wrong_passwords", l.wrong_passwords),
+            wrong_passwords_everywhere: limit("wrong_passwords_everywhere", l.wrong_passwords_everywhere),
+            auth_requests: limit("auth_requests", l.auth_requests),
+            signups: limit("signups", l.signups),
+            forgot_password: limit("forgot_password", l.forgot_password),
+            code_pause: limit("code_pause", l.code_pause),
+            codes_of_user: limit("codes_of_user", l.codes_of_user),
+            codes_to_destination: limit("codes_to_destination", l.codes_to_destination),
+            codes_from_network: limit("codes_from_network", l.codes_from_network),
+        },
+    }
+}

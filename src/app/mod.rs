@@ -1,0 +1,94 @@
+//! The composition root: the only place that names concrete backends. `build` puts the parts together, `upkeep` is what goes
+//! on beside the requests, `commands` are the command line's other verbs.
+
+mod build;
+mod commands;
+mod upkeep;
+
+pub use commands::{migrate, openapi, rotate_keys};
+
+use crate::{config::Settings, http, telemetry::Metrics};
+use std::{future::Future, time::Duration};
+use tokio::net::TcpListener;
+
+/// Open requests have this long to finish after SIGTERM; messages being sent get what is left of it.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Why the service could not start or go on. The text is for the person at the terminal.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct AppError(String);
+
+impl AppError {
+    fn new(what: &str, why: impl std::fmt::Display) -> Self {
+        Self(format!("{what}: {why}"))
+    }
+}
+
+/// Serves until `stop` is ready, then drains: readiness turns 503, open requests finish, messages in flight are handed over.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Output = ()> + Send) -> Result<(), AppError> {
+    if !settings.limits.on {
+        tracing::warn!("QEETID_LIMITS=off: rate limits are lifted; this is for load tests only");
+    }
+    let parts = build::build(settings).await?;
+    let bind = |addr| async move { TcpListener::bind(addr).await.map_err(|e| AppError::new(&format!("can't listen on {addr}"), e)) };
+    let listener = bind(settings.listen).await?;
+    let address = listener.local_addr().map_err(|e| AppError::new("listening", e))?;
+    let metrics_beside = match settings.metrics_listen {
+        Some(addr) => Some(bind(addr).await?),
+        None => None,
+    };
+    let upkeep = upkeep::start(&parts);
+    let endpoint = http::endpoint(http::HttpParts {
+        services: parts.services.clone(),
+        mailbox: parts.mailbox.clone(),
+        clock: parts.clock.clone(),
+        rng: parts.rng.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+        cors_origins: settings.cors_origins.clone(),
+        public_url: settings.public_url.clone(),
+        // Counts around a probe would tell who exists: on the API's port only while that can't be reached from outside.
+        metrics: (metrics_beside.is_none() && address.ip().is_loopback()).then(|| renderer(&metrics)),
+    });
+    let beside = metrics_beside.map(|listener| {
+        tokio::spawn(http::server::serve(listener, http::metrics_endpoint(renderer(&metrics)), http::server::ServerConfig::default(), std::future::pending()))
+    });
+    tracing::info!(%address, url = %settings.public_url, "listening");
+
+    let services = parts.services.clone();
+    let stopping = async move {
+        stop.await;
+        tracing::info!("draining");
+        services.start_draining();
+    };
+    let began = tokio::sync::oneshot::channel();
+    let stopping = async move {
+        stopping.await;
+        let _ = began.0.send(tokio::time::Instant::now());
+    };
+    let config = http::server::ServerConfig { drain: DRAIN, ..Default::default() };
+    let cut_off = http::server::serve(listener, endpoint, config, stopping).await;
+    let until = began.1.await.unwrap_or_else(|_| tokio::time::Instant::now()) + DRAIN;
+    let left = || until.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1));
+    upkeep.stop();
+    if tokio::time::timeout(left(), parts.services.drain()).await.is_err() {
+        tracing::warn!("rehashes were cut off; the next sign-in does them");
+    }
+    if !parts.outbox.stop(left()).await {
+        tracing::warn!("messages were cut off while being sent; they are sent again after the next start");
+    }
+    parts.pool.stop().await;
+    if let Some(task) = beside {
+        task.abort();
+    }
+    tracing::info!(cut_off, "stopped");
+    Ok(())
+}
+
+fn renderer(metrics: &Metrics) -> http::MetricsText {
+    let metrics = metrics.clone();
+    std::sync::Arc::new(move || metrics.render())
+}
