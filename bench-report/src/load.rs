@@ -1,0 +1,83 @@
+//! Closed-loop load: so many connections, each sends its next request when the last one is answered.
+
+use crate::client::{Answer, Client};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What a load run saw.
+#[derive(Default)]
+pub struct Seen {
+    /// Times by status; 0: the connection failed.
+    pub times: BTreeMap<u16, Vec<Duration>>,
+    pub seconds: f64,
+}
+
+impl Seen {
+    pub fn count(&self, status: u16) -> usize {
+        self.times.get(&status).map_or(0, Vec::len)
+    }
+    pub fn rate(&self, status: u16) -> f64 {
+        self.count(status) as f64 / self.seconds
+    }
+    /// A quantile of the times of one status, in milliseconds.
+    pub fn ms(&self, status: u16, quantile: f64) -> f64 {
+        let Some(times) = self.times.get(&status).filter(|t| !t.is_empty()) else { return f64::NAN };
+        let mut times = times.clone();
+        times.sort_unstable();
+        let at = ((times.len() - 1) as f64 * quantile).round() as usize;
+        times[at].as_secs_f64() * 1000.0
+    }
+    /// Every status with its count.
+    pub fn statuses(&self) -> String {
+        let each = self.times.iter().map(|(status, t)| format!("{status}: {}", t.len()));
+        each.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Runs `one` on each of `connections` connections for `time`; `one` gets the connection's number and the round.
+pub async fn run<F, Fut>(address: SocketAddr, connections: usize, time: Duration, one: F) -> Seen
+where
+    F: Fn(usize, usize, Client) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = (Client, Result<Answer, String>)> + Send,
+{
+    let one = Arc::new(one);
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..connections)
+        .map(|number| {
+            let one = one.clone();
+            tokio::spawn(async move {
+                let mut client = Client::new(address);
+                let mut mine: Vec<(u16, Duration)> = Vec::new();
+                let mut round = 0;
+                while began.elapsed() < time {
+                    let sent = Instant::now();
+                    let answer;
+                    (client, answer) = one(number, round, client).await;
+                    match answer {
+                        Ok(a) => mine.push((a.status, a.took)),
+                        Err(_) => {
+                            mine.push((0, sent.elapsed()));
+                            client = Client::new(address);
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                    }
+                    round += 1;
+                }
+                mine
+            })
+        })
+        .collect();
+    let mut seen = Seen::default();
+    for task in tasks {
+        for (status, took) in task.await.unwrap_or_default() {
+            seen.times.entry(status).or_default().push(took);
+        }
+    }
+    seen.seconds = began.elapsed().as_secs_f64();
+    seen
+}
