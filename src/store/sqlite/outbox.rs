@@ -7,10 +7,7 @@ use crate::{
         outbox::{Job, Message},
         time::Timestamp,
     },
-    sqlite::{
-        Connection, params,
-        rusqlite::{self, types::Type},
-    },
+    sqlite::{Connection, params, rusqlite},
     store::commands::OutboxCounts,
 };
 use std::time::Duration;
@@ -28,17 +25,20 @@ pub(super) fn lease(c: &Connection, now: Timestamp, lease: Duration, limit: u32)
     let mut due = c.prepare_cached(
         "SELECT id, message, created_at, attempts FROM outbox WHERE parked = 0 AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2",
     )?;
-    let jobs: Vec<Job> = due
+    let rows: Vec<(JobId, String, Timestamp, u32)> = due
         .query_map(params![stamp(now), limit], |row| {
-            let message: Message = serde_json::from_str(row.get_ref(1)?.as_str()?)
-                .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, e.into()))?;
-            let attempts = row.get::<_, u32>(3)?.saturating_add(1);
-            Ok(Job { id: JobId::from_bytes(row.get(0)?), message, created_at: rows::time(row, 2)?, attempts })
+            Ok((JobId::from_bytes(row.get(0)?), row.get(1)?, rows::time(row, 2)?, row.get::<_, u32>(3)?.saturating_add(1)))
         })?
         .collect::<rusqlite::Result<_>>()?;
     let mut take = c.prepare_cached("UPDATE outbox SET due_at = ?2, attempts = ?3 WHERE id = ?1")?;
-    for job in &jobs {
-        take.execute(params![job.id.as_bytes(), stamp(now.plus(lease)), job.attempts])?;
+    let mut jobs = Vec::with_capacity(rows.len());
+    for (id, message, created_at, attempts) in rows {
+        take.execute(params![id.as_bytes(), stamp(now.plus(lease)), attempts])?;
+        match serde_json::from_str::<Message>(&message) {
+            Ok(message) => jobs.push(Job { id, message, created_at, attempts }),
+            // Of a newer version, say. It must not keep the others from going out; it waits for a node that can read it.
+            Err(_) => retry(c, id, now.plus(lease), "a kind of message that this version doesn't know")?,
+        }
     }
     Ok(jobs)
 }
