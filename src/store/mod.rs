@@ -4,6 +4,8 @@
 //! is the suite that every backend passes unchanged, `sqlite` is the embedded backend.
 
 pub mod commands;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod error;
 pub mod sqlite;
 

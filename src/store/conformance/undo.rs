@@ -1,0 +1,88 @@
+//! Changes of the address, undone by the link that went to the old one.
+
+use super::fixture::*;
+use crate::store::commands::*;
+
+const CHANGED: Cas<EmailChangeOutcome> = Cas::Done(EmailChangeOutcome::Changed);
+
+pub(crate) async fn undoing_puts_the_address_back(store: S) {
+    let p = person(&store).await;
+    let link = moved(&store, &p, 1, T).await;
+    let new_email = user(&store, p.user.id).await.email;
+    // The stranger makes himself at home: a password, a session, one more change on its way, a reset link.
+    assert_eq!(store.change_password(&ctx(T), change_password(&p, 2, "stranger", None)).await.unwrap(), Cas::Done(()));
+    let session = signed_in(&store, &p, 3, T).await;
+    let reset_link = linked(&store, &p, 3, T).await;
+    begun(&store, email_change(&p, 3, 9000, T)).await;
+    let at = T.plus(secs(3600));
+    assert_eq!(store.undo_email_change(&ctx(at), undo(&p, link.id)).await.unwrap(), CHANGED);
+    let u = user(&store, p.user.id).await;
+    assert_eq!((&u.email, u.email_verified_at, u.credential_epoch), (&p.user.email, Some(at), 4));
+    assert_eq!(u.password_hash, None, "it was set after the change");
+    assert_eq!(store.user_by_email(&p.user.email.digest()).await.unwrap(), Some(u));
+    assert_eq!(store.user_by_email(&new_email.digest()).await.unwrap(), None);
+    assert!(!lives(&store, &session).await && refused(&store, &session).await);
+    assert_eq!(store.pending_email_change(p.user.id).await.unwrap(), None);
+    assert_eq!(store.complete_reset(&ctx(at), reset(&reset_link, "x")).await.unwrap(), Cas::Stale);
+    assert_eq!(store.undo_link(p.user.id, link.id).await.unwrap().unwrap().used_at, Some(at));
+}
+
+pub(crate) async fn a_password_of_before_stays(store: S) {
+    let p = person(&store).await;
+    assert_eq!(store.change_password(&ctx(T), change_password(&p, 1, "mine", None)).await.unwrap(), Cas::Done(()));
+    let link = moved(&store, &p, 2, T).await;
+    let rehash = Rehash { user_id: p.user.id, expect_hash: hash("mine"), new_hash: hash("mine, stronger") };
+    assert!(store.rehash(&ctx(T), rehash).await.unwrap());
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), CHANGED);
+    assert_eq!(user(&store, p.user.id).await.password_hash, Some(hash("mine, stronger")));
+}
+
+pub(crate) async fn one_undo_link_8_at_once(store: S) {
+    let p = person(&store).await;
+    let link = moved(&store, &p, 1, T).await;
+    let outcomes = at_once(8, |_| {
+        let (store, cmd) = (store.clone(), undo(&p, link.id));
+        async move { store.undo_email_change(&ctx(T), cmd).await.unwrap() }
+    })
+    .await;
+    assert_eq!((count(&outcomes, &CHANGED), count(&outcomes, &Cas::Stale)), (1, 7));
+    assert_eq!(user(&store, p.user.id).await.credential_epoch, 3);
+}
+
+pub(crate) async fn later_links_die(store: S) {
+    let p = person(&store).await;
+    let first = moved(&store, &p, 1, T).await;
+    let second = moved(&store, &p, 2, T).await;
+    let third = moved(&store, &p, 3, T).await;
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, second.id)).await.unwrap(), CHANGED);
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, third.id)).await.unwrap(), Cas::Stale, "made after it");
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, first.id)).await.unwrap(), CHANGED, "made before it");
+    assert_eq!(user(&store, p.user.id).await.email, p.user.email);
+}
+
+pub(crate) async fn used_and_expired_links(store: S) {
+    let p = person(&store).await;
+    let link = moved(&store, &p, 1, T).await;
+    let present = user(&store, p.user.id).await;
+    for (now, cmd) in [(link.expires_at, undo(&p, link.id)), (T, undo(&p, link_id())), (T, undo(&newcomer(T), link.id))] {
+        assert_eq!(store.undo_email_change(&ctx(now), cmd).await.unwrap(), Cas::Stale);
+    }
+    assert_eq!(user(&store, p.user.id).await, present);
+    assert_eq!(store.undo_link(user_id(), link.id).await.unwrap(), None);
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), CHANGED);
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), Cas::Stale);
+}
+
+pub(crate) async fn an_address_taken_meanwhile(store: S) {
+    let p = person(&store).await;
+    let link = moved(&store, &p, 1, T).await;
+    let mut next = newcomer(T);
+    next.user.email = p.user.email.clone();
+    let next = signed_up(&store, next).await;
+    let present = user(&store, p.user.id).await;
+    let outcome = store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap();
+    assert_eq!(outcome, Cas::Done(EmailChangeOutcome::Taken));
+    assert_eq!(user(&store, p.user.id).await, present);
+    assert_eq!(user(&store, next.user.id).await, next.user);
+    assert_eq!(store.undo_link(p.user.id, link.id).await.unwrap().unwrap().used_at, None);
+}
