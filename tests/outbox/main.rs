@@ -1,0 +1,9 @@
+//! The outbox on real parts: SQLite, a mail server, the Messages API. `letters` is what is sent and what is not, `failing` is
+//! what happens when it can't be sent.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod failing;
+mod letters;
+mod world;
