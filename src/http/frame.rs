@@ -59,7 +59,7 @@ pub struct Frame<E, L> {
 }
 
 /// Routes that the network limit counts.
-fn is_limited(path: &str) -> bool {
+pub fn is_limited(path: &str) -> bool {
     path.starts_with("/v1/auth/") || path == "/v1/invites/accept"
 }
 

@@ -2,17 +2,142 @@
 //! A handler parses, makes one service call and maps; nothing is decided here that the service room could decide.
 //! `server` and `connection` know sockets, `frame` every request, the area files (`auth`, `me`, …) one route each.
 
+pub mod auth;
+pub mod bearer;
 pub mod connection;
 pub mod cors;
+pub mod devmailbox;
+pub mod dto;
 pub mod envelope;
 pub mod errors;
 mod explain;
+mod fields;
 pub mod frame;
+pub mod me;
+pub mod openapi;
+pub mod operations;
+pub mod pages;
 pub mod payload;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod sessions;
+pub mod tenants;
 pub mod types;
+pub mod verify;
+pub mod wellknown;
+
+use crate::{
+    domain::{network::Network, rng::Rng, time::Clock},
+    service::{Services, api::Decision},
+};
+use devmailbox::Mailbox;
+use ipnet::IpNet;
+use poem::{
+    Endpoint, Response, Route,
+    http::{HeaderValue, header},
+};
+use poem_openapi::Tags;
+use routes::RouteEntry;
+use std::sync::{Arc, atomic::AtomicBool};
+
+/// Gives the metrics as Prometheus text.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the API needs to know besides the services.
+#[derive(Clone, Default)]
+pub struct HttpConfig {
+    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may call `/v1`.
+    pub cors_origins: Vec<String>,
+    /// Shown at `/metrics`, where that is on this port.
+    pub metrics: Option<Metrics>,
+    /// Shown at `/dev/mailbox`, where there is one.
+    pub mailbox: Option<Mailbox>,
+    /// Set by whoever is about to stop the process: `/readyz` turns 503.
+    pub draining: Arc<AtomicBool>,
+}
+
+/// The chapters of the document.
+#[derive(Tags)]
+enum Tag {
+    /// Sign-up, sign-in, refresh, forgotten passwords.
+    Authentication,
+    /// The signed-in person's sessions and password.
+    Sessions,
+    /// The signed-in person's account.
+    Account,
+    /// Proving an e-mail address or a phone number.
+    Verification,
+    /// The signed-in person's tenants.
+    Tenants,
+    /// Keys and probes.
+    Operations,
+}
+
+type DocumentedApi = (auth::AuthApi, sessions::SessionsApi, me::MeApi, verify::VerifyApi, tenants::TenantsApi, wellknown::WellKnownApi);
+
+fn documented(services: &Arc<Services>, draining: Arc<AtomicBool>) -> DocumentedApi {
+    (
+        auth::AuthApi(services.clone()),
+        sessions::SessionsApi(services.clone()),
+        me::MeApi(services.clone()),
+        verify::VerifyApi(services.clone()),
+        tenants::TenantsApi(services.clone()),
+        wellknown::WellKnownApi { services: services.clone(), draining },
+    )
+}
+
+/// The whole API as one endpoint, for [`server::serve`].
+pub fn endpoint(
+    services: Arc<Services>,
+    config: HttpConfig,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+) -> impl Endpoint<Output = Response> + 'static {
+    let mut route = routes::router(documented(&services, config.draining));
+    route = pages::add(route, openapi::document(), config.mailbox.is_some());
+    if let Some(mailbox) = config.mailbox {
+        route = devmailbox::add(route, mailbox);
+    }
+    if let Some(metrics) = config.metrics {
+        route = add_metrics(route, metrics);
+    }
+    frame::Frame {
+        inner: bearer::WithServices { inner: route, services: services.clone() },
+        limit: services,
+        trusted_proxies: config.trusted_proxies,
+        cors: cors::Cors::new(config.cors_origins),
+        clock,
+        rng,
+        unmatched: RouteEntry::new("unmatched"),
+    }
+}
+
+/// `/metrics` alone, for a port of its own.
+pub fn metrics_endpoint(metrics: Metrics) -> impl Endpoint<Output = Response> + 'static {
+    use poem::EndpointExt;
+    add_metrics(Route::new(), metrics).map_to_response()
+}
+
+fn add_metrics(route: Route, metrics: Metrics) -> Route {
+    routes::single(route, "/metrics", move |_| {
+        let mut response = Response::from(metrics());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        response
+    })
+}
+
+impl frame::NetworkLimit for Arc<Services> {
+    async fn decide(&self, network: Network) -> Option<Decision> {
+        self.network_limit(network).await.unwrap_or_else(|e| {
+            // Nobody is refused because counters can't be read; what guards passwords and codes has counters of its own.
+            tracing::warn!(error = %e, "the network limit could not be asked");
+            None
+        })
+    }
+}
 
 #[cfg(test)]
 mod frame_tests;

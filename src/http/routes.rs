@@ -4,7 +4,7 @@
 use super::errors::{ApiError, Code};
 use metrics::Histogram;
 use poem::{
-    Body, Endpoint, Request, Response, Result, Route,
+    Body, Endpoint, EndpointExt, Request, Response, Result, Route,
     endpoint::BoxEndpoint,
     http::{HeaderValue, Method, StatusCode, header},
 };
@@ -144,4 +144,11 @@ fn pattern(template: &str) -> String {
         rest = after;
     }
     out + rest
+}
+
+/// Adds a path that only GET reads, outside the document.
+pub fn single(route: Route, path: &'static str, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Route {
+    let endpoint = poem::endpoint::make_sync(move |request| answer(&request)).boxed();
+    let allow = HeaderValue::from_static("GET, HEAD");
+    route.at(path, Path { entry: RouteEntry::new(path), methods: vec![(Method::GET, endpoint)], allow, queries: false })
 }

@@ -1,0 +1,108 @@
+//! What each operation of the document may answer, and who may call it. One table: the document's error answers are made
+//! from it, and a debug build refuses to give an error that its operation doesn't list.
+
+use super::errors::Code;
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// A signed-in person.
+    Bearer,
+}
+
+/// A row.
+#[derive(Debug)]
+pub struct Operation {
+    /// `operationId`.
+    pub id: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// Its own errors. Those that follow from its shape are added by [`common`].
+    pub codes: &'static [Code],
+}
+
+const fn public(id: &'static str, codes: &'static [Code]) -> Operation {
+    Operation { id, access: Access::Public, codes }
+}
+const fn bearer(id: &'static str, codes: &'static [Code]) -> Operation {
+    Operation { id, access: Access::Bearer, codes }
+}
+
+use Code::{
+    AccountLocked, AccountSuspended, BreachedPassword, CodeExpired, CodeInvalid, Conflict, EmailTaken, Forbidden, InvalidCredentials,
+    LinkInvalid, NotFound, ReauthenticationRequired, SessionRevoked, SignupUnavailable, TokenReused, Unauthorized, Unavailable,
+    WeakPassword, WrongPassword,
+};
+
+/// Every operation.
+pub const OPERATIONS: &[Operation] = &[
+    public("signup", &[SignupUnavailable, WeakPassword, BreachedPassword]),
+    public("confirmSignup", &[CodeInvalid, CodeExpired, SignupUnavailable]),
+    public("login", &[InvalidCredentials, AccountSuspended, AccountLocked]),
+    public("refresh", &[Unauthorized, SessionRevoked, TokenReused]),
+    public("forgotPassword", &[]),
+    public("resetPassword", &[LinkInvalid, WeakPassword, BreachedPassword]),
+    public("undoEmailChange", &[LinkInvalid, EmailTaken]),
+    bearer("whoAmI", &[]),
+    bearer("logout", &[]),
+    bearer("listSessions", &[]),
+    bearer("revokeOtherSessions", &[]),
+    bearer("revokeSession", &[]),
+    bearer("getPasswordState", &[]),
+    bearer("changePassword", &[WrongPassword, ReauthenticationRequired, AccountLocked, WeakPassword, BreachedPassword, Conflict]),
+    bearer("switchTenant", &[Forbidden]),
+    bearer("getMe", &[]),
+    bearer("updateMe", &[Conflict]),
+    bearer("deleteMe", &[WrongPassword, ReauthenticationRequired, AccountLocked, Conflict]),
+    bearer("startEmailChange", &[WrongPassword, ReauthenticationRequired, AccountLocked, Forbidden, Conflict]),
+    bearer("confirmEmailChange", &[CodeInvalid, CodeExpired, EmailTaken, Conflict]),
+    bearer("startEmailVerification", &[Forbidden, Conflict]),
+    bearer("confirmEmailVerification", &[CodeInvalid, CodeExpired, Forbidden, Conflict]),
+    bearer("startPhoneVerification", &[Forbidden, Conflict]),
+    bearer("confirmPhoneVerification", &[CodeInvalid, CodeExpired, Forbidden, Conflict]),
+    bearer("listTenants", &[]),
+    bearer("createTenant", &[Conflict]),
+    bearer("leaveTenant", &[NotFound, Conflict]),
+    public("getJwks", &[]),
+    public("getHealth", &[]),
+    public("getReadiness", &[Unavailable]),
+];
+
+/// The row of an operation.
+pub fn find(id: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|o| o.id == id)
+}
+
+/// What is known of an operation's shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// It reads a JSON body.
+    pub body: bool,
+    /// It reads the path or the query.
+    pub parameters: bool,
+    /// It lies under `/v1`: it calls the service, and may be refused there.
+    pub service: bool,
+}
+
+/// All that an operation may answer, in the order of the error table.
+pub fn codes(operation: &Operation, shape: Shape) -> Vec<Code> {
+    let mut codes = operation.codes.to_vec();
+    codes.push(Code::Internal);
+    if shape.service {
+        codes.extend([Code::RateLimited, Code::Overloaded, Code::Unavailable]);
+    }
+    if shape.body {
+        codes.extend([Code::MalformedRequest, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::ValidationFailed, Code::Overloaded]);
+    }
+    if shape.parameters {
+        codes.push(Code::MalformedRequest);
+    }
+    if operation.access == Access::Bearer {
+        codes.push(Code::Unauthorized);
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
