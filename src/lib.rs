@@ -2,6 +2,7 @@
 //! hashing happens in one bounded pool, nobody outside can tell who has an account.
 
 pub mod actors;
+pub mod app;
 pub mod config;
 pub mod credentials;
 pub mod domain;

@@ -68,14 +68,8 @@ fn open(path: &Path) -> Result<File, AppError> {
 /// Builds everything but the listeners.
 pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
     let Storage { store, ephemeral, keyring, clock, rng } = storage(settings).await?;
-    let keys = Keys::load(
-        store.clone(),
-        keyring.clone(),
-        clock.clone(),
-        rng.clone(),
-        settings.public_url.clone(),
-        settings.audience.clone(),
-    );
+    let keys =
+        Keys::load(store.clone(), keyring.clone(), clock.clone(), rng.clone(), settings.public_url.clone(), settings.audience.clone());
     let keys = Arc::new(keys.await.map_err(|e| AppError::new("signing keys", e))?);
     let pool = start_pool(settings, rng.clone())?;
     pool.note_census(&store.hash_census().await.map_err(|e| AppError::new("store", e))?);
@@ -113,12 +107,8 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
 fn start_pool(settings: &Settings, rng: Arc<dyn Rng>) -> Result<Pool, AppError> {
     let a = &settings.argon2;
     let params = Argon2Params::new(a.m, a.t, a.p).map_err(|e| AppError::new("QEETID_ARGON2", e))?;
-    let config = PoolConfig {
-        threads: settings.hash_threads,
-        queue_per_thread: settings.hash_queue,
-        deadline: settings.hash_deadline,
-        params,
-    };
+    let config =
+        PoolConfig { threads: settings.hash_threads, queue_per_thread: settings.hash_queue, deadline: settings.hash_deadline, params };
     Pool::start(config, rng).map_err(|e| AppError::new("hashing pool", e))
 }
 
@@ -130,13 +120,13 @@ fn open_mailbox(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Option<Arc
     Ok(Some(Arc::new(mailbox)))
 }
 
-fn ways_out(settings: &Settings, mailbox: Option<&Arc<Mailbox>>) -> Result<(Arc<dyn Mailer>, Arc<dyn SmsSender>), AppError> {
+type WaysOut = (Arc<dyn Mailer>, Arc<dyn SmsSender>);
+
+fn ways_out(settings: &Settings, mailbox: Option<&Arc<Mailbox>>) -> Result<WaysOut, AppError> {
     let missing = || AppError::new("development mailbox", "is not open");
     let mailer: Arc<dyn Mailer> = match &settings.mail {
         MailUrl::Mailbox => mailbox.ok_or_else(missing)?.clone(),
-        MailUrl::Smtp(url) => {
-            Arc::new(SmtpMailer::from_url(url, &settings.mail_from).map_err(|e| AppError::new("QEETID_MAIL_URL", e))?)
-        }
+        MailUrl::Smtp(url) => Arc::new(SmtpMailer::from_url(url, &settings.mail_from).map_err(|e| AppError::new("QEETID_MAIL_URL", e))?),
     };
     let sms: Arc<dyn SmsSender> = match &settings.sms {
         SmsUrl::Mailbox => mailbox.ok_or_else(missing)?.clone(),

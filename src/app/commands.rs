@@ -1,12 +1,7 @@
 //! The command line's other verbs.
 
 use super::{AppError, build::storage};
-use crate::{
-    config::Settings,
-    domain::jwt::PUBLISH_AHEAD,
-    http,
-    service::keys::make_key,
-};
+use crate::{config::Settings, domain::jwt::PUBLISH_AHEAD, http, service::keys::make_key};
 
 /// Brings the schema up to date; says so.
 ///

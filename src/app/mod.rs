@@ -7,8 +7,13 @@ mod upkeep;
 
 pub use commands::{migrate, openapi, rotate_keys};
 
-use crate::{config::Settings, http, telemetry::Metrics};
-use std::{future::Future, time::Duration};
+use crate::{
+    config::Settings,
+    gateway::mailbox::{Kind, Mailbox},
+    http,
+    telemetry::Metrics,
+};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 /// Open requests have this long to finish after SIGTERM; messages being sent get what is left of it.
@@ -44,17 +49,21 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     let upkeep = upkeep::start(&parts);
     let endpoint = http::endpoint(http::HttpParts {
         services: parts.services.clone(),
-        mailbox: parts.mailbox.clone(),
+        mailbox: parts.mailbox.clone().map(shown),
         clock: parts.clock.clone(),
         rng: parts.rng.clone(),
         trusted_proxies: settings.trusted_proxies.clone(),
         cors_origins: settings.cors_origins.clone(),
-        public_url: settings.public_url.clone(),
         // Counts around a probe would tell who exists: on the API's port only while that can't be reached from outside.
         metrics: (metrics_beside.is_none() && address.ip().is_loopback()).then(|| renderer(&metrics)),
     });
     let beside = metrics_beside.map(|listener| {
-        tokio::spawn(http::server::serve(listener, http::metrics_endpoint(renderer(&metrics)), http::server::ServerConfig::default(), std::future::pending()))
+        tokio::spawn(http::server::serve(
+            listener,
+            http::metrics_endpoint(renderer(&metrics)),
+            http::server::ServerConfig::default(),
+            std::future::pending(),
+        ))
     });
     tracing::info!(%address, url = %settings.public_url, "listening");
 
@@ -88,7 +97,28 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     Ok(())
 }
 
+/// The development mailbox as its page shows it.
+fn shown(mailbox: Arc<Mailbox>) -> http::devmailbox::Mailbox {
+    Arc::new(move || {
+        let sent = mailbox.list().into_iter().map(|e| http::devmailbox::Sent {
+            id: e.id.to_string(),
+            kind: match e.kind {
+                Kind::Mail => "mail".to_owned(),
+                Kind::Sms => "sms".to_owned(),
+            },
+            to: e.to,
+            subject: e.subject,
+            text: e.text,
+            html: e.html,
+            code: e.code,
+            link: e.link,
+            at: e.at,
+        });
+        sent.collect()
+    })
+}
+
 fn renderer(metrics: &Metrics) -> http::MetricsText {
     let metrics = metrics.clone();
-    std::sync::Arc::new(move || metrics.render())
+    Arc::new(move || metrics.render())
 }

@@ -84,6 +84,7 @@ pub struct SignupPending {
 
 /// What a sign-up answers, by the mode of the deployment.
 #[derive(ApiResponse)]
+#[expect(clippy::large_enum_variant, reason = "made once for an answer and taken apart at once")]
 enum SignupAnswer {
     /// `instant` mode: the account is there, and signed in.
     #[oai(status = 201)]

@@ -57,7 +57,8 @@ fn plain(name: &'static str, text: &str, max: usize) -> Field<String> {
         return Err((name, format!("is longer than {max} characters")));
     }
     // Controls, and what turns the direction of text or hides in it: a name is shown in mails and lists of other people.
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+    let hidden =
+        |c: char| c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
     if text.chars().any(hidden) {
         return Err((name, "contains control characters".into()));
     }
@@ -148,7 +149,8 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_said() {
-        let bad = (email("email", &EmailText(SecretText::new("x"))), password("password", &PasswordText(SecretText::new("é".repeat(257))))).all();
+        let bad =
+            (email("email", &EmailText(SecretText::new("x"))), password("password", &PasswordText(SecretText::new("é".repeat(257))))).all();
         assert_eq!(bad.unwrap_err().fields.into_keys().collect::<Vec<_>>(), ["email", "password"]);
     }
 }

@@ -39,24 +39,28 @@ use poem::{
 };
 use poem_openapi::Tags;
 use routes::RouteEntry;
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 /// Gives the metrics as Prometheus text.
-pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What the API needs to know besides the services.
-#[derive(Clone, Default)]
-pub struct HttpConfig {
+/// What the API is made of.
+#[derive(Clone)]
+pub struct HttpParts {
+    /// What the routes call.
+    pub services: Arc<Services>,
+    /// Shown at `/dev/mailbox`, where there is one.
+    pub mailbox: Option<Mailbox>,
+    /// For request ids.
+    pub clock: Arc<dyn Clock>,
+    /// For request ids.
+    pub rng: Arc<dyn Rng>,
     /// Whose `X-Forwarded-For` and `Forwarded` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call `/v1`.
     pub cors_origins: Vec<String>,
     /// Shown at `/metrics`, where that is on this port.
-    pub metrics: Option<Metrics>,
-    /// Shown at `/dev/mailbox`, where there is one.
-    pub mailbox: Option<Mailbox>,
-    /// Set by whoever is about to stop the process: `/readyz` turns 503.
-    pub draining: Arc<AtomicBool>,
+    pub metrics: Option<MetricsText>,
 }
 
 /// The chapters of the document.
@@ -78,37 +82,32 @@ enum Tag {
 
 type DocumentedApi = (auth::AuthApi, sessions::SessionsApi, me::MeApi, verify::VerifyApi, tenants::TenantsApi, wellknown::WellKnownApi);
 
-fn documented(services: &Arc<Services>, draining: Arc<AtomicBool>) -> DocumentedApi {
+fn documented(services: &Arc<Services>) -> DocumentedApi {
     (
         auth::AuthApi(services.clone()),
         sessions::SessionsApi(services.clone()),
         me::MeApi(services.clone()),
         verify::VerifyApi(services.clone()),
         tenants::TenantsApi(services.clone()),
-        wellknown::WellKnownApi { services: services.clone(), draining },
+        wellknown::WellKnownApi(services.clone()),
     )
 }
 
 /// The whole API as one endpoint, for [`server::serve`].
-pub fn endpoint(
-    services: Arc<Services>,
-    config: HttpConfig,
-    clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
-) -> impl Endpoint<Output = Response> + 'static {
-    let mut route = routes::router(documented(&services, config.draining));
-    route = pages::add(route, openapi::document(), config.mailbox.is_some());
-    if let Some(mailbox) = config.mailbox {
+pub fn endpoint(parts: HttpParts) -> impl Endpoint<Output = Response> + 'static {
+    let HttpParts { services, mailbox, clock, rng, trusted_proxies, cors_origins, metrics } = parts;
+    let mut route = pages::add(routes::router(documented(&services)), openapi::text(), mailbox.is_some());
+    if let Some(mailbox) = mailbox {
         route = devmailbox::add(route, mailbox);
     }
-    if let Some(metrics) = config.metrics {
+    if let Some(metrics) = metrics {
         route = add_metrics(route, metrics);
     }
     frame::Frame {
         inner: bearer::WithServices { inner: route, services: services.clone() },
         limit: services,
-        trusted_proxies: config.trusted_proxies,
-        cors: cors::Cors::new(config.cors_origins),
+        trusted_proxies,
+        cors: cors::Cors::new(cors_origins),
         clock,
         rng,
         unmatched: RouteEntry::new("unmatched"),
@@ -116,12 +115,12 @@ pub fn endpoint(
 }
 
 /// `/metrics` alone, for a port of its own.
-pub fn metrics_endpoint(metrics: Metrics) -> impl Endpoint<Output = Response> + 'static {
+pub fn metrics_endpoint(metrics: MetricsText) -> impl Endpoint<Output = Response> + 'static {
     use poem::EndpointExt;
     add_metrics(Route::new(), metrics).map_to_response()
 }
 
-fn add_metrics(route: Route, metrics: Metrics) -> Route {
+fn add_metrics(route: Route, metrics: MetricsText) -> Route {
     routes::single(route, "/metrics", move |_| {
         let mut response = Response::from(metrics());
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));

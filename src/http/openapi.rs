@@ -33,9 +33,14 @@ or 503 says in `Retry-After` how many seconds to wait.
 **Bodies** are JSON in UTF-8, at most 1 MiB. Unknown fields and unknown query parameters are ignored. Ids are UUIDs, times RFC 3339 in UTC; what is absent is null.";
 
 /// The document, pretty-printed with sorted keys and a line end.
-pub fn document() -> &'static str {
+pub fn document() -> String {
+    text().to_owned()
+}
+
+/// The document, made once a process.
+pub(super) fn text() -> &'static str {
     static DOCUMENT: OnceLock<String> = OnceLock::new();
-    DOCUMENT.get_or_init(|| render::<super::DocumentedApi>())
+    DOCUMENT.get_or_init(render::<super::DocumentedApi>)
 }
 
 /// An API without its services: what it is, not what it does.
@@ -213,19 +218,21 @@ mod tests {
     use crate::http::operations::OPERATIONS;
 
     fn parsed() -> Value {
-        serde_json::from_str(document()).unwrap()
+        serde_json::from_str(text()).unwrap()
     }
 
     fn operations(document: &Value) -> Vec<(String, String, &Value)> {
         let paths = document["paths"].as_object().unwrap();
-        let methods = paths.iter().flat_map(|(path, m)| m.as_object().unwrap().iter().map(move |(method, o)| (path.clone(), method.clone(), o)));
+        let methods =
+            paths.iter().flat_map(|(path, m)| m.as_object().unwrap().iter().map(move |(method, o)| (path.clone(), method.clone(), o)));
         methods.collect()
     }
 
     #[test]
     fn each_operation_has_its_row_and_each_row_its_operation() {
         let document = parsed();
-        let mut ids: Vec<_> = operations(&document).iter().map(|(.., o)| o["operationId"].as_str().expect("an operationId").to_owned()).collect();
+        let mut ids: Vec<_> =
+            operations(&document).iter().map(|(.., o)| o["operationId"].as_str().expect("an operationId").to_owned()).collect();
         let mut rows: Vec<_> = OPERATIONS.iter().map(|o| o.id.to_owned()).collect();
         ids.sort_unstable();
         rows.sort_unstable();

@@ -96,7 +96,10 @@ fn swagger() -> &'static Swagger {
             let rest = html.split_once(from).map_or("", |(_, rest)| rest);
             rest.split_once(to).map_or("", |(part, _)| part)
         };
-        Swagger { script: between("<script charset=\"UTF-8\">", "</script>\n</head>"), style: between("<style charset=\"UTF-8\">", "</style>") }
+        Swagger {
+            script: between("<script charset=\"UTF-8\">", "</script>\n</head>"),
+            style: between("<style charset=\"UTF-8\">", "</style>"),
+        }
     })
 }
 

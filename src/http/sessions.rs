@@ -151,12 +151,7 @@ impl SessionsApi {
     ///
     /// Keeps this session and ends all others. A wrong current password is 403 `invalid_credentials` and counts as a try.
     #[oai(path = "/v1/auth/password", method = "post", operation_id = "changePassword")]
-    async fn change_password(
-        &self,
-        caller: Data<&Caller>,
-        who: Bearer,
-        body: In<ChangePasswordRequest>,
-    ) -> Result<Out<Message>, ApiError> {
+    async fn change_password(&self, caller: Data<&Caller>, who: Bearer, body: In<ChangePasswordRequest>) -> Result<Out<Message>, ApiError> {
         let current = maybe_password("current_password", body.0.current_password.as_ref());
         let (current, new) = (current, new_password("new_password", &body.0.new_password)).all()?;
         self.0.change_password(&caller, &who.0, current, new).await?;

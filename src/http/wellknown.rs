@@ -8,14 +8,7 @@ use super::{
 use crate::{domain::jwt::PublicJwk, service::Services};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Serialize;
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A public key (RFC 7517).
 #[derive(Debug, Serialize, Object)]
@@ -75,12 +68,7 @@ pub struct Readiness {
 }
 
 /// The routes.
-pub struct WellKnownApi {
-    /// What they call.
-    pub services: Arc<Services>,
-    /// Set once the process is about to stop.
-    pub draining: Arc<AtomicBool>,
-}
+pub struct WellKnownApi(pub Arc<Services>);
 
 #[OpenApi(tag = "Tag::Operations")]
 impl WellKnownApi {
@@ -89,7 +77,7 @@ impl WellKnownApi {
     /// A new key is listed 10 minutes before it signs: caching for 5 minutes is safe.
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "getJwks")]
     async fn jwks(&self) -> JwksAnswer {
-        let keys = self.services.jwks().into_iter().map(Jwk::from).collect();
+        let keys = self.0.jwks().into_iter().map(Jwk::from).collect();
         JwksAnswer::Keys(Out(Jwks { keys }), "public, max-age=300".to_owned())
     }
 
@@ -106,11 +94,8 @@ impl WellKnownApi {
     /// 503 with the failing parts as `fields` until each answers, and while the process drains before it stops.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn ready(&self) -> Result<Out<Readiness>, ApiError> {
-        let (good, mut bad): (Vec<_>, Vec<_>) = self.services.ready().await.into_iter().partition(|p| p.ok);
-        let mut failing: BTreeMap<String, String> = bad.drain(..).map(|p| (p.name.to_owned(), "does not answer".to_owned())).collect();
-        if self.draining.load(Ordering::Acquire) {
-            failing.insert("draining".to_owned(), "the process is about to stop".to_owned());
-        }
+        let (good, bad): (Vec<_>, Vec<_>) = self.0.ready().await.into_iter().partition(|p| p.ok);
+        let failing: BTreeMap<String, String> = bad.into_iter().map(|p| (p.name.to_owned(), "not ready".to_owned())).collect();
         if failing.is_empty() {
             let parts = good.into_iter().map(|p| (p.name.to_owned(), "ok".to_owned())).collect();
             return Ok(Out(Readiness { status: "ready".to_owned(), parts }));
