@@ -45,12 +45,14 @@ impl Error {
     }
 }
 
-/// After these a connection is not to be trusted any more: it is opened anew.
+/// After these a connection is not to be trusted any more: it is opened anew. One opened while the file was read-only would
+/// stay so for ever.
 pub(super) fn spoils_connection(e: &rusqlite::Error) -> bool {
     matches!(
         e.sqlite_error_code(),
         Some(
             ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly
                 | ErrorCode::DatabaseCorrupt
                 | ErrorCode::NotADatabase
                 | ErrorCode::CannotOpen

@@ -207,6 +207,50 @@ async fn what_is_no_database_is_refused() {
     assert!(File::open(&dir.path().join("none/t.db"), 1).is_err());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_or_read_only_file_refuses_and_recovers() {
+    let (file, _dir) = with_table().await;
+    put(&file, 1).await.unwrap();
+    let pragma = |sql: &'static str| file.write(move |c| c.query_row(sql, [], |_| Ok(())).optional().map(drop));
+    let big = |n: i64| {
+        file.write(move |c| {
+            c.execute("INSERT INTO t (n) VALUES (?1)", [n])?;
+            c.execute("CREATE TABLE big AS SELECT zeroblob(100000) AS x", []).map(drop)
+        })
+    };
+    pragma("PRAGMA max_page_count = 4").await.unwrap();
+    let full = big(2).await.unwrap_err();
+    assert!(full.certainly_not() && full.to_string().contains("full"), "{full}");
+    pragma("PRAGMA max_page_count = 1000000").await.unwrap();
+    big(2).await.unwrap();
+    pragma("PRAGMA query_only = ON").await.unwrap();
+    let read_only = put(&file, 3).await.unwrap_err();
+    assert!(read_only.certainly_not() && read_only.to_string().contains("readonly"), "{read_only}");
+    put(&file, 3).await.expect("by a new connection, which may write");
+    assert_eq!(file.read(all).await.unwrap(), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_that_writes_is_waited_for_and_then_told() {
+    let (file, dir) = with_table().await;
+    let other = Connection::open(dir.path().join("t.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting = tokio::spawn({
+        let file = file.clone();
+        async move { put(&file, 1).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    other.execute_batch("COMMIT; BEGIN IMMEDIATE").unwrap();
+    let busy = put(&file, 2).await;
+    other.execute_batch("COMMIT").unwrap();
+    // The first got its turn between the two, or was told like the second, that nothing was written.
+    let first = waiting.await.unwrap();
+    assert!([&first, &busy].into_iter().all(|r| r.as_ref().is_ok() || r.as_ref().unwrap_err().certainly_not()));
+    put(&file, 3).await.unwrap();
+    let expected: Vec<i64> = [(first.is_ok(), 1), (busy.is_ok(), 2), (true, 3)].into_iter().filter(|(ok, _)| *ok).map(|(_, n)| n).collect();
+    assert_eq!(file.read_here(all).unwrap(), expected);
+}
+
 const ONE: Migration = Migration { number: 1, name: "one", sql: "CREATE TABLE a (x); CREATE TABLE b (x);" };
 const BROKEN: Migration = Migration { number: 2, name: "broken", sql: "CREATE TABLE c (x); CREATE TABLE a (x);" };
 const TWO: Migration = Migration { number: 2, name: "two", sql: "CREATE TABLE c (x);" };
