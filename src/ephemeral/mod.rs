@@ -1,6 +1,8 @@
 //! What expires: one-time codes and counters. `conformance` is the suite that every backend passes unchanged,
 //! `embedded` is the backend for one node.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod embedded;
 
 use crate::domain::{contact::ContactDigest, keyring::KeyId, time::Timestamp, token::CodePurpose};

@@ -1,6 +1,10 @@
-//! The backend for one node: codes in the SQLite file, so that a restart loses none; counters in memory.
+//! The backend for one node: codes in the SQLite file, so that a restart loses none; counters in memory (`counters`: all of
+//! them, `count`: one).
 
+mod count;
 mod counters;
+#[cfg(test)]
+mod tests;
 
 use super::{CODE_LINGER, CodeKey, CodeRecord, Decision, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject};
 use crate::{
@@ -16,6 +20,9 @@ use counters::Counters;
 
 /// The schema, oldest first.
 pub const MIGRATIONS: &[Migration] = &[Migration { number: 2, name: "codes", sql: include_str!("../../../schema/sqlite/0002_codes.sql") }];
+
+/// How many codes one write of a sweep takes.
+const SWEPT_AT_ONCE: u32 = 2_000;
 
 /// Codes in a SQLite file, counters in memory.
 pub struct Embedded {
@@ -112,8 +119,7 @@ impl Ephemeral for Embedded {
     }
 
     async fn peek_code(&self, key: &CodeKey, now: Timestamp) -> Result<Option<CodeRecord>> {
-        let key = key.clone();
-        self.file.read(move |c| get(c, &key, now)).await.map_err(failed)
+        self.file.read_here(|c| get(c, key, now)).map_err(failed)
     }
 
     async fn drop_code(&self, key: &CodeKey, serial: u64) -> Result<()> {
@@ -149,13 +155,19 @@ impl Ephemeral for Embedded {
     async fn sweep(&self, now: Timestamp) -> Result<()> {
         self.counters.sweep(now);
         let over = now.minus(CODE_LINGER).millis();
-        let write = move |c: &Connection| {
-            c.prepare_cached(
-                "DELETE FROM codes WHERE (purpose, subject) IN (SELECT purpose, subject FROM codes WHERE expires_at <= ?1 LIMIT 5000)",
-            )?
-            .execute([over])
-        };
-        self.file.write(write).await.map(drop).map_err(failed)
+        // In steps: all other writes wait for each of them.
+        loop {
+            let write = move |c: &Connection| {
+                c.prepare_cached(
+                    "DELETE FROM codes WHERE (purpose, subject) IN
+                     (SELECT purpose, subject FROM codes WHERE expires_at <= ?1 LIMIT ?2)",
+                )?
+                .execute((over, SWEPT_AT_ONCE))
+            };
+            if self.file.write(write).await.map_err(failed)? < SWEPT_AT_ONCE as usize {
+                return Ok(());
+            }
+        }
     }
 
     async fn ping(&self) -> Result<()> {
