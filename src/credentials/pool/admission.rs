@@ -14,6 +14,16 @@ use tokio::sync::oneshot::Sender;
 /// One background job goes before the interactive ones in so many: rehashing stops for no rush hour.
 const BACKGROUND_TURN: u32 = 32;
 
+/// Who is expected to start later than at this part of the deadline isn't let in: half of those would come too late.
+const MARGIN: f64 = 0.9;
+/// Waits shorter than this part of the deadline say nothing about how good the estimates are.
+const TELLING: f64 = 0.25;
+/// The weight of one wait in [`Admission::stretch`], if it was longer than expected, and if it was shorter: those who come after
+/// others were dropped as too late wait shorter, which must not bring the next ones in too late.
+const WEIGHTS: (f64, f64) = (0.1, 0.003);
+/// Estimates are stretched so far and no further, whatever is seen.
+const MAX_STRETCH: f64 = 4.0;
+
 /// What is to be done, and where the answer goes.
 pub enum Work {
     /// A new hash.
@@ -63,6 +73,8 @@ pub struct Job {
     pub flow: Flow,
     /// When it came.
     pub at: Instant,
+    /// How long it was expected to wait, in milliseconds, if nobody else came. Set as it enters.
+    pub expected: f64,
 }
 
 impl Item for Job {
@@ -108,6 +120,8 @@ pub struct Admission {
     running: Vec<Option<(Instant, f64)>>,
     large_taken: bool,
     since_background: u32,
+    /// How much longer than expected those who wait long have waited lately: others came in before them, or hashing got slower.
+    stretch: f64,
     next_id: u64,
     stopping: bool,
     done: u64,
@@ -125,6 +139,7 @@ impl Admission {
             running: vec![None; threads],
             large_taken: false,
             since_background: 0,
+            stretch: 1.0,
             next_id: 0,
             stopping: false,
             done: 0,
@@ -136,7 +151,7 @@ impl Admission {
     ///
     /// # Errors
     /// It can't start in time.
-    pub fn enter(&mut self, job: Job, class: Class, displaced: &mut Vec<Job>) -> Result<u64, Refused> {
+    pub fn enter(&mut self, mut job: Job, class: Class, displaced: &mut Vec<Job>) -> Result<u64, Refused> {
         if self.stopping {
             return Err(Refused::Stopping);
         }
@@ -144,11 +159,13 @@ impl Admission {
             Class::Background if self.background.len() >= self.capacity => return Err(Refused::Full),
             Class::Background => {}
             Class::Interactive => {
-                if self.wait(&job, self.interactive.ahead(job.flow, job.cost)) > self.deadline {
+                let deadline = MARGIN * self.deadline.as_secs_f64() * 1000.0;
+                job.expected = self.wait(&job, self.interactive.ahead(job.flow, job.cost));
+                if job.expected * self.stretch > deadline {
                     return Err(Refused::Full);
                 }
                 // Full by count, or by the time that the last one in would wait: the one with most gives way.
-                while self.interactive.len() >= self.capacity || self.wait(&job, self.interactive.cost()) > self.deadline {
+                while self.interactive.len() >= self.capacity || self.wait(&job, self.interactive.cost()) * self.stretch > deadline {
                     displaced.push(self.interactive.displace(job.flow, job.cost).ok_or(Refused::Full)?);
                 }
             }
@@ -162,8 +179,8 @@ impl Admission {
         Ok(id)
     }
 
-    /// How long until a thread gets to it, with so many milliseconds of work before it.
-    fn wait(&self, job: &Job, ahead: f64) -> Duration {
+    /// Milliseconds until a thread gets to it, with so many milliseconds of work before it.
+    fn wait(&self, job: &Job, ahead: f64) -> f64 {
         let left = |run: &Option<(Instant, f64)>| run.map_or(0.0, |(since, cost)| (cost - millis(job.at, since)).max(0.0));
         // With a thread to spare nobody waits, however long the others are still busy.
         let busy: f64 = if self.running.iter().any(Option::is_none) { 0.0 } else { self.running.iter().map(left).sum() };
@@ -173,7 +190,16 @@ impl Admission {
             // The large block is one: those who need it come one after the other.
             wait = wait.max(self.interactive.large_cost());
         }
-        Duration::from_secs_f64(wait / 1000.0)
+        wait
+    }
+
+    /// Learns from how long one has waited.
+    fn waited(&mut self, job: &Job, now: Instant) {
+        if job.expected > TELLING * self.deadline.as_secs_f64() * 1000.0 {
+            let seen = millis(now, job.at) / job.expected;
+            let weight = if seen > self.stretch { WEIGHTS.0 } else { WEIGHTS.1 };
+            self.stretch = (self.stretch + weight * (seen - self.stretch)).clamp(1.0, MAX_STRETCH);
+        }
     }
 
     /// Takes a job out whose caller is gone.
@@ -194,6 +220,7 @@ impl Admission {
             if self.background.len() > 0 {
                 self.since_background += 1;
             }
+            self.waited(&job, now);
             if now.saturating_duration_since(job.at) > self.deadline {
                 return Next::Late(job);
             }
@@ -252,3 +279,6 @@ impl Admission {
 fn millis(now: Instant, since: Instant) -> f64 {
     now.saturating_duration_since(since).as_secs_f64() * 1000.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,7 @@ impl Pool {
         let shared = &*self.0.shared;
         let cost = lock(&shared.costs).of_work(&work);
         let large = work.blocks() > super::formats::blocks(&shared.config.params);
-        let job = Job { work, cost, large, flow, at: Instant::now() };
+        let job = Job { work, cost, large, flow, at: Instant::now(), expected: 0.0 };
         let mut displaced = Vec::new();
         let entered = lock(&shared.admission).enter(job, class, &mut displaced);
         for job in displaced {
@@ -193,7 +193,7 @@ impl Pool {
         shared.wake.notify_one();
         shared.show_depth();
         let _leave = Leave { shared, flow, class, id };
-        // The sender is dropped without an answer only when the pool stops or the computation panicked.
+        // No thread drops a job without an answer; should one do it all the same, nobody waits for ever.
         answer.await.unwrap_or(Err(PoolError::Stopped))
     }
 

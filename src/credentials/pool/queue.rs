@@ -89,11 +89,16 @@ impl<T: Item> FairQueue<T> {
             })
             .min_by(|a, b| a.1.total_cmp(&b.1).then(a.3.cmp(&b.3)))
             .map(|(key, _, network, _)| (key, network))?;
+        let groups = self.groups.values().filter(|group| group.cost > 0.0).count();
         let group = self.groups.get_mut(&group_key)?;
+        let lanes = group.networks.values().filter(|lane| !lane.jobs.is_empty()).count();
         let lane = group.networks.get_mut(&network)?;
         let (_, item) = lane.jobs.pop_front()?;
         let cost = item.cost();
-        (self.now, group.now) = (self.now.max(group.turn), group.now.max(lane.turn));
+        // The clock that newcomers start at: that of the one served, and never slower than fair shares would make it go. Else
+        // newcomers without end would keep those away who have been served once.
+        group.now = lane.turn.max(group.now + cost / share(lanes));
+        self.now = group.turn.max(self.now + cost / share(groups));
         group.turn += cost;
         lane.turn += cost;
         self.taken(&item);
@@ -112,8 +117,12 @@ impl<T: Item> FairQueue<T> {
     /// The newest job of whoever has most, if a newcomer of `flow` with `cost` has so much less that giving its place away is fair:
     /// afterwards the newcomer must not have more than the one that gave way.
     pub fn displace(&mut self, flow: Flow, cost: f64) -> Option<T> {
-        let (&key, group) = self.groups.iter().max_by(|a, b| a.1.cost.total_cmp(&b.1.cost))?;
-        let (&network, lane) = group.networks.iter().max_by(|a, b| a.1.cost.total_cmp(&b.1.cost))?;
+        // Of equals the one who came last: others of them may be about to be served.
+        let newest = |lane: &Lane<T>| lane.jobs.back().map(|(id, _)| *id);
+        let last = |group: &Group<T>| group.networks.values().filter_map(newest).max();
+        let (&key, group) = self.groups.iter().max_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost).then_with(|| last(a).cmp(&last(b))))?;
+        let lanes = group.networks.iter();
+        let (&network, lane) = lanes.max_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost).then_with(|| newest(a).cmp(&newest(b))))?;
         let &(id, ref newest) = lane.jobs.back()?;
         let own = self.groups.get(&flow.group);
         let (most, mine) = if key == flow.group {
@@ -173,3 +182,11 @@ impl<T: Item> FairQueue<T> {
         self.groups.retain(|_, group| keep(group.cost > 0.0, group.turn > now));
     }
 }
+
+/// How many share, as a divisor.
+fn share(flows: usize) -> f64 {
+    f64::from(u32::try_from(flows.max(1)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,12 @@
+//! The pool whole, with its threads and real hashing.
+
 use super::*;
 use crate::domain::rng::SystemRng;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+const BCRYPT: &str = "$2y$10$abcdefghijklmnopqrstuu23JPZtHcGhwXSF41f93o/7vBdDut3Xu";
+/// Needs 64 MiB: the large block.
+const LARGE: &str = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQxMjM0NTY3OA$B/amrRUxAwSCPRgKPr7MsU9bSHzgXripXVHqfXK0H2I";
 
 fn password(text: &str) -> Password {
     Password::new(text).unwrap()
@@ -10,21 +17,204 @@ fn flow(group: u8, network: u8) -> Flow {
 }
 
 fn pool(threads: usize, queue_per_thread: usize, deadline_ms: u64) -> Pool {
+    pool_with(threads, queue_per_thread, deadline_ms, Arc::new(SystemRng))
+}
+
+fn pool_with(threads: usize, queue_per_thread: usize, deadline_ms: u64, rng: Arc<dyn Rng>) -> Pool {
     let config = PoolConfig { threads, queue_per_thread, deadline: Duration::from_millis(deadline_ms), ..PoolConfig::default() };
-    Pool::start(config, Arc::new(SystemRng)).unwrap()
+    Pool::start(config, rng).unwrap()
+}
+
+async fn check(pool: &Pool, text: &str, hash: Option<&str>) -> Verified {
+    pool.verify(password(text), hash.map(PasswordHash::new), flow(1, 1), Class::Interactive).await.unwrap()
 }
 
 #[tokio::test]
 async fn what_is_hashed_is_verified_and_nothing_else_is() {
-    let pool = pool(1, 16, 10_000);
+    let pool = pool(1, 16, 60_000);
     let hash = pool.hash(password("correct horse"), flow(1, 1), Class::Interactive).await.unwrap();
     assert!(hash.reveal().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "form");
-    let good = pool.verify(password("correct horse"), Some(hash.clone()), flow(1, 1), Class::Interactive).await.unwrap();
+    let good = check(&pool, "correct horse", Some(hash.reveal())).await;
     assert!(good.matches && !good.outdated);
-    let bad = pool.verify(password("correct horsf"), Some(hash), flow(1, 1), Class::Interactive).await.unwrap();
+    let bad = check(&pool, "correct horsf", Some(hash.reveal())).await;
     assert!(!bad.matches && !bad.outdated);
-    let nobody = pool.verify(password("correct horse"), None, flow(1, 1), Class::Interactive).await.unwrap();
+    let nobody = check(&pool, "correct horse", None).await;
     assert!(!nobody.matches && !nobody.outdated);
+    for foreign in [BCRYPT, LARGE] {
+        let good = check(&pool, "correct horse", Some(foreign)).await;
+        assert!(good.matches && good.outdated, "{foreign}");
+        assert!(!check(&pool, "correct horsf", Some(foreign)).await.matches);
+    }
     pool.stop().await;
     assert_eq!(pool.hash(password("correct horse"), flow(1, 1), Class::Interactive).await.unwrap_err(), PoolError::Stopped);
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_costs_a_hash_and_never_matches() {
+    let pool = pool(1, 16, 60_000);
+    for hostile in
+        ["", "garbage", "$argon2id$v=19$m=4294967295,t=9,p=1$c29tZXNhbHQ$c29tZXNhbHRzb21lc2FsdA", &BCRYPT.replace("$10$", "$31$")]
+    {
+        let began = Instant::now();
+        assert!(!check(&pool, "correct horse", Some(hostile)).await.matches);
+        assert!(began.elapsed() > Duration::from_millis(2), "no hash was computed for {hostile}");
+    }
+    assert_eq!(pool.stats().done, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_start_in_time_is_refused_at_once_with_times_that_spread() {
+    let pool = pool(1, 1_000, 300);
+    let tasks: Vec<_> = (0..300)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let began = Instant::now();
+                let answer = pool.verify(password("correct horse"), None, flow(1, 1), Class::Interactive).await;
+                (answer, began.elapsed())
+            })
+        })
+        .collect();
+    let (mut served, mut refused, mut times) = (0, Vec::new(), std::collections::HashSet::new());
+    for task in tasks {
+        match task.await.unwrap() {
+            (Ok(_), _) => served += 1,
+            (Err(PoolError::Overloaded { retry_after }), took) => {
+                assert!((1..=5).contains(&retry_after.as_secs()), "{retry_after:?}");
+                times.insert(retry_after);
+                refused.push(took);
+            }
+            (Err(PoolError::Stopped), _) => panic!("it runs"),
+        }
+    }
+    refused.sort_unstable();
+    assert!(served >= 1 && refused.len() >= 150, "{served} served, {} refused", refused.len());
+    assert!(refused[refused.len() / 2] < Duration::from_millis(50), "half of them waited {:?}", refused[refused.len() / 2]);
+    assert!(times.len() >= 4, "{times:?}");
+    let stats = pool.stats();
+    assert_eq!((stats.shed, stats.done), (refused.len() as u64, served), "what is refused is not hashed");
+}
+
+#[tokio::test]
+async fn whoever_goes_away_is_not_hashed() {
+    let pool = pool(1, 100, 600_000);
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.verify(password("correct horse"), None, flow(1, 1), Class::Interactive).await })
+        })
+        .collect();
+    while pool.stats().waiting < 40 {
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.abort();
+        let _ = task.await;
+    }
+    let stats = pool.stats();
+    assert_eq!(stats.waiting, 0);
+    pool.stop().await;
+    assert!(pool.stats().done <= 10, "{:?}", pool.stats());
+}
+
+#[tokio::test]
+async fn stopping_answers_everyone_who_waits() {
+    let pool = pool(2, 100, 600_000);
+    let tasks: Vec<_> = (0..20)
+        .map(|n| {
+            let pool = pool.clone();
+            let hash = (n % 5 == 0).then(|| PasswordHash::new(LARGE));
+            tokio::spawn(
+                async move { pool.verify(password("correct horse"), hash, flow(n, 1), Class::Interactive).await.map(|v| v.matches) },
+            )
+        })
+        .collect();
+    while pool.stats().waiting < 10 {
+        tokio::task::yield_now().await;
+    }
+    pool.stop().await;
+    for (n, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), Ok(n % 5 == 0));
+    }
+}
+
+/// Breaks when asked to.
+struct Breaking(AtomicBool);
+
+impl Rng for Breaking {
+    fn fill(&self, into: &mut [u8]) {
+        assert!(!self.0.load(Ordering::SeqCst), "broken on purpose");
+        SystemRng.fill(into);
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_panics_is_answered_and_the_thread_goes_on() {
+    let rng = Arc::new(Breaking(AtomicBool::new(false)));
+    let pool = pool_with(1, 16, 60_000, rng.clone());
+    rng.0.store(true, Ordering::SeqCst);
+    assert_eq!(pool.hash(password("correct horse"), flow(1, 1), Class::Interactive).await.unwrap_err(), PoolError::Stopped);
+    rng.0.store(false, Ordering::SeqCst);
+    assert!(pool.hash(password("correct horse"), flow(1, 1), Class::Interactive).await.is_ok());
+    assert_eq!(pool.stats().running, 0);
+}
+
+#[tokio::test]
+async fn a_refusal_takes_as_long_whatever_the_account_has() {
+    let pool = pool(1, 16, 60_000);
+    let without = pool.refusal_delay();
+    pool.note_census(&["bcrypt:10".into(), "nonsense".into(), "argon2id:m=19456,t=2,p=1".into()]);
+    let delay = pool.refusal_delay();
+    assert!(without < delay && delay <= Duration::from_millis(400), "{without:?} {delay:?}");
+    for hash in [None, Some(BCRYPT)] {
+        let asked = Instant::now();
+        let refused = check(&pool, "correct horsf", hash).await;
+        assert!(refused.began >= asked && refused.began <= Instant::now(), "it begins when hashing begins");
+        let delay = pool.refusal_delay();
+        assert_eq!(pool.refused_at(refused.began), refused.began + delay);
+    }
+    // A password in two forms takes twice as long for an account, so for nobody too.
+    for hash in [None, Some(BCRYPT)] {
+        let asked = Instant::now();
+        let refused = check(&pool, "ｃｏｒｒｅｃｔ horsf", hash).await;
+        let least = pool.refusal_delay().mul_f64(0.5);
+        assert!(refused.began >= asked + least, "{:?} for {hash:?}", refused.began - asked);
+    }
+}
+
+/// 95 % of the attempts from one tenant, far more than the pool can do; another one signs in at its ease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_noisy_tenant_leaves_the_other_its_share() {
+    let pool = pool(2, 16, 2_000);
+    let (stop, noise) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let noisy: Vec<_> = (0..100u8)
+        .map(|n| {
+            let (pool, stop, noise) = (pool.clone(), Arc::clone(&stop), Arc::clone(&noise));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    noise.fetch_add(1, Ordering::Relaxed);
+                    let _ = pool.verify(password("correct horse"), None, flow(1, n), Class::Interactive).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    let (mut tried, mut refused, mut background) = (0u32, 0, 0);
+    let late = pool.clone();
+    let rehash = tokio::spawn(async move { late.hash(password("correct horse"), flow(1, 1), Class::Background).await });
+    while tried < 60 {
+        tried += 1;
+        refused += u32::from(pool.verify(password("correct horse"), None, flow(2, 1), Class::Interactive).await.is_err());
+        background = pool.stats().waiting_background;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in noisy {
+        task.await.unwrap();
+    }
+    let noise = noise.load(Ordering::Relaxed);
+    assert!(noise >= 19 * tried, "{noise} attempts against {tried} are no 95 %");
+    assert_eq!(refused, 0, "of {tried}, against {noise}; {:?}", pool.stats());
+    assert!(pool.stats().shed > 0, "it was too much for the pool");
+    assert_eq!(background, 0, "the rehash got its turn all the same");
+    assert!(rehash.await.unwrap().is_ok());
 }

@@ -19,7 +19,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// The large block is given back to the system when nobody has needed it for so long.
 const LARGE_IDLE: Duration = Duration::from_secs(10);
@@ -27,6 +27,23 @@ const LARGE_IDLE: Duration = Duration::from_secs(10);
 const NICE: i32 = 10;
 /// What bcrypt is measured with at the start: 1 to 3 ms.
 const CALIBRATION: &str = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+
+/// What came of a job, and for whom. A caller who is gone doesn't mind.
+enum Answer {
+    Hash(Result<PasswordHash, PoolError>, oneshot::Sender<Result<PasswordHash, PoolError>>),
+    Verify(Result<Verified, PoolError>, oneshot::Sender<Result<Verified, PoolError>>),
+}
+
+impl Answer {
+    fn send(self) {
+        match self {
+            Self::Hash(made, reply) => drop(reply.send(made)),
+            Self::Verify(verified, reply) => {
+                let _ = reply.send(verified);
+            }
+        }
+    }
+}
 
 /// The one large block, for stored hashes that need more than a thread's own.
 #[derive(Default)]
@@ -116,8 +133,9 @@ impl Worker {
             self.shared.show_depth();
             metrics::histogram!("qeetid_hash_wait_seconds").record(job.at.elapsed());
             let large = job.large;
-            self.execute(job.work, large);
+            let answer = self.execute(job.work, large);
             lock(&self.shared.admission).finished(self.index, large);
+            answer.send();
             if large {
                 // Others may have waited for the large block alone.
                 self.shared.wake.notify_all();
@@ -151,7 +169,7 @@ impl Worker {
         }
     }
 
-    fn execute(&mut self, work: Work, large: bool) {
+    fn execute(&mut self, work: Work, large: bool) -> Answer {
         let began = Instant::now();
         match work {
             Work::Hash { password, reply } => {
@@ -159,19 +177,19 @@ impl Worker {
                 let (params, rng) = (&self.shared.config.params, &*self.shared.rng);
                 let made = catch_unwind(AssertUnwindSafe(|| formats::make(&password, params, rng, &mut self.memory)));
                 self.observe(None, began, 1);
-                match made {
-                    Ok(Ok(hash)) => drop(reply.send(Ok(hash))),
-                    _ => tracing::error!("a password could not be hashed"),
-                }
+                let made = made.ok().and_then(Result::ok).ok_or_else(|| {
+                    tracing::error!("a password could not be hashed");
+                    PoolError::Stopped
+                });
+                Answer::Hash(made, reply)
             }
             Work::Verify { password, stored, reply } => {
-                let answer = if large {
+                let verified = if large {
                     self.verify_large(&password, stored.as_ref(), began)
                 } else {
                     self.verify(&password, stored.as_ref(), began)
                 };
-                // A caller who is gone doesn't mind.
-                let _ = reply.send(answer);
+                Answer::Verify(verified, reply)
             }
         }
     }
