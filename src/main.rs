@@ -1,8 +1,13 @@
 //! The commands.
 
 use clap::{Args, Parser, Subcommand};
-use qeetid::config::{ConfigError, Settings, Sources};
-use std::{path::PathBuf, process::ExitCode};
+use qeetid::{
+    app,
+    config::{ConfigError, Settings, Sources},
+    telemetry,
+};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Sign-up and passwords for many tenants.
 ///
@@ -39,8 +44,23 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve the API until SIGTERM or SIGINT, then finish what is open (the default)
+    Serve,
+    /// Bring the schema of the store up to date (serve does so by itself on SQLite)
+    Migrate,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Signing keys of access tokens
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print the effective settings as a file for --config, secrets hidden, and say where each came from
     Config,
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Add a signing key: shown in the JWKS at once, signs ten minutes later, and the one before it retires
+    Rotate,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -58,6 +78,10 @@ impl Options {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Some(Command::Openapi)) {
+        print!("{}", app::openapi());
+        return ExitCode::SUCCESS;
+    }
     let settings = match cli.options.load() {
         Ok(settings) => settings,
         Err(e) => {
@@ -65,8 +89,50 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match cli.command {
-        None | Some(Command::Config) => print!("{}", settings.show()),
+    let done = match cli.command {
+        None | Some(Command::Serve) => serve(&settings),
+        Some(Command::Migrate) => run(app::migrate(&settings)).map(|said| println!("{said}")),
+        Some(Command::Keys(Keys::Rotate)) => run(app::rotate_keys(&settings)).map(|said| println!("{said}")),
+        Some(Command::Config) => {
+            print!("{}", settings.show());
+            Ok(())
+        }
+        Some(Command::Openapi) => Ok(()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("qeetid: {e}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
+}
+
+fn serve(settings: &Settings) -> Result<(), String> {
+    // Dropped last: it sends what is left of the traces.
+    let _tracing = telemetry::start(settings).map_err(|e| e.to_string())?;
+    let metrics = telemetry::Metrics::install().map_err(|e| e.to_string())?;
+    run(async { app::serve(settings, metrics, told_to_stop()?).await })
+}
+
+/// Runs on a runtime of its own, which ends with it.
+fn run<T, E: std::fmt::Display>(work: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let done = runtime.block_on(work).map_err(|e| e.to_string());
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+/// Ready at the first SIGTERM or SIGINT; a second one ends the process at once.
+fn told_to_stop() -> Result<impl Future<Output = ()> + Send, app::AppError> {
+    let listen = |kind| signal(kind).map_err(|e| app::AppError::from(format!("signals: {e}")));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = term.recv() => (), _ = int.recv() => () }
+        tokio::spawn(async move {
+            tokio::select! { _ = term.recv() => (), _ = int.recv() => () }
+            tracing::warn!("told to stop once more: not waiting for what is open");
+            std::process::exit(1);
+        });
+    })
 }

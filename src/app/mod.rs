@@ -30,6 +30,12 @@ impl AppError {
     }
 }
 
+impl From<String> for AppError {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// Serves until `stop` is ready, then drains: readiness turns 503, open requests finish, messages in flight are handed over.
 ///
 /// # Errors
@@ -68,14 +74,11 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     tracing::info!(%address, url = %settings.public_url, "listening");
 
     let services = parts.services.clone();
+    let began = tokio::sync::oneshot::channel();
     let stopping = async move {
         stop.await;
         tracing::info!("draining");
         services.start_draining();
-    };
-    let began = tokio::sync::oneshot::channel();
-    let stopping = async move {
-        stopping.await;
         let _ = began.0.send(tokio::time::Instant::now());
     };
     let config = http::server::ServerConfig { drain: DRAIN, ..Default::default() };
