@@ -186,6 +186,11 @@ async fn connections_are_kept_and_one_slow_mail_stalls_nobody() {
         mailer.send(mail(n)).await.unwrap();
     }
     assert_eq!(server.connections(), 1);
+    // One that the server closed meanwhile costs no mail an attempt.
+    server.hang_up();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    mailer.send(mail(10)).await.unwrap();
+    assert_eq!(server.connections(), 2);
     server.rule(Stage::Rcpt, "slow@", Act::Wait(Duration::from_millis(900)), EVER);
     let began = Instant::now();
     let (slow, quick) = tokio::join!(mailer.send(mail_to(1, "slow@example.com")), async {
@@ -196,7 +201,7 @@ async fn connections_are_kept_and_one_slow_mail_stalls_nobody() {
     });
     slow.unwrap();
     assert!(quick < Duration::from_millis(700), "{quick:?}");
-    assert_eq!(server.connections(), 2);
+    assert_eq!(server.connections(), 3);
 }
 
 #[tokio::test]

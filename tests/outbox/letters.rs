@@ -15,6 +15,7 @@ use qeetid::{
         Store,
         commands::{
             Cas, ChangePassword, ConfirmEmail, ConfirmEmailChange, DeleteUser, EmailChangeOutcome, NewUndoLink, PendingEmailChange,
+            UndoEmailChange,
         },
     },
 };
@@ -243,6 +244,12 @@ async fn an_e_mail_change_has_a_code_for_the_new_address_and_a_way_back_for_the_
     w.enqueue(Message::PasswordChanged { user_id: user.id }).await;
     w.enqueue(Message::EmailChangeCode { user_id: user.id, serial: record.serial }).await;
     assert_eq!(w.smtp.wait_for(3).await[2].to, ["new@elsewhere.example"]);
+    w.settled(0, 0).await;
+    assert_eq!(w.smtp.received().len(), 3);
+    // Used: no way back is offered a second time.
+    let cmd = UndoEmailChange { user_id: user.id, link_id: id, audit: vec![] };
+    assert_eq!(w.store.undo_email_change(&w.ctx(), cmd).await.unwrap(), Cas::Done(EmailChangeOutcome::Changed));
+    w.enqueue(Message::EmailChanged { user_id: user.id, link_id: id }).await;
     w.settled(0, 0).await;
     assert_eq!(w.smtp.received().len(), 3);
 }

@@ -84,6 +84,7 @@ struct Shared {
     received: Mutex<Vec<Received>>,
     connections: AtomicUsize,
     acceptor: TlsAcceptor,
+    hang_up: tokio::sync::watch::Sender<()>,
 }
 
 /// The running server; it stops when dropped.
@@ -110,6 +111,7 @@ impl SmtpServer {
             received: Mutex::default(),
             connections: AtomicUsize::new(0),
             acceptor,
+            hang_up: tokio::sync::watch::Sender::new(()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -156,6 +158,11 @@ impl SmtpServer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{} of {count} mails came", self.received().len());
+    }
+
+    /// Closes all open connections, as servers do with idle ones.
+    pub fn hang_up(&self) {
+        let _ = self.shared.hang_up.send(());
     }
 
     /// Nobody listens any more: connections are refused. Open ones live on.
@@ -209,7 +216,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         shared.connections.fetch_add(1, Ordering::SeqCst);
         let shared = shared.clone();
         tokio::spawn(async move {
-            let _ = serve(stream, shared).await;
+            let mut hang_up = shared.hang_up.subscribe();
+            tokio::select! {
+                _ = serve(stream, shared.clone()) => {}
+                _ = hang_up.changed() => {}
+            }
         });
     }
 }

@@ -5,23 +5,10 @@ use crate::gateway::DeliveryError;
 use lettre::transport::smtp::Error;
 use std::{error::Error as _, io, time::Duration};
 
-/// A failure, and whether it tells that the server can't be used by anybody now.
+/// A failure in the conversation about a mail, and whether the server said that it can't be used by anybody now.
 pub(super) struct Failure {
     pub error: DeliveryError,
     pub server_is_down: bool,
-}
-
-impl From<Failure> for DeliveryError {
-    fn from(f: Failure) -> Self {
-        f.error
-    }
-}
-
-impl From<DeliveryError> for Failure {
-    /// Failures made here: time-outs, which count against the server.
-    fn from(error: DeliveryError) -> Self {
-        Self { error, server_is_down: true }
-    }
 }
 
 fn transient(detail: impl Into<String>) -> DeliveryError {
@@ -42,8 +29,8 @@ pub(super) fn no_encryption() -> DeliveryError {
 
 /// From opening a connection: greeting, TLS, sign-in. Never the fault of one mail, so never permanent: a wrong password
 /// must not park every mail of an hour.
-pub(super) fn opening(e: &Error) -> Failure {
-    Failure { error: transient(format!("smtp, connecting: {}", describe(e))), server_is_down: true }
+pub(super) fn opening(e: &Error) -> DeliveryError {
+    transient(format!("smtp, connecting: {}", describe(e)))
 }
 
 /// From the conversation about one mail.
@@ -52,7 +39,7 @@ pub(super) fn sending(e: &Error) -> Failure {
     // 530, 534, 535, 538 (RFC 4954): the server wants another sign-in: a matter of settings, not of this mail.
     let settings = matches!(code, Some(530 | 534 | 535 | 538));
     // 421 (RFC 5321): going down.
-    let server_is_down = settings || code == Some(421) || (code.is_none() && !e.is_client());
+    let server_is_down = settings || code == Some(421);
     let permanent = (e.is_permanent() && !settings) || e.is_client();
     Failure { error: DeliveryError { permanent, detail: format!("smtp: {}", describe(e)) }, server_is_down }
 }

@@ -24,6 +24,7 @@ use std::{
     fmt, fs,
     time::{Duration, Instant},
 };
+use tokio::time::timeout_at;
 
 /// Sends mail over SMTP.
 ///
@@ -107,13 +108,27 @@ impl Mailer for SmtpMailer {
     async fn send(&self, mail: Mail) -> Result<(), DeliveryError> {
         let message = message::build(&self.from, &mail)?;
         self.breaker.allow(Instant::now()).map_err(|_| failure::resting())?;
-        let sent = tokio::time::timeout(self.whole, self.pool.send(message.envelope(), &message.formatted())).await;
-        let result = sent.unwrap_or_else(|_| Err(failure::timed_out(self.whole).into()));
-        match &result {
-            Err(f) if f.server_is_down => self.breaker.failed(Instant::now()),
-            _ => self.breaker.alive(),
+        let deadline = tokio::time::Instant::now() + self.whole;
+        let opened = timeout_at(deadline, self.pool.connection()).await;
+        let connection = opened.unwrap_or_else(|_| Err(failure::timed_out(self.whole))).inspect_err(|_| {
+            self.breaker.failed(Instant::now());
+        })?;
+        match timeout_at(deadline, self.pool.send(connection, message.envelope(), &message.formatted())).await {
+            Ok(Ok(())) => self.breaker.alive(),
+            Ok(Err(f)) if f.server_is_down => {
+                self.breaker.failed(Instant::now());
+                return Err(f.error);
+            }
+            // Cut off or hanging in the middle of one mail: may be that mail's fault, and the others' connections work.
+            Ok(Err(f)) => {
+                if f.error.permanent {
+                    self.breaker.alive();
+                }
+                return Err(f.error);
+            }
+            Err(_) => return Err(failure::timed_out(self.whole)),
         }
-        result.map_err(Into::into)
+        Ok(())
     }
 }
 

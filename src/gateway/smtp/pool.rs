@@ -32,7 +32,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Relays limit the mails of one connection, mostly to 100.
 const MAILS: u32 = 50;
 
-struct Kept {
+/// An open connection, and what it has done.
+pub(super) struct Kept {
     connection: AsyncSmtpConnection,
     since: Instant,
     mails: u32,
@@ -57,17 +58,20 @@ impl Pool {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// One mail, over a kept connection that still answers, or over a new one.
-    pub async fn send(&self, envelope: &Envelope, message: &[u8]) -> Result<(), Failure> {
-        let (mut connection, mails) = match self.take().await {
-            Some(kept) => (kept.connection, kept.mails),
-            None => (self.open().await?, 0),
-        };
-        match connection.send(envelope, message).await {
-            Ok(_) => self.give_back(connection, mails + 1),
-            // lettre said QUIT where there was somebody to say it to.
-            Err(e) => return Err(failure::sending(&e)),
+    /// A kept connection that still answers, or a new one.
+    pub async fn connection(&self) -> Result<Kept, DeliveryError> {
+        match self.take().await {
+            Some(kept) => Ok(kept),
+            None => Ok(Kept { connection: self.open().await?, since: Instant::now(), mails: 0 }),
         }
+    }
+
+    /// One mail. The connection is kept if all went well.
+    pub async fn send(&self, kept: Kept, envelope: &Envelope, message: &[u8]) -> Result<(), Failure> {
+        let Kept { mut connection, mails, .. } = kept;
+        // On failure lettre says QUIT where there is somebody to say it to.
+        connection.send(envelope, message).await.map_err(|e| failure::sending(&e))?;
+        self.give_back(connection, mails + 1);
         Ok(())
     }
 
@@ -102,7 +106,7 @@ impl Pool {
         tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(5), connection.abort()).await });
     }
 
-    async fn open(&self) -> Result<AsyncSmtpConnection, Failure> {
+    async fn open(&self) -> Result<AsyncSmtpConnection, DeliveryError> {
         let hello = ClientId::default();
         let implicit = match &self.tls {
             Tls::Implicit(parameters) => Some(parameters.clone()),
@@ -121,7 +125,7 @@ impl Pool {
         if let Some(credentials) = &self.credentials {
             // Somebody on the way may have struck STARTTLS from the greeting.
             if matches!(self.tls, Tls::Opportunistic(_)) && !connection.is_encrypted() && !self.local {
-                return Err(failure::no_encryption().into());
+                return Err(failure::no_encryption());
             }
             connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|e| failure::opening(&e))?;
         }
