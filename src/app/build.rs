@@ -72,6 +72,8 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
         Keys::load(store.clone(), keyring.clone(), clock.clone(), rng.clone(), settings.public_url.clone(), settings.audience.clone());
     let keys = Arc::new(keys.await.map_err(|e| AppError::new("signing keys", e))?);
     let pool = start_pool(settings, rng.clone())?;
+    // Beside the rest: nobody's sign-up needs to wait for the dictionaries.
+    tokio::task::spawn_blocking(crate::credentials::policy::warm_up);
     pool.note_census(&store.hash_census().await.map_err(|e| AppError::new("store", e))?);
 
     let mailbox = open_mailbox(settings, clock.clone())?;
