@@ -1,0 +1,81 @@
+//! Memory of the hashing pool: threads × their block, whatever waits and whatever the stored hashes ask for. A process of its
+//! own, with one test: what is read is the peak of the whole process.
+#![cfg(target_os = "linux")]
+
+use qeetid::{
+    credentials::pool::{Class, Flow, Pool, PoolConfig, PoolError},
+    domain::{hash::PasswordHash, network::Network, rng::SystemRng, secret::Password},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Peak resident memory of this process, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn flow(n: u32) -> Flow {
+    let [_, _, a, b] = n.to_be_bytes();
+    Flow { group: [a; 16], network: Network::V4([198, 51, a, b]) }
+}
+
+fn password() -> Password {
+    Password::new("correct horse").unwrap()
+}
+
+#[tokio::test]
+async fn two_thousand_who_wait_and_hostile_hashes_take_no_memory() {
+    let config = PoolConfig { threads: 2, queue_per_thread: 2_000, deadline: Duration::from_secs(3_600), ..PoolConfig::default() };
+    let pool = Pool::start(config, Arc::new(SystemRng)).unwrap();
+    // Both blocks in use once, and the runtime warm.
+    for n in 0..8 {
+        pool.hash(password(), flow(n), Class::Interactive).await.unwrap();
+    }
+    let before = peak();
+
+    let tasks: Vec<_> = (0..2_000)
+        .map(|n| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.verify(password(), None, flow(n), Class::Interactive).await.map(|v| v.matches) })
+        })
+        .collect();
+    while pool.stats().waiting < 1_990 {
+        tokio::task::yield_now().await;
+    }
+    let mut tasks = tasks.into_iter();
+    for _ in 0..20 {
+        assert_eq!(tasks.next().unwrap().await.unwrap(), Ok(false));
+    }
+    let waiting = peak() - before;
+    assert!(waiting < 12 * 1024, "2,000 who wait took {waiting} KiB");
+    for task in tasks {
+        task.abort();
+        let _ = task.await;
+    }
+
+    let huge = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQxMjM0NTY3OA$oVLnFW4Vdd+KZaNyuHNZYDlTeeRDSkyoACLFGAAhgLc";
+    for hostile in [huge, &huge.replace("m=4194304", "m=131073"), &"$argon2id$".repeat(100_000), "$2b$31$abcdefghijklmnopqrstuu"] {
+        let refused = pool.verify(password(), Some(PasswordHash::new(hostile)), flow(1), Class::Interactive).await.unwrap();
+        assert!(!refused.matches);
+    }
+    let hostile = peak() - before;
+    assert!(hostile < 16 * 1024, "hostile hashes took {hostile} KiB");
+
+    // At the ceiling, many at once: one large block, not one for each.
+    let ceiling = huge.replace("m=4194304", "m=131072");
+    let tasks: Vec<_> = (0..6)
+        .map(|n| {
+            let (pool, hash) = (pool.clone(), PasswordHash::new(ceiling.clone()));
+            tokio::spawn(async move { pool.verify(password(), Some(hash), flow(n), Class::Interactive).await })
+        })
+        .collect();
+    for task in tasks {
+        assert!(!task.await.unwrap().unwrap().matches);
+    }
+    let large = peak() - before;
+    assert!((120 * 1024..150 * 1024).contains(&large), "six of 128 MiB took {large} KiB");
+    pool.stop().await;
+    assert_eq!(pool.verify(password(), None, flow(1), Class::Interactive).await.unwrap_err(), PoolError::Stopped);
+    println!("waiting {waiting} KiB, hostile {hostile} KiB, large {large} KiB, peak {} KiB", peak());
+}
