@@ -76,6 +76,7 @@ fn render<A: OpenApi>() -> String {
         }
     }
     document["components"]["headers"] = headers();
+    document["components"]["examples"] = Code::ALL.iter().map(|c| (example_name(*c), example(*c))).collect::<Map<_, _>>().into();
     let mut text = serde_json::to_string_pretty(&sorted(document)).unwrap_or_default();
     text.push('\n');
     text
@@ -136,8 +137,15 @@ fn nullability(name: &str, schema: &mut Value, in_answers: bool) {
         return;
     }
     let required: BTreeSet<String> =
-        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    let Some(properties) = schema["properties"].as_object_mut() else { return };
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for property in properties.values_mut() {
+        // poem-openapi hangs the description on by `allOf`; generators stumble over that where the other part is an enum.
+        let reference = property.pointer("/allOf/0").filter(|first| first.get("$ref").is_some()).cloned();
+        if let Some(reference) = reference {
+            *property = reference;
+        }
+    }
     for (_, property) in properties.iter_mut().filter(|(field, _)| !required.contains(*field)) {
         property["nullable"] = json!(true);
     }
@@ -171,8 +179,10 @@ fn complete(path: &str, operation: &mut Value) {
             answer["description"] = json!(if status == "204" { "Done." } else { "Success." });
         }
         let mut add = |name: &str| answer["headers"][name] = json!({"$ref": format!("#/components/headers/{name}")});
-        add("X-Request-Id");
-        if limited {
+        if status.starts_with('2') {
+            add("X-Request-Id");
+        }
+        if limited && (status.starts_with('2') || status == "429") {
             ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].iter().for_each(|h| add(h));
         }
         if status == "429" || status == "503" {
@@ -186,18 +196,25 @@ fn complete(path: &str, operation: &mut Value) {
 
 fn error_answer(codes: &[Code]) -> Value {
     let lines: Vec<_> = codes.iter().map(|c| format!("`{}`: {}", c.name(), c.message())).collect();
-    let mut examples = Map::new();
-    for code in codes {
-        let mut error = json!({"code": code.name(), "message": code.message(), "request_id": "0198c1f0-8a6b-7c3e-9d21-4f5a6b7c8d9e"});
-        if *code == Code::ValidationFailed {
-            error["fields"] = json!({"email": "is missing"});
-        }
-        examples.insert(code.name().to_owned(), json!({"value": {"error": error}}));
-    }
+    let reference = |c: &Code| json!({"$ref": format!("#/components/examples/{}", example_name(*c))});
+    let examples: Map<_, _> = codes.iter().map(|c| (c.name().to_owned(), reference(c))).collect();
     json!({
         "description": lines.join("\n\n"),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "examples": examples}},
     })
+}
+
+/// Two rows may share a code, but not a status.
+fn example_name(code: Code) -> String {
+    if code == Code::WrongPassword { "wrong_password".to_owned() } else { code.name().to_owned() }
+}
+
+fn example(code: Code) -> Value {
+    let mut error = json!({"code": code.name(), "message": code.message(), "request_id": "0198c1f0-8a6b-7c3e-9d21-4f5a6b7c8d9e"});
+    if code == Code::ValidationFailed {
+        error["fields"] = json!({"email": "is missing"});
+    }
+    json!({"summary": code.message(), "value": {"error": error}})
 }
 
 fn headers() -> Value {

@@ -1,7 +1,10 @@
 //! One path of the API: which methods it takes, and its clocks. It knows its own template, so that logs and metrics never
 //! need the raw path (ids in it would be labels without end).
 
-use super::errors::{ApiError, Code};
+use super::{
+    errors::{ApiError, Code},
+    operations::{self, Shape},
+};
 use metrics::Histogram;
 use poem::{
     Body, Endpoint, EndpointExt, Request, Response, Result, Route,
@@ -18,20 +21,31 @@ use std::{
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
 const STATUSES: [u16; 20] = [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 301, 302, 0];
 
-/// A path template and the histograms of its requests.
+/// A path template, what its operations may answer, and the histograms of its requests.
 pub struct RouteEntry {
     template: String,
+    /// Of each operation of the document: its method and its error codes.
+    documented: Vec<(Method, Vec<Code>)>,
     histograms: [[OnceLock<Histogram>; STATUSES.len()]; METHODS.len()],
 }
 
 impl RouteEntry {
     /// A template such as `/v1/auth/sessions/{id}`.
     pub fn new(template: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { template: template.into(), histograms: Default::default() })
+        Self::documented(template, Vec::new())
+    }
+    fn documented(template: impl Into<String>, documented: Vec<(Method, Vec<Code>)>) -> Arc<Self> {
+        Arc::new(Self { template: template.into(), documented, histograms: Default::default() })
     }
     /// The template.
     pub fn template(&self) -> &str {
         &self.template
+    }
+    /// Whether the document says that an operation may answer with `code`. What is not an operation (a method that the path
+    /// doesn't take) has nothing to say.
+    pub fn documents(&self, method: &Method, code: Code) -> bool {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.documented.iter().find(|(m, _)| m == method).is_none_or(|(_, codes)| codes.contains(&code))
     }
     /// Counts a request.
     pub fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
@@ -113,13 +127,19 @@ pub fn router<A: OpenApi>(api: A) -> Route {
     let mut known = HashMap::new();
     for path in A::meta().into_iter().flat_map(|api| api.paths) {
         let queries = path.operations.iter().flat_map(|o| &o.params).any(|p| p.in_type == MetaParamIn::Query);
-        known.insert(pattern(&path.path), (path.path, queries));
+        let documented = path.operations.iter().filter_map(|o| {
+            let row = operations::find(o.operation_id?)?;
+            let shape = Shape { body: o.request.is_some(), parameters: !o.params.is_empty(), service: path.path.starts_with("/v1/") };
+            Some((o.method.clone(), operations::codes(row, shape)))
+        });
+        let documented = documented.collect::<Vec<_>>();
+        known.insert(pattern(&path.path), (path.path, queries, documented));
     }
     let mut table = HashMap::new();
     api.add_routes(&mut table);
     table.into_iter().fold(Route::new(), |route, (path, methods)| {
         // A hidden operation has no meta: its path is its own name.
-        let (template, queries) = known.remove(&path).unwrap_or_else(|| (path.clone(), true));
+        let (template, queries, documented) = known.remove(&path).unwrap_or_else(|| (path.clone(), true, Vec::new()));
         let mut methods: Vec<_> = methods.into_iter().collect();
         methods.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         let mut allow: Vec<_> = methods.iter().map(|(m, _)| m.as_str()).collect();
@@ -127,7 +147,7 @@ pub fn router<A: OpenApi>(api: A) -> Route {
             allow.push("HEAD");
         }
         let allow = HeaderValue::try_from(allow.join(", ")).expect("names of methods");
-        route.at(&path, Path { entry: RouteEntry::new(template), methods, allow, queries })
+        route.at(&path, Path { entry: RouteEntry::documented(template, documented), methods, allow, queries })
     })
 }
 
@@ -151,4 +171,23 @@ pub fn single(route: Route, path: &'static str, answer: impl Fn(&Request) -> Res
     let endpoint = poem::endpoint::make_sync(move |request| answer(&request)).boxed();
     let allow = HeaderValue::from_static("GET, HEAD");
     route.at(path, Path { entry: RouteEntry::new(path), methods: vec![(Method::GET, endpoint)], allow, queries: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undocumented_error_is_noticed() {
+        let entry = RouteEntry::documented("/v1/x", vec![(Method::GET, vec![Code::Internal])]);
+        assert!(entry.documents(&Method::GET, Code::Internal) && entry.documents(&Method::HEAD, Code::Internal));
+        assert!(!entry.documents(&Method::GET, Code::NotFound));
+        assert!(entry.documents(&Method::PUT, Code::MethodNotAllowed), "no operation, nothing to document");
+    }
+
+    #[test]
+    fn templates_are_spelled_as_poem_wants_them() {
+        assert_eq!(pattern("/a/{id}/b/{tenantID}"), "/a/:param0/b/:param1");
+        assert_eq!(pattern("/a"), "/a");
+    }
 }
