@@ -6,6 +6,7 @@ mod support;
 mod bad_input;
 mod commands;
 mod crash;
+mod delivery;
 mod email;
 mod enumeration;
 mod limits;

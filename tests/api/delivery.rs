@@ -1,0 +1,136 @@
+//! Mail and text messages that can't leave: nobody waits for them, and they leave later.
+
+use crate::support::{
+    app::{Account, App, fresh_email},
+    smtp::{Act, Security, SmtpServer, Stage},
+    twilio::{Answer, TwilioServer},
+};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const PHONE: &str = "+4915112345678";
+
+async fn with_smtp(server: &SmtpServer) -> App {
+    App::builder().env("QEETID_MAIL_URL", server.url("&tls=none")).start().await
+}
+
+/// Asks for a code by mail; the answer may not wait for the mail.
+async fn ask(app: &App, who: &Account) {
+    let start = Instant::now();
+    app.post_as(&who.access, &format!("/v1/users/{}/verify/email/start", who.user_id), json!({})).await.expect(200);
+    app.post("/v1/auth/forgot-password", json!({"email": who.email})).await.expect(202);
+    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+}
+
+/// Plants what a mail carries, so that the log is searched for it.
+fn plant(app: &App, text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("token=") {
+        let token: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == '-').collect();
+        app.watch.plant(&token);
+    }
+    let code = text.split(|c: char| !c.is_ascii_digit()).find(|w| w.len() == 6)?;
+    app.watch.plant(code);
+    Some(code.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_waits_for_a_server_that_is_gone_also_over_kill_9() {
+    let server = SmtpServer::start(Security::Plain, None).await;
+    let mut app = with_smtp(&server).await;
+    server.go_away().await;
+    let who = app.signup().await;
+    ask(&app, &who).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    app.kill9();
+    server.come_back().await;
+    app.start().await;
+    // What was being sent at the kill is leased for a minute.
+    let start = Instant::now();
+    while server.received().len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(120), "{} of 2 mails came", server.received().len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut code = None;
+    for mail in server.received() {
+        assert_eq!(mail.to, [who.email.clone()]);
+        assert!(!mail.text.is_empty() && mail.html.contains("<html"), "text and HTML");
+        if mail.text.contains("token=") {
+            plant(&app, &mail.text);
+        } else {
+            code = plant(&app, &mail.text);
+        }
+    }
+    let body = json!({"code": code.expect("a code")});
+    app.post_as(&who.access, &format!("/v1/users/{}/verify/email/confirm", who.user_id), body).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_holds_nobody_up() {
+    let server = SmtpServer::start(Security::Plain, None).await;
+    server.rule(Stage::Greeting, "", Act::Hang, usize::MAX);
+    let app = with_smtp(&server).await;
+    for _ in 0..5 {
+        ask(&app, &app.signup().await).await;
+    }
+    app.get("/readyz").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_that_is_refused_for_good_is_parked_and_the_others_get_theirs() {
+    let server = SmtpServer::start(Security::Plain, None).await;
+    server.rule(Stage::Rcpt, "refused@example.com", Act::Reply("550 5.1.1 no such user refused@example.com"), usize::MAX);
+    let app = with_smtp(&server).await;
+    let refused = app.signup_as("refused@example.com").await;
+    ask(&app, &refused).await;
+    let other = app.signup_as(&fresh_email()).await;
+    ask(&app, &other).await;
+    for mail in server.wait_for(2).await {
+        assert_eq!(mail.to, [other.email.clone()]);
+        plant(&app, &mail.text);
+    }
+    let start = Instant::now();
+    while !app.output().contains("550") {
+        assert!(start.elapsed() < Duration::from_secs(10), "the log does not say why");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let line = app.output().lines().find(|l| l.contains("550")).unwrap().to_owned();
+    assert!(!line.contains("refused@example.com"), "addresses stay out of the log: {line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_messages_survive_a_twilio_that_fails_in_every_way() {
+    let server = TwilioServer::start().await;
+    let app = App::builder().env("QEETID_SMS_URL", server.url()).start().await;
+    let who = app.signup().await;
+    server.always(Some(Answer::Error(503, 20503)));
+    let start = Instant::now();
+    let asked = app.post_as(&who.access, &format!("/v1/users/{}/verify/phone/start", who.user_id), json!({"phone": PHONE})).await;
+    asked.expect(200);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    while server.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.always(None);
+    let start = Instant::now();
+    while server.taken().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60), "not sent again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let text = server.taken()[0].clone();
+    assert_eq!(text.to, PHONE);
+    let code = plant(&app, &text.body).expect("a code");
+    app.post_as(&who.access, &format!("/v1/users/{}/verify/phone/confirm", who.user_id), json!({"code": code})).await.expect(200);
+
+    for answer in [Answer::Error(400, 21211), Answer::Hang, Answer::Redirect, Answer::Huge, Answer::Html(502)] {
+        server.always(Some(answer));
+        let before = server.requests().len();
+        let start = Instant::now();
+        let body = json!({"phone": "+4915112345679"});
+        app.post_as(&who.access, &format!("/v1/users/{}/verify/phone/start", who.user_id), body).await.expect(200);
+        assert!(start.elapsed() < Duration::from_secs(2), "{answer:?}");
+        app.me(&who.access).await.expect(200);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!server.requests()[before..].iter().any(|r| r == "/redirected"), "redirects are not followed");
+    }
+    app.get("/readyz").await.expect(200);
+}
