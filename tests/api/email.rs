@@ -140,11 +140,11 @@ async fn an_account_moves_to_another_address_and_back_by_the_undo_link() {
     app.login(&new, &who.password).await.expect(200);
 
     let undo = app.message(&who.email, 1).await.token();
-    app.post("/v1/auth/email/change/undo", json!({"token": undo})).await.expect(200);
+    app.post("/v1/auth/email-change/undo", json!({"token": undo})).await.expect(200);
     app.is_refused_within_a_second(&who.access).await;
     app.login(&new, &who.password).await.refused(401, "invalid_credentials");
     app.login(&who.email, &who.password).await.expect(200);
-    app.post("/v1/auth/email/change/undo", json!({"token": undo})).await.refused(400, "link_invalid");
+    app.post("/v1/auth/email-change/undo", json!({"token": undo})).await.refused(400, "link_invalid");
 }
 
 #[tokio::test(flavor = "multi_thread")]
