@@ -240,7 +240,7 @@ impl Drop for App {
         let output = self.output();
         if std::thread::panicking() {
             let lines: Vec<&str> = output.lines().collect();
-            eprintln!("the end of what the server wrote:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!("the end of what the server wrote:\n{}", lines[lines.len().saturating_sub(25)..].join("\n"));
             return;
         }
         for (what, text) in [("log", &output), ("metrics", &metrics)] {
@@ -347,9 +347,12 @@ pub struct Message {
 
 impl Message {
     /// The token in its link.
+    #[track_caller]
     pub fn token(&self) -> String {
-        let link = self.link.as_deref().unwrap_or_else(|| panic!("no link in {}", self.text));
-        link.split_once("token=").unwrap_or_else(|| panic!("no token in {link}")).1.to_owned()
+        self.any_token().unwrap_or_else(|| panic!("no token in {}", self.text))
+    }
+    fn any_token(&self) -> Option<String> {
+        Some(self.link.as_deref()?.split_once("token=")?.1.to_owned())
     }
 }
 
@@ -367,9 +370,7 @@ impl App {
         found.sort_by(|a, b| (&a.at, &a.id).cmp(&(&b.at, &b.id)));
         for message in &found {
             message.code.iter().for_each(|c| self.watch.plant(c));
-            if message.link.is_some() {
-                self.watch.plant(&message.token());
-            }
+            message.any_token().iter().for_each(|t| self.watch.plant(t));
         }
         found
     }
