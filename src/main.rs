@@ -6,7 +6,7 @@ use qeetid::{
     config::{ConfigError, Settings, Sources},
     telemetry,
 };
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Sign-up and passwords for many tenants.
@@ -79,8 +79,7 @@ impl Options {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Some(Command::Openapi)) {
-        print!("{}", app::openapi());
-        return ExitCode::SUCCESS;
+        return finish(print(&app::openapi()));
     }
     let settings = match cli.options.load() {
         Ok(settings) => settings,
@@ -89,22 +88,30 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let done = match cli.command {
+    finish(match cli.command {
         None | Some(Command::Serve) => serve(&settings),
-        Some(Command::Migrate) => run(app::migrate(&settings)).map(|said| println!("{said}")),
-        Some(Command::Keys(Keys::Rotate)) => run(app::rotate_keys(&settings)).map(|said| println!("{said}")),
-        Some(Command::Config) => {
-            print!("{}", settings.show());
-            Ok(())
-        }
+        Some(Command::Migrate) => run(app::migrate(&settings)).and_then(|said| print(&format!("{said}\n"))),
+        Some(Command::Keys(Keys::Rotate)) => run(app::rotate_keys(&settings)).and_then(|said| print(&format!("{said}\n"))),
+        Some(Command::Config) => print(&settings.show()),
         Some(Command::Openapi) => Ok(()),
-    };
+    })
+}
+
+fn finish(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("qeetid: {e}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// To stdout; whoever read it and has had enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), String> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("stdout: {e}")),
+        _ => Ok(()),
     }
 }
 

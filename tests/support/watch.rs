@@ -14,7 +14,7 @@ pub struct Watch(Mutex<BTreeSet<String>>);
 impl Watch {
     /// Remembers one. What is too short to be told from chance is left out.
     pub fn plant(&self, secret: &str) {
-        if secret.len() >= 8 || is_code(secret) {
+        if secret.len() >= 12 || is_code(secret) {
             self.0.lock().unwrap().insert(secret.to_owned());
         }
     }
@@ -25,6 +25,8 @@ impl Watch {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     match value.as_str() {
+                        // The `code` of an error is no secret.
+                        Some(text) if name == "code" && !is_code(text) => {}
                         Some(text) if SECRET_FIELDS.contains(&name.as_str()) => self.plant(text),
                         _ => self.plant_json(value),
                     }
