@@ -69,6 +69,11 @@ impl Activity {
         Answering(self.clone())
     }
 
+    /// Whether a request head has come yet.
+    pub fn has_asked(&self) -> bool {
+        self.requests.load(Ordering::Acquire) > 0
+    }
+
     fn idle_since(&self) -> Instant {
         self.born + Duration::from_millis(self.idle_since_millis.load(Ordering::Acquire))
     }

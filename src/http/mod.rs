@@ -13,6 +13,7 @@ pub mod errors;
 mod explain;
 mod fields;
 pub mod frame;
+mod linger;
 pub mod me;
 pub mod openapi;
 pub mod operations;

@@ -1,7 +1,10 @@
 //! The accept loop: HTTP/1.1 and HTTP/2 without TLS (h2c, prior knowledge) on one port, slow clients cut off, a bounded
 //! number of connections, and a drain that lets open requests finish.
 
-use super::connection::{Activity, Patience, Watched};
+use super::{
+    connection::{Activity, Patience, Watched},
+    linger::{self, Lent},
+};
 use hyper::{Request as HyperRequest, Response as HyperResponse, Version, body::Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -125,9 +128,10 @@ where
     }
     let local = socket.local_addr().map_or_else(|_| LocalAddr::default(), |a| LocalAddr(a.into()));
     let activity = Activity::new();
+    let (socket, returned) = Lent::new(socket);
     let io = TokioIo::new(Watched::new(socket, activity.clone(), shared.patience));
     let service = {
-        let shared = shared.clone();
+        let (shared, activity) = (shared.clone(), activity.clone());
         hyper::service::service_fn(move |request: HyperRequest<Incoming>| {
             let shared = shared.clone();
             let answering = activity.request(request.version() == Version::HTTP_2);
@@ -140,20 +144,25 @@ where
             }
         })
     };
-    let served = shared.protocol.serve_connection(io, service);
-    tokio::pin!(served);
-    let ended = tokio::select! {
-        ended = &mut served => ended,
-        () = reached(&mut stage, Stage::Draining) => {
-            served.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = &mut served => ended,
-                () = reached(&mut stage, Stage::Over) => return,
+    {
+        let served = shared.protocol.serve_connection(io, service);
+        tokio::pin!(served);
+        let ended = tokio::select! {
+            ended = &mut served => ended,
+            () = reached(&mut stage, Stage::Draining) => {
+                served.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = &mut served => ended,
+                    () = reached(&mut stage, Stage::Over) => return,
+                }
             }
+        };
+        if let Err(e) = ended {
+            tracing::debug!(error = %e, "connection ended");
         }
-    };
-    if let Err(e) = ended {
-        tracing::debug!(error = %e, "connection ended");
+    }
+    if activity.has_asked() {
+        linger::close(returned).await;
     }
 }
 
