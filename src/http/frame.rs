@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use poem::{
     Addr, Endpoint, Request, Response, Result,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header},
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -96,6 +96,7 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
         let is_api = request.uri().path().starts_with("/v1/");
         let origin = if is_api { self.cors.origin(request.headers()) } else { None };
         let presented = request.headers().contains_key(header::AUTHORIZATION);
+        let ends_if_refused = request.version() <= Version::HTTP_11 && request::may_be_left_unread(request.headers());
         let span = tracing::info_span!(
             "request",
             request_id = %caller.request_id,
@@ -135,6 +136,10 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if ends_if_refused && status.as_u16() >= 400 {
+            // hyper closes a connection whose request was left unread; said in advance, so that no client sends its next one there.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if is_api {
             headers.insert(header::CACHE_CONTROL, NO_STORE);
             if self.cors.is_on() {

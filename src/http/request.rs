@@ -30,6 +30,12 @@ pub fn caller(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet], request_id: 
     Caller { ip, network: Network::of(ip), user_agent, request_id: request_id.to_str().unwrap_or_default().to_owned() }
 }
 
+/// The request has a body that need not be here whole once its head is: one refused early may still be on its way.
+pub fn may_be_left_unread(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > 16 * 1024) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
 /// The address of the client. Headers are believed only as far as trusted proxies wrote them: from the right, each hop that is
 /// itself a trusted proxy vouches for the one to its left; the first that isn't is the client. What can't be read ends the walk.
 ///
