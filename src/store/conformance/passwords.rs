@@ -58,6 +58,7 @@ pub(crate) async fn a_kept_session_must_be_alive(store: S) {
     assert_eq!(store.revoke_sessions(&ctx(T), revoke(&p, Which::One(dead.id))).await.unwrap(), 1);
     assert_eq!(store.change_password(&ctx(T), change_password(&p, 1, "a", Some(dead.id))).await.unwrap(), Cas::Done(()));
     assert!(!lives(&store, &dead).await);
+    assert!(revocations(&store).await.contains(&Revocation::Epoch { user_id: p.user.id, below: 2, keep: None }));
     assert_eq!(store.change_password(&ctx(T), change_password(&p, 2, "b", Some(stranger.session.id))).await.unwrap(), Cas::Done(()));
     let other = store.session(stranger.user.id, stranger.session.id).await.unwrap().unwrap();
     assert_eq!((other.session, other.user_epoch), (stranger.session, 1), "somebody else's session is left alone");

@@ -139,10 +139,10 @@ pub(super) fn undo(c: &Connection, now: Timestamp, cmd: &UndoEmailChange) -> rus
     if !move_to(c, now, &user, &link.old_email)? {
         return Ok(Cas::Done(EmailChangeOutcome::Taken));
     }
-    // The change raised the epoch to the link's + 1; a password of a later epoch was set after it. Told by epochs and
-    // not by times, because both may fall into one millisecond.
+    // A password set under a later epoch than the link's was set after the change. Told by epochs and not by times, because
+    // both may fall into one millisecond.
     c.prepare_cached("UPDATE users SET password_hash = NULL, password_epoch = NULL WHERE id = ?1 AND password_epoch > ?2")?
-        .execute(params![user.id.as_bytes(), int(link.epoch + 1)])?;
+        .execute(params![user.id.as_bytes(), int(link.epoch)])?;
     // This link, and those of later changes: they lead to addresses that the owner never had.
     c.prepare_cached("UPDATE undo_links SET used_at = ?2, sweep_at = ?3 WHERE user_id = ?1 AND epoch >= ?4 AND used_at IS NULL")?
         .execute(params![user.id.as_bytes(), stamp(now), stamp(sweep_at(now)), int(link.epoch)])?;
