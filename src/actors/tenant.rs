@@ -3,7 +3,11 @@
 use super::entity::{Entity, Next, ReplyTo, next_after, settled};
 use crate::{
     domain::{context::Ctx, ids::TenantId},
-    store::{Store, StoreError, commands::*},
+    store::{
+        Store, StoreError,
+        access::{ChangeRole, ChangeRoleOutcome},
+        commands::*,
+    },
 };
 use std::sync::Arc;
 
@@ -14,6 +18,8 @@ pub enum TenantCommand {
     Create(Box<(Ctx, CreateTenant)>),
     /// [`Store::leave_tenant`].
     Leave(Box<(Ctx, LeaveTenant)>),
+    /// Gives (or takes) a role: [`crate::store::access::AccessStore::give_role`], `take_role`.
+    ChangeRole(bool, Box<(Ctx, ChangeRole)>),
 }
 
 /// What it answers.
@@ -23,6 +29,8 @@ pub enum TenantReply {
     Created(CreateTenantOutcome),
     /// How the leaving ended.
     Left(LeaveOutcome),
+    /// How the change of a role ended.
+    Role(ChangeRoleOutcome),
     /// The store could not do it.
     Store(StoreError),
 }
@@ -49,6 +57,10 @@ impl Entity for TenantActor {
         let outcome = match command {
             TenantCommand::Create(work) => settled(|| self.store.create_tenant(&work.0, work.1.clone())).await.map(TenantReply::Created),
             TenantCommand::Leave(work) => settled(|| self.store.leave_tenant(&work.0, work.1.clone())).await.map(TenantReply::Left),
+            TenantCommand::ChangeRole(true, work) => settled(|| self.store.give_role(&work.0, work.1.clone())).await.map(TenantReply::Role),
+            TenantCommand::ChangeRole(false, work) => {
+                settled(|| self.store.take_role(&work.0, work.1.clone())).await.map(TenantReply::Role)
+            }
         };
         let next = next_after(&outcome);
         reply.send(outcome.unwrap_or_else(TenantReply::Store));

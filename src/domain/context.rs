@@ -1,7 +1,7 @@
 //! What travels with every store command: when, by whom, from where, and under which id.
 
 use super::{
-    ids::{CommandId, UserId},
+    ids::{ApiKeyId, CommandId, UserId},
     network::Network,
     time::Timestamp,
 };
@@ -14,6 +14,8 @@ pub enum Actor {
     Anonymous,
     /// A signed-in person.
     User(UserId),
+    /// A server with an API key.
+    ApiKey(ApiKeyId),
     /// The service itself: sweepers, the outbox, a command line.
     System,
 }

@@ -78,6 +78,10 @@ ids! {
     LinkId;
     /// A sign-up that waits for its code (`verify_first`).
     PendingSignupId;
+    /// An API key.
+    ApiKeyId;
+    /// An invite.
+    InviteId;
     /// An audit event.
     AuditId;
     /// A request whose client gave no `X-Request-Id`.

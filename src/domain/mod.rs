@@ -1,6 +1,7 @@
 //! The pure heart: ids, secrets, contacts, entities and their rules, derived tokens, clock and randomness.
 //! Nothing here is async, does I/O, or knows of another room; time and randomness come in as arguments.
 
+pub mod api_key;
 pub mod audit;
 pub mod contact;
 pub mod context;
@@ -10,6 +11,7 @@ pub mod jwt;
 pub mod keyring;
 pub mod network;
 pub mod outbox;
+pub mod permission;
 pub mod policy;
 pub mod rng;
 pub mod secret;

@@ -138,6 +138,7 @@ impl From<service::error::Error> for ApiError {
             E::CodeInvalid => Self::new(Code::CodeInvalid),
             E::CodeExpired => Self::new(Code::CodeExpired),
             E::LinkInvalid => Self::new(Code::LinkInvalid),
+            E::InvalidCursor => Self::new(Code::InvalidCursor),
             E::SessionRevoked => Self::new(Code::SessionRevoked),
             E::TokenReused => Self::new(Code::TokenReused),
             E::RateLimited { retry_after } => wait(Code::RateLimited, retry_after),

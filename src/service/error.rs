@@ -9,6 +9,9 @@ pub enum Error {
     /// 422 `validation_failed`: field → its problem.
     #[error("validation failed")]
     Validation(BTreeMap<String, String>),
+    /// 400 `invalid_cursor`.
+    #[error("invalid cursor")]
+    InvalidCursor,
     /// 401 `unauthorized`.
     #[error("unauthorized")]
     Unauthorized,

@@ -3,7 +3,7 @@
 use super::error::{Error, Result};
 use crate::{
     domain::{
-        ids::{SessionId, TenantId, UserId},
+        ids::{ApiKeyId, SessionId, TenantId, UserId},
         jwt::{self, ACCESS_TTL, AccessClaims, PublicJwk, SigningKey, StoredKey, VerifyingKey},
         keyring::{Keyring, Label},
         rng::{self, Rng},
@@ -34,6 +34,7 @@ struct Active {
 struct Revoked {
     sessions: HashMap<SessionId, Timestamp>,
     epochs: HashMap<UserId, (u64, Option<SessionId>, Timestamp)>,
+    api_keys: HashMap<ApiKeyId, Timestamp>,
 }
 
 /// The keys of this node.
@@ -171,6 +172,11 @@ impl Keys {
             || revoked.epochs.get(&claims.user_id).is_some_and(|(below, keep, _)| claims.epoch < *below && *keep != Some(claims.sid))
     }
 
+    /// Has an API key been revoked lately? (Longer ago, no cache holds it.)
+    pub fn is_key_revoked(&self, key: ApiKeyId) -> bool {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).api_keys.contains_key(&key)
+    }
+
     /// Takes revocations in: this node's at once, all others' from the reader.
     pub fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) {
         let now = self.clock.now();
@@ -179,6 +185,9 @@ impl Keys {
             match revocation {
                 Revocation::Session(session) => {
                     revoked.sessions.insert(session, now);
+                }
+                Revocation::ApiKey(key) => {
+                    revoked.api_keys.insert(key, now);
                 }
                 Revocation::Epoch { user_id, below, keep } => {
                     let known = revoked.epochs.get(&user_id).map_or(0, |(known, ..)| *known);
@@ -196,6 +205,7 @@ impl Keys {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         revoked.sessions.retain(|_, at| now.since(*at) < REMEMBER);
         revoked.epochs.retain(|_, (.., at)| now.since(*at) < REMEMBER);
+        revoked.api_keys.retain(|_, at| now.since(*at) < REMEMBER);
     }
 
     /// Reads revocations of the store after `cursor`; gives the cursor to go on from.

@@ -97,6 +97,11 @@ impl Limits {
         Self { rules, ephemeral, attempts: Arc::default() }
     }
 
+    /// One of whatever `limit` counts for `who`.
+    pub async fn by_subject(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
+        self.allow(limit, who, now).await
+    }
+
     async fn allow(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
         if !self.rules.on {
             return Ok(());

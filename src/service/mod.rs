@@ -22,15 +22,19 @@
 //! limits.rs    network_limit(Network) -> Option<Decision>
 //! ```
 
+pub mod access;
 pub mod api;
+pub mod api_keys;
 mod change;
 pub mod error;
 pub mod keys;
 pub mod limits;
 mod login;
 mod me;
+pub mod page;
 mod password;
 mod reset;
+mod roles;
 mod session;
 mod signup;
 mod tenant;
@@ -132,6 +136,7 @@ pub struct Services {
     users: Arc<Directory<UserActor>>,
     tenants: Arc<Directory<TenantActor>>,
     background: TaskTracker,
+    key_cache: access::KeyCache,
     draining: AtomicBool,
 }
 
@@ -162,6 +167,7 @@ impl Services {
             users,
             tenants,
             background: TaskTracker::new(),
+            key_cache: access::key_cache(),
             draining: AtomicBool::new(false),
         })
     }

@@ -40,9 +40,17 @@ impl Services {
     pub(super) async fn prove_again(&self, caller: &Caller, who: &Principal, user: &User, current: Option<Password>) -> Result<()> {
         match (user.password_hash.clone(), current) {
             (Some(hash), Some(password)) => self.check_current(caller, user, hash, password).await,
-            _ if self.clock.now().since(self.signed_in_at(who).await?) < RECENT => Ok(()),
-            _ => Err(Error::ReauthenticationRequired),
+            _ => self.recent(who).await,
         }
+    }
+
+    /// A sign-in under 15 minutes ago.
+    ///
+    /// # Errors
+    /// `ReauthenticationRequired`.
+    pub(super) async fn recent(&self, who: &Principal) -> Result<()> {
+        let fresh = self.clock.now().since(self.signed_in_at(who).await?) < RECENT;
+        if fresh { Ok(()) } else { Err(Error::ReauthenticationRequired) }
     }
 
     /// Changes the password: this session lives on, all others end.

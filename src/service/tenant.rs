@@ -107,7 +107,7 @@ impl Services {
     }
 }
 
-fn unexpected(reply: &TenantReply) -> Error {
+pub(super) fn unexpected(reply: &TenantReply) -> Error {
     match reply {
         TenantReply::Store(e) => Error::Unavailable(e.to_string()),
         other => Error::Internal(format!("a tenant answered {other:?}")),

@@ -4,7 +4,7 @@ use crate::domain::{
     audit::AuditEvent,
     contact::{Email, Phone},
     hash::PasswordHash,
-    ids::{LinkId, PendingSignupId, SessionId, TenantId, UserId},
+    ids::{ApiKeyId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
     network::Network,
     outbox::Job,
     session::Session,
@@ -264,6 +264,8 @@ pub struct RevokeSessions {
 pub enum Revocation {
     /// Tokens of this session.
     Session(SessionId),
+    /// This API key.
+    ApiKey(ApiKeyId),
     /// Tokens of this user made under an epoch below `below`, but for those of the session `keep`.
     Epoch {
         /// Whose.

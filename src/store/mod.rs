@@ -3,6 +3,7 @@
 //! `commands` holds what goes in and comes out, `error` says whether a failed write may have happened, `conformance`
 //! is the suite that every backend passes unchanged, `sqlite` is the embedded backend.
 
+pub mod access;
 pub mod commands;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -21,6 +22,7 @@ use crate::domain::{
     time::Timestamp,
     user::{Membership, User},
 };
+use access::AccessStore;
 use async_trait::async_trait;
 use commands::*;
 pub use error::{Certainty, StoreError};
@@ -39,7 +41,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: AccessStore + Send + Sync + 'static {
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

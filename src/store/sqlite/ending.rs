@@ -5,7 +5,7 @@ use crate::{
     domain::{
         audit::AuditEvent,
         context::Actor,
-        ids::{SessionId, TenantId, UserId},
+        ids::{ApiKeyId, SessionId, TenantId, UserId},
         session::IDLE,
         time::Timestamp,
     },
@@ -97,18 +97,21 @@ pub(super) fn epoch_raised(c: &Connection, user: UserId, before: u64, now: Times
 
 /// Puts access tokens on the list of those to be refused.
 pub(super) fn revoke(c: &Connection, now: Timestamp, what: &Revocation) -> rusqlite::Result<()> {
-    let mut insert = c.prepare_cached("INSERT INTO revocations (at, session_id, user_id, below, keep) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        c.prepare_cached("INSERT INTO revocations (at, session_id, user_id, below, keep, api_key_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let at = stamp(now);
+    let none = None::<&[u8]>;
     match what {
-        Revocation::Session(id) => insert.execute(params![at, id.as_bytes(), None::<&[u8]>, None::<i64>, None::<&[u8]>])?,
+        Revocation::Session(id) => insert.execute(params![at, id.as_bytes(), none, None::<i64>, none, none])?,
+        Revocation::ApiKey(id) => insert.execute(params![at, none, none, None::<i64>, none, id.as_bytes()])?,
         Revocation::Epoch { user_id, below, keep } => {
-            insert.execute(params![at, None::<&[u8]>, user_id.as_bytes(), int(*below), keep.as_ref().map(SessionId::as_bytes)])?
+            insert.execute(params![at, none, user_id.as_bytes(), int(*below), keep.as_ref().map(SessionId::as_bytes), none])?
         }
     };
     Ok(())
 }
 
-/// A row of `seq, session_id, user_id, below, keep`.
+/// A row of `seq, session_id, user_id, below, keep, api_key_id`.
 pub(super) fn revocation(row: &Row<'_>) -> rusqlite::Result<(u64, Revocation)> {
     let what = match (row.get::<_, Option<_>>(1)?, row.get::<_, Option<_>>(2)?) {
         (Some(id), None) => Revocation::Session(SessionId::from_bytes(id)),
@@ -117,7 +120,7 @@ pub(super) fn revocation(row: &Row<'_>) -> rusqlite::Result<(u64, Revocation)> {
             below: number(row, 3)?,
             keep: row.get::<_, Option<_>>(4)?.map(SessionId::from_bytes),
         },
-        _ => return Err(strange(1, "no revocation")),
+        _ => Revocation::ApiKey(ApiKeyId::from_bytes(row.get::<_, Option<_>>(5)?.ok_or_else(|| strange(1, "no revocation"))?)),
     };
     Ok((number(row, 0)?, what))
 }
@@ -128,6 +131,7 @@ pub(super) fn audit(c: &Connection, events: &[AuditEvent]) -> rusqlite::Result<(
         let (actor, actor_id) = match &e.actor {
             Actor::Anonymous => ("anonymous", None),
             Actor::User(id) => ("user", Some(id.as_bytes())),
+            Actor::ApiKey(id) => ("api_key", Some(id.as_bytes())),
             Actor::System => ("system", None),
         };
         c.prepare_cached(

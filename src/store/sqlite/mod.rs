@@ -4,6 +4,7 @@
 //! and write without anybody in between: `users`, `passwords`, `sessions`, `proofs`, `email_change`, `tenants`, `outbox`,
 //! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities.
 
+mod access;
 mod command;
 mod email_change;
 mod ending;
@@ -30,7 +31,10 @@ use crate::{
 };
 
 /// The schema, oldest first.
-pub const MIGRATIONS: &[Migration] = &[Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") },
+    Migration { number: 3, name: "access", sql: include_str!("../../../schema/sqlite/0003_access.sql") },
+];
 
 /// The store in one SQLite file.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! Passwords: changed, hashed anew, reset.
 
 use super::{
+    access,
     email_change::sweep_at,
     ending, outbox,
     rows::{self, int, number, stamp},
@@ -111,6 +112,7 @@ pub(super) fn complete_reset(c: &Connection, now: Timestamp, cmd: &CompleteReset
         c.prepare_cached("UPDATE users SET email_verified_at = ?2, phone = NULL, phone_verified_at = NULL WHERE id = ?1")?
             .execute(params![user.id.as_bytes(), stamp(now)])?;
         tenants::demote_other_owners(c, user.id)?;
+        access::revoke_keys_of_maker(c, now, user.id)?;
     }
     let revoked = ending::epoch_raised(c, user.id, user.credential_epoch, now, None)?;
     if let Some(job) = &cmd.job {

@@ -1,20 +1,22 @@
 //! The trait's methods, each one line: which function of this folder, and whether it writes.
 
-use super::{SqliteStore, command, email_change, outbox, passwords, proofs, rows, sessions, tenants, upkeep, users};
+use super::{SqliteStore, access, command, email_change, outbox, passwords, proofs, rows, sessions, tenants, upkeep, users};
 use crate::{
     domain::{
+        api_key::ApiKey,
         contact::ContactDigest,
         context::Ctx,
-        ids::{JobId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
+        ids::{ApiKeyId, JobId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
         jwt::StoredKey,
         network::Network,
         outbox::Job,
+        permission::Role,
         session::Session,
         tenant::Tenant,
         time::Timestamp,
         user::{Membership, User},
     },
-    store::{Result, Store, commands::*},
+    store::{Result, Store, access::*, commands::*},
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -168,5 +170,39 @@ impl SqliteStore {
             Ok(rows::user_by_id(c, cmd.user_id)?.map_or(Cas::Stale, |user| Cas::Done(written(user))))
         })
         .await
+    }
+}
+
+#[async_trait]
+impl AccessStore for SqliteStore {
+    async fn grant(&self, user: UserId, tenant: TenantId) -> Result<Option<Grant>> {
+        self.get(|c| access::grant(c, user, tenant))
+    }
+    async fn roles(&self, tenant: TenantId) -> Result<Vec<Role>> {
+        self.get(|c| access::roles(c, tenant))
+    }
+    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<CreateRoleOutcome> {
+        self.command(ctx, move |c, now| access::create_role(c, now, &cmd)).await
+    }
+    async fn give_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome> {
+        self.command(ctx, move |c, _| access::give_role(c, &cmd)).await
+    }
+    async fn take_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome> {
+        self.command(ctx, move |c, now| access::take_role(c, now, &cmd)).await
+    }
+    async fn create_api_key(&self, ctx: &Ctx, cmd: CreateApiKey) -> Result<CreateApiKeyOutcome> {
+        self.command(ctx, move |c, now| access::create_key(c, now, &cmd)).await
+    }
+    async fn api_key(&self, prefix: &str) -> Result<Option<ApiKey>> {
+        self.get(|c| access::key_by_prefix(c, prefix))
+    }
+    async fn api_keys(&self, tenant: TenantId, after: Option<ApiKeyId>, limit: u32) -> Result<Vec<ApiKey>> {
+        self.get(|c| access::keys(c, tenant, after, limit))
+    }
+    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| access::revoke_key(c, now, &cmd)).await
+    }
+    async fn touch_api_key(&self, key: ApiKeyId, at: Timestamp) -> Result<()> {
+        self.write(move |c| access::touch_key(c, key, at)).await
     }
 }

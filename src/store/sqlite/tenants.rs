@@ -62,13 +62,12 @@ pub(super) fn join(c: &Connection, m: &Membership) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn give_role(c: &Connection, user: UserId, tenant: TenantId, role: RoleId) -> rusqlite::Result<()> {
-    c.prepare_cached("INSERT INTO member_roles (user_id, tenant_id, role_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?.execute([
-        user.as_bytes(),
-        tenant.as_bytes(),
-        role.as_bytes(),
-    ])?;
-    Ok(())
+/// Gives a role; `false` if he had it.
+pub(super) fn give_role(c: &Connection, user: UserId, tenant: TenantId, role: RoleId) -> rusqlite::Result<bool> {
+    let given = c
+        .prepare_cached("INSERT INTO member_roles (user_id, tenant_id, role_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+        .execute([user.as_bytes(), tenant.as_bytes(), role.as_bytes()])?;
+    Ok(given == 1)
 }
 
 pub(super) fn get(c: &Connection, id: TenantId) -> rusqlite::Result<Option<Tenant>> {
@@ -77,7 +76,7 @@ pub(super) fn get(c: &Connection, id: TenantId) -> rusqlite::Result<Option<Tenan
         .optional()
 }
 
-fn roles(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Vec<RoleId>> {
+pub(super) fn roles(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Vec<RoleId>> {
     c.prepare_cached("SELECT role_id FROM member_roles WHERE user_id = ?1 AND tenant_id = ?2 ORDER BY role_id")?
         .query_map([user.as_bytes(), tenant.as_bytes()], |row| row.get(0).map(RoleId::from_bytes))?
         .collect()
@@ -116,18 +115,23 @@ pub(super) fn leave(c: &Connection, now: Timestamp, cmd: &LeaveTenant) -> rusqli
     if membership.roles.contains(&RoleId::OWNER) && !has_other_owner(c, cmd.tenant_id, cmd.user_id)? {
         return Ok(LeaveOutcome::LastOwner);
     }
-    let (user, tenant) = (cmd.user_id.as_bytes(), cmd.tenant_id.as_bytes());
-    c.prepare_cached("DELETE FROM memberships WHERE user_id = ?1 AND tenant_id = ?2")?.execute([user, tenant])?;
-    // The next sign-in must not go where the user no longer belongs.
-    c.prepare_cached("UPDATE users SET last_tenant = NULL, version = version + 1 WHERE id = ?1 AND last_tenant = ?2")?
-        .execute([user, tenant])?;
+    end_membership(c, cmd.user_id, cmd.tenant_id)?;
     sessions::revoke_in_tenant(c, now, cmd.user_id, cmd.tenant_id)?;
     ending::audit(c, &cmd.audit)?;
     Ok(LeaveOutcome::Left)
 }
 
+pub(super) fn end_membership(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<()> {
+    let (user, tenant) = (user.as_bytes(), tenant.as_bytes());
+    c.prepare_cached("DELETE FROM memberships WHERE user_id = ?1 AND tenant_id = ?2")?.execute([user, tenant])?;
+    // The next sign-in must not go where the user no longer belongs.
+    c.prepare_cached("UPDATE users SET last_tenant = nullif(last_tenant, ?2), version = version + 1 WHERE id = ?1")?
+        .execute([user, tenant])
+        .map(drop)
+}
+
 /// An owner in the recycle bin can't act, and doesn't count.
-fn has_other_owner(c: &Connection, tenant: TenantId, but: UserId) -> rusqlite::Result<bool> {
+pub(super) fn has_other_owner(c: &Connection, tenant: TenantId, but: UserId) -> rusqlite::Result<bool> {
     c.prepare_cached(
         "SELECT 1 FROM member_roles r JOIN users u ON u.id = r.user_id
          WHERE r.tenant_id = ?1 AND r.role_id = ?2 AND r.user_id <> ?3 AND u.deleted_at IS NULL",
