@@ -1,7 +1,8 @@
-//! Who is signed in. Only `Bearer` access tokens count here; `Authorization: ApiKey …` is another scheme, for other routes.
+//! Who asks. [`Bearer`] is a signed-in person; [`Credentials`] is a person or a server with an API key. The two schemes are
+//! not interchangeable: a `qk_` value behind `Bearer` is 401.
 
 use super::errors::{ApiError, Code};
-use crate::service::{Services, api::Principal};
+use crate::service::{Services, access::Credential, api::Principal};
 use poem::{
     Endpoint, Request, RequestBody, Response, Result,
     http::{HeaderMap, header},
@@ -12,8 +13,10 @@ use poem_openapi::{
 };
 use std::sync::Arc;
 
-/// Name of the scheme in the document.
+/// Name of the scheme of people in the document.
 pub const SCHEME: &str = "bearer";
+/// Name of the scheme of servers in the document.
+pub const KEY_SCHEME: &str = "api_key";
 
 /// The signed-in person; 401 without one.
 pub struct Bearer(pub Principal);
@@ -44,17 +47,71 @@ impl<'a> ApiExtractor<'a> for Bearer {
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let services = request.data::<Arc<Services>>().ok_or_else(|| ApiError::logged(Code::Internal, "no services in the request"))?;
-        let token = token(request.headers()).ok_or_else(|| ApiError::new(Code::Unauthorized))?;
-        Ok(Self(services.authenticate(token).map_err(ApiError::from)?))
+        match authorization(request.headers()) {
+            Some((Scheme::Bearer, token)) => Ok(Self(services.authenticate(token).map_err(ApiError::from)?)),
+            _ => Err(ApiError::new(Code::Unauthorized).into()),
+        }
     }
 }
 
-/// The token, if there is exactly one `Authorization` header and it is of the `Bearer` scheme (RFC 6750, section 2.1).
-fn token(headers: &HeaderMap) -> Option<&str> {
+/// A signed-in person or a server; 401 for neither. What he may do is asked of `Services::operator`.
+pub struct Credentials(pub Credential);
+
+impl<'a> ApiExtractor<'a> for Credentials {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Bearer::register(registry);
+        registry.create_security_scheme(
+            KEY_SCHEME,
+            MetaSecurityScheme {
+                ty: "apiKey",
+                description: Some("The API key of a server: `Authorization: ApiKey qk_<prefix>.<secret>`."),
+                name: Some("Authorization"),
+                key_in: Some("header"),
+                scheme: None,
+                bearer_format: None,
+                flows: None,
+                openid_connect_url: None,
+            },
+        );
+    }
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME, KEY_SCHEME]
+    }
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        let services = request.data::<Arc<Services>>().ok_or_else(|| ApiError::logged(Code::Internal, "no services in the request"))?;
+        let credential = match authorization(request.headers()) {
+            Some((Scheme::Bearer, token)) => services.authenticate(token).map(Credential::Person),
+            Some((Scheme::ApiKey, key)) => services.authenticate_key(key).await.map(Credential::Server),
+            None => return Err(ApiError::new(Code::Unauthorized).into()),
+        };
+        Ok(Self(credential.map_err(ApiError::from)?))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    ApiKey,
+}
+
+/// Scheme and value, if there is exactly one `Authorization` header and it is of a scheme we know (RFC 6750, section 2.1).
+fn authorization(headers: &HeaderMap) -> Option<(Scheme, &str)> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (all.next()?.to_str().ok()?, all.next()) else { return None };
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let scheme = if scheme.eq_ignore_ascii_case("bearer") {
+        Scheme::Bearer
+    } else if scheme.eq_ignore_ascii_case("apikey") {
+        Scheme::ApiKey
+    } else {
+        return None;
+    };
+    Some((scheme, token.trim()))
 }
 
 /// Hands the services to [`Bearer`].
@@ -80,17 +137,18 @@ mod tests {
     use poem::http::HeaderValue;
 
     #[test]
-    fn only_one_bearer_header_counts() {
+    fn only_one_header_of_a_known_scheme_counts() {
         let with = |values: &[&'static str]| {
             let mut map = HeaderMap::new();
             for v in values {
                 map.append(header::AUTHORIZATION, HeaderValue::from_static(v));
             }
-            token(&map).map(str::to_owned)
+            authorization(&map).map(|(scheme, token)| (scheme, token.to_owned()))
         };
-        assert_eq!(with(&["Bearer abc"]).as_deref(), Some("abc"));
-        assert_eq!(with(&["bEARER  abc "]).as_deref(), Some("abc"));
-        for bad in [&[][..], &["Bearer"], &["ApiKey qk_a.b"], &["Basic abc"], &["Bearer a", "Bearer b"]] {
+        assert_eq!(with(&["Bearer abc"]), Some((Scheme::Bearer, "abc".into())));
+        assert_eq!(with(&["bEARER  abc "]), Some((Scheme::Bearer, "abc".into())));
+        assert_eq!(with(&["ApiKey qk_a.b"]), Some((Scheme::ApiKey, "qk_a.b".into())));
+        for bad in [&[][..], &["Bearer"], &["Basic abc"], &["Bearer a", "Bearer b"], &["ApiKey a", "Bearer b"]] {
             assert_eq!(with(bad), None, "{bad:?}");
         }
     }

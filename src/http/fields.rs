@@ -2,11 +2,13 @@
 
 use super::{
     errors::ApiError,
-    types::{EmailText, LocaleText, NameText, NewPasswordText, PasswordText, PhoneText, TenantNameText},
+    types::{EmailText, LocaleText, NameText, NewPasswordText, PasswordText, PhoneText, TenantNameText, WhenText},
 };
 use crate::domain::{
     contact::{Email, Phone},
+    permission::PermissionSet,
     secret::Password,
+    time::Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -63,6 +65,26 @@ fn plain(name: &'static str, text: &str, max: usize) -> Field<String> {
         return Err((name, "contains control characters".into()));
     }
     Ok(text.to_owned())
+}
+
+/// A text that people give things: 1 to `max` characters, no controls.
+pub fn label(name: &'static str, text: &str, max: usize) -> Field<String> {
+    match text.trim() {
+        "" => Err((name, "must not be empty".into())),
+        text => plain(name, text, max),
+    }
+}
+
+/// Permission keys.
+pub fn permissions(name: &'static str, keys: &[String]) -> Field<PermissionSet> {
+    // What was typed may be anything, and isn't repeated.
+    PermissionSet::from_keys(keys).map_err(|_| (name, "holds something that is no permission key: GET /v1/permissions lists them".into()))
+}
+
+/// A moment, RFC 3339.
+pub fn when(name: &'static str, text: &WhenText) -> Field<Timestamp> {
+    let parsed: Result<jiff::Timestamp, _> = text.reveal().trim().parse();
+    parsed.map(|t| Timestamp::from_millis(t.as_millisecond())).map_err(|_| (name, "is not a time such as 2027-01-31T12:00:00Z".into()))
 }
 
 /// A BCP 47 tag by its form: parts of 1 to 8 letters or digits, the first one letters; at most 35 characters.

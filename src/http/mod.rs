@@ -17,9 +17,11 @@ mod linger;
 pub mod me;
 pub mod openapi;
 pub mod operations;
+pub mod page;
 pub mod pages;
 pub mod payload;
 pub mod request;
+pub mod roles;
 pub mod routes;
 pub mod server;
 pub mod sessions;
@@ -77,11 +79,14 @@ enum Tag {
     Verification,
     /// The signed-in person's tenants.
     Tenants,
+    /// Roles, permissions and API keys of the operator's tenant.
+    Access,
     /// Keys and probes.
     Operations,
 }
 
-type DocumentedApi = (auth::AuthApi, sessions::SessionsApi, me::MeApi, verify::VerifyApi, tenants::TenantsApi, wellknown::WellKnownApi);
+type DocumentedApi =
+    (auth::AuthApi, sessions::SessionsApi, me::MeApi, verify::VerifyApi, tenants::TenantsApi, roles::RolesApi, wellknown::WellKnownApi);
 
 fn documented(services: &Arc<Services>) -> DocumentedApi {
     (
@@ -90,6 +95,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         me::MeApi(services.clone()),
         verify::VerifyApi(services.clone()),
         tenants::TenantsApi(services.clone()),
+        roles::RolesApi(services.clone()),
         wellknown::WellKnownApi(services.clone()),
     )
 }

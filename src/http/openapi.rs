@@ -261,7 +261,9 @@ mod tests {
         for (path, method, operation) in operations(&parsed()) {
             let row = operations::find(operation["operationId"].as_str().unwrap()).unwrap();
             let asks = operation["security"].as_array().is_some_and(|s| s.iter().any(|s| s.get("bearer").is_some()));
-            assert_eq!(asks, row.access == Access::Bearer, "{method} {path}");
+            assert_eq!(asks, row.access != Access::Public, "{method} {path}");
+            let keys = operation["security"].as_array().is_some_and(|s| s.iter().any(|s| s.get("api_key").is_some()));
+            assert_eq!(keys, matches!(row.access, Access::Either | Access::With(_)), "{method} {path}");
         }
     }
 

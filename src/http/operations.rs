@@ -2,6 +2,7 @@
 //! from it, and a debug build refuses to give an error that its operation doesn't list.
 
 use super::errors::Code;
+use crate::domain::permission::Permission;
 
 /// Who may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,10 @@ pub enum Access {
     Public,
     /// A signed-in person.
     Bearer,
+    /// A signed-in person or a server with an API key.
+    Either,
+    /// A person whose roles, or a server whose key, have the permission.
+    With(Permission),
 }
 
 /// A row.
@@ -30,10 +35,17 @@ const fn bearer(id: &'static str, codes: &'static [Code]) -> Operation {
     Operation { id, access: Access::Bearer, codes }
 }
 
+const fn either(id: &'static str, codes: &'static [Code]) -> Operation {
+    Operation { id, access: Access::Either, codes }
+}
+const fn with(permission: Permission, id: &'static str, codes: &'static [Code]) -> Operation {
+    Operation { id, access: Access::With(permission), codes }
+}
+
 use Code::{
     AccountLocked, AccountSuspended, BreachedPassword, CodeExpired, CodeInvalid, Conflict, EmailTaken, Forbidden, InvalidCredentials,
-    LinkInvalid, NotFound, ReauthenticationRequired, SessionRevoked, SignupUnavailable, TokenReused, Unauthorized, Unavailable,
-    WeakPassword, WrongPassword,
+    InvalidCursor, LinkInvalid, NotFound, ReauthenticationRequired, SessionRevoked, SignupUnavailable, TokenReused, Unauthorized,
+    Unavailable, ValidationFailed, WeakPassword, WrongPassword,
 };
 
 /// Every operation.
@@ -45,7 +57,7 @@ pub const OPERATIONS: &[Operation] = &[
     public("forgotPassword", &[]),
     public("resetPassword", &[LinkInvalid, WeakPassword, BreachedPassword]),
     public("undoEmailChange", &[LinkInvalid, EmailTaken]),
-    bearer("whoAmI", &[]),
+    either("whoAmI", &[]),
     bearer("logout", &[]),
     bearer("listSessions", &[]),
     bearer("revokeOtherSessions", &[]),
@@ -65,6 +77,14 @@ pub const OPERATIONS: &[Operation] = &[
     bearer("listTenants", &[]),
     bearer("createTenant", &[Conflict]),
     bearer("leaveTenant", &[NotFound, Conflict]),
+    with(Permission::RoleRead, "listPermissions", &[]),
+    with(Permission::RoleRead, "listRoles", &[NotFound]),
+    with(Permission::RoleWrite, "createRole", &[NotFound, Conflict]),
+    with(Permission::RoleWrite, "giveRole", &[NotFound, Conflict]),
+    with(Permission::RoleWrite, "takeRole", &[NotFound, Conflict]),
+    with(Permission::ApiKeyWrite, "createApiKey", &[NotFound, Conflict, ReauthenticationRequired]),
+    with(Permission::ApiKeyRead, "listApiKeys", &[NotFound, InvalidCursor, ValidationFailed]),
+    with(Permission::ApiKeyWrite, "revokeApiKey", &[NotFound]),
     public("getJwks", &[]),
     public("getHealth", &[]),
     public("getReadiness", &[Unavailable]),
@@ -99,8 +119,11 @@ pub fn codes(operation: &Operation, shape: Shape) -> Vec<Code> {
     if shape.parameters {
         codes.push(Code::MalformedRequest);
     }
-    if operation.access == Access::Bearer {
+    if operation.access != Access::Public {
         codes.push(Code::Unauthorized);
+    }
+    if matches!(operation.access, Access::With(_)) {
+        codes.push(Code::Forbidden);
     }
     codes.sort_unstable();
     codes.dedup();

@@ -2,7 +2,7 @@
 
 use super::{
     Tag,
-    bearer::Bearer,
+    bearer::{Bearer, Credentials},
     dto::{Message, Session, TokenPair},
     errors::ApiError,
     fields::{All, maybe_password, new_password},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::ids::{SessionId, TenantId, UserId},
-    service::{Services, api::Caller},
+    service::{Services, access::Credential, api::Caller},
 };
 use poem::web::Data;
 use poem_openapi::{Enum, Object, OpenApi, param::Path};
@@ -21,12 +21,12 @@ use std::sync::Arc;
 /// Who a token stands for.
 #[derive(Debug, Serialize, Object)]
 pub struct WhoAmI {
-    /// The person.
-    user_id: UserId,
-    /// The tenant that the token is scoped to.
+    /// The person, or who made the server's key.
+    user_id: Option<UserId>,
+    /// The tenant that the token or key is scoped to.
     tenant_id: TenantId,
-    /// The session.
-    session_id: SessionId,
+    /// The person's session.
+    session_id: Option<SessionId>,
     /// A person or a server.
     actor: ActorKind,
     /// What an API key may do; empty for people, whose roles decide.
@@ -90,12 +90,25 @@ pub struct SessionsApi(pub Arc<Services>);
 impl SessionsApi {
     /// Who am I
     ///
-    /// What the access token says. Answered from memory: ask it as often as you like, within the limit of the network.
+    /// What the access token or API key says. Answered from memory: ask it as often as you like, within the limit of the network.
     #[oai(path = "/v1/auth/me", method = "get", operation_id = "whoAmI")]
-    async fn me(&self, who: Bearer) -> Result<Out<WhoAmI>, ApiError> {
-        let p = who.0;
-        let (user_id, tenant_id, session_id) = (p.user_id, p.tenant_id, p.session_id);
-        Ok(Out(WhoAmI { user_id, tenant_id, session_id, actor: ActorKind::User, scopes: Vec::new() }))
+    async fn me(&self, who: Credentials) -> Result<Out<WhoAmI>, ApiError> {
+        Ok(Out(match who.0 {
+            Credential::Person(p) => WhoAmI {
+                user_id: Some(p.user_id),
+                tenant_id: p.tenant_id,
+                session_id: Some(p.session_id),
+                actor: ActorKind::User,
+                scopes: Vec::new(),
+            },
+            Credential::Server(key) => WhoAmI {
+                user_id: key.user_id,
+                tenant_id: key.tenant_id,
+                session_id: None,
+                actor: ActorKind::ApiKey,
+                scopes: key.scopes.keys().into_iter().map(str::to_owned).collect(),
+            },
+        }))
     }
 
     /// Sign out

@@ -1,7 +1,7 @@
 //! How single values look on the wire, and in the document: ids, times, texts that are secret or personal.
 
 use crate::domain::{
-    ids::{SessionId, TenantId, UserId},
+    ids::{ApiKeyId, AuditId, InviteId, RoleId, SessionId, TenantId, UserId},
     secret::SecretText,
     time::Timestamp,
 };
@@ -63,7 +63,11 @@ macro_rules! ids {
 ids!(
     UserId "0198c1f0-8a6b-7c3e-9d21-4f5a6b7c8d9e",
     TenantId "0198c1f0-8a6b-7f10-8b32-1a2b3c4d5e6f",
-    SessionId "0198c1f0-8a6c-7aa1-a4c5-6d7e8f901234"
+    SessionId "0198c1f0-8a6c-7aa1-a4c5-6d7e8f901234",
+    RoleId "00000000-0000-7000-8000-000000000003",
+    ApiKeyId "0198c1f0-8a6d-7b21-9c3d-2e4f60718293",
+    InviteId "0198c1f0-8a6e-7d41-8e5f-3f5061728394",
+    AuditId "0198c1f0-8a6f-7e51-9f60-405162738495"
 );
 
 /// A moment: RFC 3339, UTC, milliseconds, `Z`.
@@ -172,6 +176,12 @@ texts! {
     NameText { max_length: Some(200), example: Some("Ada Lovelace".into()) }
     /// The name of a tenant.
     TenantNameText { min_length: Some(1), max_length: Some(200), example: Some("Analytical Engines".into()) }
+    /// What people call a thing.
+    LabelText { min_length: Some(1), max_length: Some(200), example: Some("Billing service".into()) }
+    /// A sentence or two.
+    LongText { max_length: Some(500), example: Some("Reads users for the billing service.".into()) }
+    /// A moment.
+    WhenText { format: Some("date-time"), max_length: Some(64), example: Some("2027-01-31T12:00:00Z".into()) }
     /// A slug.
     SlugText { min_length: Some(3), max_length: Some(63), pattern: Some("^[a-z0-9]([a-z0-9-]*[a-z0-9])?$".into()), example: Some("analytical-engines".into()) }
     /// A language tag.
