@@ -1,8 +1,8 @@
 //! What every backend of [`Store`](super::Store) must do: one suite, unchanged for each, through the trait alone.
 //!
 //! `store_conformance_suite!(make().await)` makes one test of each case; `make` gives `(Arc<dyn Store>, guard)`. Cases make ids and addresses
-//! of their own, so that a backend may give all of them one store. Those that take jobs or sweep live in years of their own
-//! ([`fixture::era`]), long before the others, whose rows they must not touch.
+//! of their own, so that a backend may give all of them one (new) store. Those that take jobs or sweep live in years of their
+//! own ([`fixture::era`]), long before the others, whose rows they must not touch.
 
 pub(crate) mod accounts;
 pub(crate) mod deletion;

@@ -25,7 +25,7 @@ fn tried(job: &Job, attempts: u32) -> Job {
 }
 
 pub(crate) async fn two_workers_never_get_one_job(store: S) {
-    let t = era(1);
+    let (t, _alone) = era(&store, 1).await;
     let mut all = HashSet::new();
     for _ in 0..40 {
         all.insert(enqueued(&store, t).await.id);
@@ -51,7 +51,7 @@ pub(crate) async fn two_workers_never_get_one_job(store: S) {
 }
 
 pub(crate) async fn a_lease_that_ends_gives_the_job_back(store: S) {
-    let t = era(2);
+    let (t, _alone) = era(&store, 2).await;
     let job = enqueued(&store, t).await;
     assert_eq!(lease(&store, t.minus(secs(1))).await, [], "it isn't due yet");
     assert_eq!(lease(&store, t).await, [tried(&job, 1)]);
@@ -63,7 +63,7 @@ pub(crate) async fn a_lease_that_ends_gives_the_job_back(store: S) {
 }
 
 pub(crate) async fn oldest_first_up_to_the_limit(store: S) {
-    let t = era(3);
+    let (t, _alone) = era(&store, 3).await;
     let mut jobs = vec![];
     for n in [5, 2, 4, 1, 3] {
         jobs.push(enqueued(&store, t.plus(secs(n))).await);
@@ -77,7 +77,7 @@ pub(crate) async fn oldest_first_up_to_the_limit(store: S) {
 }
 
 pub(crate) async fn retried_parked_and_finished(store: S) {
-    let t = era(4);
+    let (t, _alone) = era(&store, 4).await;
     let before = store.outbox_counts().await.unwrap();
     let (retried, parked, finished) = (enqueued(&store, t).await, enqueued(&store, t).await, enqueued(&store, t).await);
     assert_eq!(lease(&store, t).await.len(), 3);
@@ -98,7 +98,7 @@ pub(crate) async fn retried_parked_and_finished(store: S) {
 }
 
 pub(crate) async fn jobs_come_with_their_commands(store: S) {
-    let t = era(5);
+    let (t, _alone) = era(&store, 5).await;
     let p = signed_up(&store, newcomer(t)).await;
     let mut ids = vec![];
     let mut new_job = |now| {
@@ -130,7 +130,7 @@ pub(crate) async fn jobs_come_with_their_commands(store: S) {
 }
 
 pub(crate) async fn a_refused_command_writes_no_job(store: S) {
-    let t = era(6);
+    let (t, _alone) = era(&store, 6).await;
     let p = signed_up(&store, newcomer(t)).await;
     let cmd = ChangePassword { job: Some(job(t, p.user.id)), ..change_password(&p, 9, "a", None) };
     assert_eq!(store.change_password(&ctx(t), cmd).await.unwrap(), Cas::Stale);

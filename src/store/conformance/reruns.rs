@@ -173,7 +173,7 @@ pub(crate) async fn leave_tenant(store: S) {
     thrice!(store, p.user.id, LeaveOutcome::LastOwner, new_name(&store, &p).await, leave_tenant(cmd));
 }
 pub(crate) async fn enqueue(store: S) {
-    let t = era(7);
+    let (t, _alone) = era(&store, 7).await;
     let (ctx, job) = (ctx(t), job(t, user_id()));
     store.enqueue(&ctx, job.clone()).await.unwrap();
     store.enqueue(&ctx, job.clone()).await.unwrap();

@@ -45,7 +45,7 @@ pub(crate) async fn ten_nodes_make_one_signing_key(store: S) {
 }
 
 pub(crate) async fn sweeping_pending(store: S) {
-    let t = era(11);
+    let (t, _alone) = era(&store, 11).await;
     let p = signed_up(&store, newcomer(t)).await;
     let change = begun(&store, email_change(&p, 1, 5, t)).await;
     let pending = PendingSignup {
@@ -68,7 +68,7 @@ pub(crate) async fn sweeping_pending(store: S) {
 }
 
 pub(crate) async fn sweeping_sessions(store: S) {
-    let t = era(12);
+    let (t, _alone) = era(&store, 12).await;
     let p = signed_up(&store, newcomer(t)).await;
     let (idle, revoked, refreshed) = (p.session.clone(), signed_in(&store, &p, 1, t).await, signed_in(&store, &p, 1, t).await);
     let mut expired = sign_in(&p, 1, t);
@@ -95,7 +95,7 @@ pub(crate) async fn sweeping_sessions(store: S) {
 }
 
 pub(crate) async fn sweeping_links(store: S) {
-    let t = era(13);
+    let (t, _alone) = era(&store, 13).await;
     let p = signed_up(&store, newcomer(t)).await;
     let undo = moved(&store, &p, 1, t).await;
     let (used, unused) = (linked(&store, &p, 2, t).await, linked(&store, &p, 2, t).await);
@@ -113,7 +113,7 @@ pub(crate) async fn sweeping_links(store: S) {
 }
 
 pub(crate) async fn sweeping_records(store: S) {
-    let t = era(14);
+    let (t, _alone) = era(&store, 14).await;
     let p = signed_up(&store, newcomer(t)).await;
     assert_eq!(store.revoke_sessions(&ctx(t), revoke(&p, Which::All)).await.unwrap(), 1);
     sweep_all(&store, t.plus(secs(20 * 60 - 1))).await;

@@ -155,7 +155,7 @@ async fn audit_events_come_with_their_command_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_of_a_newer_version_holds_up_no_other() {
     let (raw, _dir) = store().await;
-    let t = era(1);
+    let t = T;
     raw.write(move |c| {
         let ids = params![[9u8; 16], t.millis()];
         let sql = "INSERT INTO outbox VALUES (?1, '{\"kind\":\"pigeon\"}', ?2, 0, ?2, 0, NULL)";
