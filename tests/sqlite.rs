@@ -1,5 +1,5 @@
 //! The SQLite room against what machines do to it: killed at any moment, a full disk, a disk that fails, read-only mounts.
-//! Each runs in a child process: this very binary again, asked for the one ignored test that plays the part.
+//! Each runs in a child process: this very binary again, asked for the same test, which by [`PATH`] knows that it is the child.
 
 use qeetid::sqlite::{Connection, Error, File, rusqlite};
 use std::{
@@ -13,14 +13,15 @@ use std::{
 
 const PATH: &str = "QEETID_TEST_SQLITE_PATH";
 
-fn child(part: &str, path: &Path) -> Command {
+fn child(test: &str, path: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "--nocapture", part]).env(PATH, path);
+    command.args(["--exact", "--nocapture", test]).env(PATH, path);
     command
 }
 
-fn path() -> PathBuf {
-    std::env::var_os(PATH).expect("only as a child of another test").into()
+/// Where the child works; `None` in the parent.
+fn as_child() -> Option<PathBuf> {
+    std::env::var_os(PATH).map(Into::into)
 }
 
 fn passed(out: &Output) {
@@ -54,12 +55,15 @@ fn all(c: &Connection) -> rusqlite::Result<HashSet<i64>> {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
+    if let Some(path) = as_child() {
+        return writes_until_it_is_killed(&path);
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.db");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut acknowledged = HashSet::new();
     for round in 0..15u64 {
-        let mut writer = child("writes_until_it_is_killed", &path).stdout(Stdio::piped()).spawn().unwrap();
+        let mut writer = child("what_was_acknowledged_survives_kill_9", &path).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(writer.stdout.take().unwrap());
         let mut first = String::new();
         while !first.starts_with("ack ") {
@@ -86,11 +90,9 @@ fn what_was_acknowledged_survives_kill_9() {
     assert!(acknowledged.len() > 200, "{}", acknowledged.len());
 }
 
-#[test]
-#[ignore = "a part that what_was_acknowledged_survives_kill_9 starts"]
-fn writes_until_it_is_killed() {
+fn writes_until_it_is_killed(path: &Path) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let file = open(&path()).await;
+        let file = open(path).await;
         let next = file.read_here(|c| c.query_row("SELECT coalesce(max(n), 0) + 1 FROM a", [], |row| row.get(0))).unwrap();
         let next: &AtomicI64 = Box::leak(Box::new(AtomicI64::new(next)));
         for _ in 0..16 {
@@ -111,27 +113,27 @@ fn writes_until_it_is_killed() {
 /// A mount namespace of its own, with a small disk: as root, or as root of a user namespace.
 #[test]
 fn a_full_disk_refuses_and_recovers() {
+    if let Some(path) = as_child() {
+        return fills_its_disk(&path);
+    }
     let dir = tempfile::tempdir().unwrap();
     // SAFETY: geteuid has no preconditions and can't fail.
     let namespaces = if unsafe { libc::geteuid() } == 0 { "-m" } else { "-rm" };
-    let part = child("fills_its_disk", &dir.path().join("t.db"));
+    let part = child("a_full_disk_refuses_and_recovers", &dir.path().join("t.db"));
     let script = r#"mount -t tmpfs -o size=4m tmpfs "$1" && shift && exec "$@""#;
     let mut command = Command::new("unshare");
     command.args([namespaces, "sh", "-c", script, "sh"]).arg(dir.path()).arg(part.get_program()).args(part.get_args());
     passed(&command.env(PATH, dir.path().join("t.db")).output().unwrap());
 }
 
-#[test]
-#[ignore = "a part that a_full_disk_refuses_and_recovers starts"]
-fn fills_its_disk() {
-    let path = path();
+fn fills_its_disk(path: &Path) {
     let remount = |how: &str| {
         assert!(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(path.parent().unwrap()).status().unwrap().success());
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let filler = path.with_file_name("filler");
         std::fs::write(&filler, vec![1; 1 << 20]).unwrap();
-        let file = open(&path).await;
+        let file = open(path).await;
         let (mut there, mut refused) = (HashSet::new(), 0);
         for n in 0..2000 {
             match put(&file, n, 5000).await {
@@ -155,23 +157,24 @@ fn fills_its_disk() {
         assert_eq!(file.read(all).await.unwrap(), there);
         drop(file);
         remount("ro");
-        let error = File::open(&path, 1).unwrap_err();
+        let error = File::open(path, 1).unwrap_err();
         assert!(error.certainly_not() && error.to_string().contains("Read-only"), "{error}");
         remount("rw");
-        assert_eq!(open(&path).await.read_here(all).unwrap(), there);
+        assert_eq!(open(path).await.read_here(all).unwrap(), there);
     });
 }
 
 #[test]
 fn a_disk_that_fails_is_told_apart_and_recovers() {
+    if let Some(path) = as_child() {
+        return writes_past_its_limit(&path);
+    }
     let dir = tempfile::tempdir().unwrap();
-    passed(&child("writes_past_its_limit", &dir.path().join("t.db")).output().unwrap());
+    passed(&child("a_disk_that_fails_is_told_apart_and_recovers", &dir.path().join("t.db")).output().unwrap());
 }
 
 /// RLIMIT_FSIZE makes write(2) fail with EFBIG: to SQLite an I/O error, in the midst of a commit.
-#[test]
-#[ignore = "a part that a_disk_that_fails_is_told_apart_and_recovers starts"]
-fn writes_past_its_limit() {
+fn writes_past_its_limit(path: &Path) {
     let limit = |bytes: u64| {
         let to = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: `to` is a whole rlimit that outlives the call; ignoring SIGXFSZ installs no handler.
@@ -182,11 +185,11 @@ fn writes_past_its_limit() {
         assert_eq!(done, 0);
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let file = open(&path()).await;
+        let file = open(path).await;
         let mut there = HashSet::new();
         let mut unknown = HashSet::new();
         for round in 0..20i64 {
-            let size = std::fs::metadata(path().with_extension("db-wal")).unwrap().len();
+            let size = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
             // The limit cuts off this commit's frames at another place each time.
             limit(size + 1000 * round as u64);
             let n = round * 100;
@@ -205,6 +208,6 @@ fn writes_past_its_limit() {
         assert!(!unknown.is_empty(), "the limit never struck in a commit");
         let before = file.read(all).await.unwrap();
         drop(file);
-        assert_eq!(open(&path()).await.read_here(all).unwrap(), before, "nothing comes up later");
+        assert_eq!(open(path).await.read_here(all).unwrap(), before, "nothing comes up later");
     });
 }
