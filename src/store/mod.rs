@@ -80,7 +80,7 @@ pub trait Store: AccessStore + Send + Sync + 'static {
 
     // ---- sessions ----
 
-    /// Opens a session if the account may sign in and its epoch is still the one that the password was verified under;
+    /// Opens a session if the account may sign in, belongs to the (live) tenant of the session, and its epoch is still the one that the password was verified under;
     /// notes the network as known (the latest 16 are kept), `last_login_at` and `last_tenant`.
     async fn create_session(&self, ctx: &Ctx, cmd: CreateSession) -> Result<Cas<()>>;
     /// A session with what decides about it in its account.

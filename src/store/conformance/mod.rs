@@ -34,7 +34,7 @@ macro_rules! store_conformance_suite {
                 a_rehash_racing_a_change, kinds_of_hashes_are_counted;
             resets: links_are_made_only_for_those_who_may_sign_in, a_reset_sets_the_password_and_ends_all, a_reset_proves_the_mailbox,
                 one_link_8_at_once, used_expired_or_outdated_links, a_sign_in_racing_a_reset;
-            sessions: a_session_needs_the_verified_epoch, a_switch_is_no_login, a_view_has_the_account_in_it,
+            sessions: a_session_needs_the_verified_epoch, a_session_needs_the_membership, a_switch_is_no_login, a_view_has_the_account_in_it,
                 a_token_turns_32_at_once, a_turn_is_by_generation_epoch_and_state, a_generation_may_jump, turns_racing_a_revocation,
                 lists_are_newest_first_and_bounded;
             revocations: one_all_but_one_and_all, somebody_elses_session, only_the_living_count, the_cursor_goes_on,

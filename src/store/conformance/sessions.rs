@@ -121,3 +121,11 @@ pub(crate) async fn lists_are_newest_first_and_bounded(store: S) {
     assert_eq!(list[0].created_at, *starts.iter().max().unwrap());
     assert_eq!(store.sessions(user_id()).await.unwrap(), []);
 }
+
+pub(crate) async fn a_session_needs_the_membership(store: S) {
+    let p = person(&store).await;
+    let stranger = person(&store).await;
+    let cmd = CreateSession { session: session(p.user.id, stranger.tenant.id, 1, T), network: HOME, is_login: false, audit: vec![] };
+    assert_eq!(store.create_session(&ctx(T), cmd).await.unwrap(), Cas::Stale);
+    assert_eq!(store.sessions(p.user.id).await.unwrap().len(), 1);
+}

@@ -180,7 +180,7 @@ fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
 
 pub(super) fn create_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> rusqlite::Result<CreateApiKeyOutcome> {
     let k = &cmd.key;
-    if !tenants::get(c, k.tenant_id)?.is_some_and(|t| t.deleted_at.is_none()) {
+    if tenants::get(c, k.tenant_id)?.is_none_or(|t| t.deleted_at.is_some()) {
         return Ok(CreateApiKeyOutcome::NoTenant);
     }
     let live: i64 = c

@@ -3,6 +3,7 @@
 use super::{
     ending::{self, Among, sweep_day, today},
     rows::{self, int, number, session_columns, stamp},
+    tenants,
 };
 use crate::{
     domain::{
@@ -80,6 +81,10 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateSession) -> rus
         .query_row([s.user_id.as_bytes()], |row| Ok((number(row, 0)?, rows::status(row, 1)?, rows::maybe_time(row, 2)?)))
         .optional()?;
     if account != Some((s.credential_epoch, UserStatus::Active, None)) {
+        return Ok(Cas::Stale);
+    }
+    // A switch that raced the end of the membership: its sessions were ended before this one came.
+    if tenants::membership(c, s.user_id, s.tenant_id)?.is_none() {
         return Ok(Cas::Stale);
     }
     insert(c, s)?;
