@@ -55,7 +55,7 @@ impl<'a, T: ParseFromJSON, const EMPTY_OK: bool> ApiExtractor<'a> for In<T, EMPT
             return Ok(parse(b"{}").map(Self)?);
         }
         check_type(request.headers())?;
-        let (bytes, _place) = read(body).await?;
+        let (bytes, _place) = read(body, BODY_TIME, &LARGE).await?;
         Ok(parse(if EMPTY_OK && bytes.is_empty() { b"{}" } else { &bytes }).map(Self)?)
     }
 }
@@ -73,18 +73,25 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if json && utf8 { Ok(()) } else { Err(unsupported()) }
 }
 
-async fn read(body: BoxBody<Bytes, io::Error>) -> Result<(Bytes, Option<SemaphorePermit<'static>>), ApiError> {
+async fn read(
+    body: BoxBody<Bytes, io::Error>,
+    patience: Duration,
+    places: &'static Semaphore,
+) -> Result<(Bytes, Option<SemaphorePermit<'static>>), ApiError> {
     // Said in advance: refused before a byte is read.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(ApiError::new(Code::PayloadTooLarge));
     }
-    match tokio::time::timeout(BODY_TIME, collect(body)).await {
+    match tokio::time::timeout(patience, collect(body, places)).await {
         Ok(read) => read,
         Err(_) => Err(ApiError::detail(Code::MalformedRequest, "The body did not arrive in time.")),
     }
 }
 
-async fn collect(mut body: BoxBody<Bytes, io::Error>) -> Result<(Bytes, Option<SemaphorePermit<'static>>), ApiError> {
+async fn collect(
+    mut body: BoxBody<Bytes, io::Error>,
+    places: &'static Semaphore,
+) -> Result<(Bytes, Option<SemaphorePermit<'static>>), ApiError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     let mut place = None;
@@ -103,7 +110,7 @@ async fn collect(mut body: BoxBody<Bytes, io::Error>) -> Result<(Bytes, Option<S
         }
         if length > SMALL && place.is_none() {
             let busy = |_| ApiError { retry_after: Some(Duration::from_secs(1)), ..ApiError::new(Code::Overloaded) };
-            place = Some(LARGE.try_acquire().map_err(busy)?);
+            place = Some(places.try_acquire().map_err(busy)?);
         }
     }
     Ok((if all.is_empty() { first } else { all.freeze() }, place))
@@ -187,4 +194,46 @@ impl ApiResponse for ApiError {
         MetaResponses { responses: vec![] }
     }
     fn register(_: &mut Registry) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    fn chunks(sizes: impl IntoIterator<Item = usize>, then_wait: bool) -> BoxBody<Bytes, io::Error> {
+        let sent: Vec<_> = sizes.into_iter().map(|n| Ok(Frame::data(Bytes::from(vec![b'x'; n])))).collect();
+        let rest = stream::once(async move {
+            if then_wait {
+                std::future::pending::<()>().await;
+            }
+            Ok(Frame::data(Bytes::new()))
+        });
+        BoxBody::new(StreamBody::new(stream::iter(sent).chain(rest)))
+    }
+
+    #[tokio::test]
+    async fn bodies_are_whole_bounded_and_in_time() {
+        static PLACES: Semaphore = Semaphore::const_new(3);
+        let soon = Duration::from_millis(50);
+        assert_eq!(read(chunks([3, 0, 4, 5], false), soon, &PLACES).await.unwrap().0.len(), 12);
+        assert_eq!(read(chunks([], false), soon, &PLACES).await.unwrap().0.len(), 0);
+        assert_eq!(read(chunks([MAX_BODY / 2, MAX_BODY / 2], false), soon, &PLACES).await.unwrap().0.len(), MAX_BODY);
+        assert_eq!(read(chunks([MAX_BODY / 2, MAX_BODY / 2 + 1], true), soon, &PLACES).await.unwrap_err().code, Code::PayloadTooLarge);
+        assert_eq!(read(chunks([3], true), soon, &PLACES).await.unwrap_err().code, Code::MalformedRequest);
+        // Each large one holds a place while it is read and parsed; small ones need none.
+        let mut held = Vec::new();
+        let refused = loop {
+            match read(chunks([SMALL + 1], false), soon, &PLACES).await {
+                Ok(body) => held.push(body),
+                Err(e) => break e,
+            }
+        };
+        assert_eq!((refused.code, held.len()), (Code::Overloaded, 3));
+        assert!(read(chunks([SMALL], false), soon, &PLACES).await.is_ok());
+        drop(held);
+        assert!(read(chunks([SMALL + 1], false), soon, &PLACES).await.is_ok());
+    }
 }
