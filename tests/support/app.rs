@@ -172,6 +172,17 @@ impl App {
         self.output.lock().unwrap().clone()
     }
 
+    /// Waits for a line of the log that has `text` in it: an answer may be here before what was written about it.
+    pub async fn logged(&self, text: &str) -> String {
+        for _ in 0..200 {
+            if let Some(line) = self.output().lines().find(|l| l.contains(text)) {
+                return line.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the log has no {text:?}:\n{}", self.output());
+    }
+
     pub fn data_dir(&self) -> &Path {
         &self.dir
     }
