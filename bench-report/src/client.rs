@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 pub struct Answer {
     pub status: u16,
     pub body: Bytes,
+    /// What `Retry-After` asks to wait.
+    pub retry_after: Option<Duration>,
     pub took: Duration,
 }
 
@@ -62,8 +64,9 @@ impl Client {
         let began = Instant::now();
         let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         let body = answer.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
-        Ok(Answer { status, body, took: began.elapsed() })
+        Ok(Answer { status, body, retry_after, took: began.elapsed() })
     }
 
     pub async fn post(&mut self, path: &str, body: serde_json::Value) -> Result<Answer, String> {

@@ -1,4 +1,4 @@
-//! The rate limits of CONTRACT sections 3 and 4, each a number in a time: `QEETID_LIMIT__SIGNUPS=30/1h`.
+//! The rate limits, each a number in a time: `QEETID_LIMIT__SIGNUPS=30/1h`.
 
 use std::{fmt, str::FromStr, time::Duration};
 

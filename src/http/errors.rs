@@ -154,8 +154,8 @@ impl From<service::error::Error> for ApiError {
 mod tests {
     use super::*;
 
-    /// The list in the contract, section 1.
-    const CONTRACT: &str = "malformed_request validation_failed invalid_cursor unauthorized invalid_credentials account_suspended \
+    /// What clients may match on.
+    const PROMISED: &str = "malformed_request validation_failed invalid_cursor unauthorized invalid_credentials account_suspended \
         reauthentication_required forbidden not_found method_not_allowed conflict idempotency_conflict email_taken signup_unavailable \
         weak_password breached_password code_invalid code_expired link_invalid invite_invalid invite_account_exists session_revoked \
         token_reused payload_too_large unsupported_media_type rate_limited account_locked overloaded unavailable internal";
@@ -166,7 +166,7 @@ mod tests {
         rows.dedup();
         rows.sort_unstable();
         rows.dedup();
-        let mut contract: Vec<_> = CONTRACT.split_whitespace().collect();
+        let mut contract: Vec<_> = PROMISED.split_whitespace().collect();
         contract.sort_unstable();
         assert_eq!(rows, contract);
     }

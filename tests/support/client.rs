@@ -112,7 +112,7 @@ impl Client {
     }
 }
 
-/// CONTRACT section 1, for every reply of every test.
+/// What every reply of every test must keep to.
 #[track_caller]
 fn follows_conventions(path: &str, reply: &Reply) {
     let Reply { status, headers, text, body } = reply;

@@ -205,7 +205,8 @@ impl Preparing<'_> {
         let letter = Letter::EmailChanged {
             link: self.link("undo-email-change", &token),
             masked_email: mask(user.email.as_str()),
-            hours: (link.expires_at.since(self.now).as_secs() / 3600).max(1),
+            // To the nearest: a mail that leaves a second after the change says 72, not 71.
+            hours: (link.expires_at.since(self.now).as_secs() + 1800).max(3600) / 3600,
         };
         self.mail(link.old_email, &letter)
     }

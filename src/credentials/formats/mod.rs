@@ -30,7 +30,7 @@ pub enum BadHash {
     /// Of a known format, but not well-formed.
     #[error("is malformed")]
     Malformed,
-    /// It would cost too much to check: see CONTRACT section 6.
+    /// It would cost more to check than the ceilings allow.
     #[error("asks for more memory or time than the ceilings allow")]
     TooMuch,
 }

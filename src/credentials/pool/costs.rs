@@ -11,7 +11,7 @@ use std::{collections::HashMap, time::Duration};
 const WEIGHT: f64 = 0.05;
 /// Kinds kept; a store has a handful. Beyond it they are estimated by scale.
 const MAX_KINDS: usize = 256;
-/// CONTRACT section 8.
+/// No refusal waits longer than this.
 const MAX_DELAY_MS: f64 = 400.0;
 
 /// Milliseconds a hash, by kind.

@@ -1,4 +1,4 @@
-//! The hashing pool (DESIGN section 5): threads of its own with one block of memory each, one bounded queue in front of them.
+//! The hashing pool: threads of its own with one block of memory each, one bounded queue in front of them.
 //! `queue` is who comes next, `admission` who gets in, `costs` what a hash takes, `worker` the threads.
 
 mod admission;
@@ -206,7 +206,7 @@ impl Pool {
     }
 
     /// How long after its hashing began a refused password is answered: 1.5 × the slowest format in the store as it
-    /// runs at present, at most 400 ms (CONTRACT section 8).
+    /// runs at present, at most 400 ms.
     pub fn refusal_delay(&self) -> Duration {
         lock(&self.0.shared.costs).refusal_delay()
     }
