@@ -121,6 +121,10 @@ fn describe() {
     metrics::describe_histogram!("qeetid_hash_seconds", metrics::Unit::Seconds, "Time a password took in the pool");
     metrics::describe_counter!("qeetid_hash_shed_total", "Passwords refused unhashed because the pool was full or late");
     metrics::describe_counter!("qeetid_rehash_total", "Hashes made anew at today's parameters after a sign-in");
+    metrics::describe_counter!(
+        "qeetid_breach_check_total",
+        "New passwords looked up in the breach corpus, by outcome; failed ones were let through"
+    );
     metrics::describe_gauge!("qeetid_outbox_pending", "Messages that wait to be sent");
     metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
     metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");

@@ -89,6 +89,19 @@ impl AuthPolicy {
         out
     }
 
+    /// What a password must obey whose owner belongs to both tenants. All but the rules of passwords is of `self`.
+    pub fn and_passwords_of(mut self, other: &Self) -> Self {
+        self.password_min_length = self.password_min_length.max(other.password_min_length);
+        self.password_require_uppercase |= other.password_require_uppercase;
+        self.password_require_number |= other.password_require_number;
+        self.password_require_symbol |= other.password_require_symbol;
+        self.password_min_strength = self.password_min_strength.max(other.password_min_strength);
+        if other.breached_password_check == BreachCheck::On {
+            self.breached_password_check = BreachCheck::On;
+        }
+        self
+    }
+
     /// The longest that a session of this tenant may live.
     pub fn session_ttl(&self) -> Duration {
         Duration::from_secs(u64::from(self.session_ttl_days) * 86_400)
@@ -103,6 +116,22 @@ impl AuthPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_password_of_a_member_of_two_tenants_obeys_both() {
+        let long = AuthPolicy { password_min_length: 20, password_require_number: true, ..Default::default() };
+        let strong = AuthPolicy {
+            password_min_strength: 4,
+            password_require_uppercase: true,
+            password_require_symbol: true,
+            breached_password_check: BreachCheck::On,
+            session_ttl_days: 1,
+            ..Default::default()
+        };
+        let expected = AuthPolicy { session_ttl_days: 90, password_min_length: 20, password_require_number: true, ..strong.clone() };
+        assert_eq!(long.clone().and_passwords_of(&strong), expected);
+        assert_eq!(AuthPolicy { session_ttl_days: 90, ..strong.and_passwords_of(&long) }, expected);
+    }
 
     #[test]
     fn the_default_is_possible_and_impossible_values_are_named() {

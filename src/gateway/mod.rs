@@ -1,5 +1,7 @@
-//! The ways out: mail over SMTP, text messages over the Twilio Messages API, and the development mailbox that stands in for both.
+//! The ways out: mail over SMTP, text messages over the Twilio Messages API, and the development mailbox that stands in for both;
+//! and the range API that knows breached passwords.
 
+pub mod breach;
 pub mod breaker;
 pub mod mailbox;
 pub mod smtp;

@@ -131,9 +131,15 @@ impl From<service::error::Error> for ApiError {
             E::Conflict(what) => Self::detail(Code::Conflict, what),
             E::EmailTaken => Self::new(Code::EmailTaken),
             E::SignupUnavailable => Self::new(Code::SignupUnavailable),
-            E::WeakPassword { field, detail, reason: _ } => {
-                let fields = BTreeMap::from([(field.to_owned(), detail.clone())]);
-                Self { detail: Some(detail.into()), fields, ..Self::new(Code::WeakPassword) }
+            E::WeakPassword { field, detail, reason } => {
+                // The rule's stable name first: programs read up to the colon, people go on.
+                let told = format!("{reason}: {detail}");
+                let fields = BTreeMap::from([(field.to_owned(), detail)]);
+                Self { detail: Some(told.into()), fields, ..Self::new(Code::WeakPassword) }
+            }
+            E::BreachedPassword { field } => {
+                let fields = BTreeMap::from([(field.to_owned(), Code::BreachedPassword.message().to_owned())]);
+                Self { fields, ..Self::new(Code::BreachedPassword) }
             }
             E::CodeInvalid => Self::new(Code::CodeInvalid),
             E::CodeExpired => Self::new(Code::CodeExpired),

@@ -52,6 +52,12 @@ pub enum Error {
         /// For people.
         detail: String,
     },
+    /// 422 `breached_password`; which field.
+    #[error("breached password")]
+    BreachedPassword {
+        /// The field of the request.
+        field: &'static str,
+    },
     /// 400 `code_invalid`.
     #[error("code invalid")]
     CodeInvalid,

@@ -14,6 +14,7 @@
 //!              start_phone_code(&Caller, &Principal, UserId, PhoneStart) confirm_phone_code(&Caller, &Principal, UserId, &str)
 //! change.rs    start_email_change(&Caller, &Principal, Email, Option<Password>)
 //!              confirm_email_change(&Caller, &Principal, &str)           undo_email_change(&Caller, &str)
+//! new_password.rs check_new_password(field, &Password, &AuthPolicy, &Email)
 //! me.rs        profile(&Principal) -> UserView                           update_profile(&Caller, &Principal, ProfileChange) -> UserView
 //!              delete_me(&Caller, &Principal, Password)
 //! tenant.rs    tenants(&Principal) -> Vec<(Tenant, Membership)>          create_tenant(&Caller, &Principal, String, Option<String>) -> Tenant
@@ -31,6 +32,7 @@ pub mod keys;
 pub mod limits;
 mod login;
 mod me;
+mod new_password;
 pub mod page;
 mod password;
 mod reset;
@@ -63,6 +65,7 @@ use crate::{
         time::Clock,
     },
     ephemeral::{Decision, Ephemeral},
+    gateway::breach::BreachRange,
     store::Store,
 };
 use api::{Caller, Part};
@@ -106,6 +109,8 @@ pub struct Parts {
     pub ephemeral: Arc<dyn Ephemeral>,
     /// Where hashing happens.
     pub pool: Pool,
+    /// Which passwords were in breaches.
+    pub breach: Arc<dyn BreachRange>,
     /// What tokens are derived from.
     pub keyring: Arc<Keyring>,
     /// What signs.
@@ -127,6 +132,7 @@ pub struct Services {
     store: Arc<dyn Store>,
     ephemeral: Arc<dyn Ephemeral>,
     pool: Pool,
+    breach: Arc<dyn BreachRange>,
     keyring: Arc<Keyring>,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -143,7 +149,7 @@ pub struct Services {
 impl Services {
     /// Puts them together; starts the directories of actors.
     pub fn new(parts: Parts, rules: Rules) -> Arc<Self> {
-        let Parts { store, ephemeral, pool, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
+        let Parts { store, ephemeral, pool, breach, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
         let bounds = Bounds::default();
         let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
         let contacts = Directory::new(&supervisor, bounds, move |id| Contact::new(id, s.clone(), e.clone(), k.clone()));
@@ -158,6 +164,7 @@ impl Services {
             store,
             ephemeral,
             pool,
+            breach,
             keyring,
             keys,
             clock,

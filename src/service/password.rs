@@ -6,7 +6,6 @@ use super::{
     error::{Error, Result},
     login::flow,
     session::unexpected,
-    signup::check_policy,
 };
 use crate::{
     actors::user::{UserCommand, UserReply},
@@ -62,7 +61,7 @@ impl Services {
         if user.password_hash.is_some() && current.is_none() {
             return Err(Error::field("current_password", "is required: the account has a password"));
         }
-        check_policy("new_password", &new, &self.scope(who.tenant_id).await?.policy, &user.email)?;
+        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email).await?;
         self.prove_again(caller, who, &user, current).await?;
         let new_hash = self.pool.hash(new, flow(Some(&user), &user.email.digest(), caller), Class::Interactive).await?;
         let cmd = ChangePassword {

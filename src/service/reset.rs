@@ -6,7 +6,6 @@ use super::{
     error::{Error, Result},
     login::flow,
     session::unexpected,
-    signup::check_policy,
 };
 use crate::{
     actors::user::{UserCommand, UserReply},
@@ -51,8 +50,7 @@ impl Services {
         if user.credential_epoch != link.epoch {
             return Err(Error::LinkInvalid);
         }
-        let home = self.store.tenant(user.home_tenant).await?;
-        check_policy("new_password", &new, home.as_ref().map_or(&self.rules.policy, |t| &t.policy), &user.email)?;
+        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email).await?;
         let digest = user.email.digest();
         let new_hash = self.pool.hash(new, flow(Some(&user), &digest, caller), Class::Interactive).await?;
         let cmd = CompleteReset {

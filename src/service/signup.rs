@@ -9,7 +9,7 @@ use super::{
 use crate::{
     actors::contact::{BeginSignup, ConfirmSignup, Contact, ContactCommand, ContactReply, Ticket},
     actors::directory::Directory,
-    credentials::{policy, pool::Class},
+    credentials::pool::Class,
     domain::{
         contact::{ContactDigest, Email},
         context::Actor,
@@ -18,9 +18,8 @@ use crate::{
         keyring::Label,
         network::Network,
         outbox::Message,
-        policy::AuthPolicy,
         rng,
-        secret::{Password, SecretText},
+        secret::SecretText,
         tenant::{Tenant, TenantKind},
         time::Timestamp,
         token::{CodePurpose, SignupToken},
@@ -41,7 +40,7 @@ impl Services {
     /// `SignupUnavailable` for a taken address (`instant` only), `WeakPassword`.
     pub async fn signup(&self, caller: &Caller, input: SignupInput) -> Result<SignupOutcome> {
         self.limits.signup(caller, self.clock.now()).await?;
-        check_policy("password", &input.password, &self.rules.policy, &input.email)?;
+        self.check_new_password("password", &input.password, &self.rules.policy, &input.email).await?;
         match self.rules.signup_mode {
             SignupMode::Instant => self.signup_now(caller, input).await,
             SignupMode::VerifyFirst => self.signup_later(caller, input).await,
@@ -211,11 +210,6 @@ impl Services {
             expires_at: self.clock.now().plus(CODE_TTL),
         }
     }
-}
-
-/// Refuses a password that the policy doesn't allow, naming the field and the rule.
-pub(super) fn check_policy(field: &'static str, password: &Password, rules: &AuthPolicy, email: &Email) -> Result<()> {
-    policy::check(password, rules, email).map_err(|weak| Error::WeakPassword { field, reason: weak.reason, detail: weak.detail })
 }
 
 /// The turn at a contact; handed back if the request ends (or is cut off) before it was used.

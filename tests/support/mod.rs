@@ -1,9 +1,10 @@
 //! What tests share: `app` runs the real binary and talks to it, `client` is the HTTP side, `watch` looks for what must not be seen,
-//! `smtp` is a mail server and `twilio` speaks the Messages API.
+//! `smtp` is a mail server, `twilio` speaks the Messages API and `breach` the range API.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod app;
+pub mod breach;
 pub mod client;
 pub mod smtp;
 pub mod twilio;
