@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// A stored password hash: a PHC string, or the crypt form of bcrypt (`$2b$…`). Shows nothing in `Debug`.
+/// A stored password hash: a PHC string (or one of its manner: `credentials::formats`), or the crypt form of bcrypt (`$2b$…`).
+/// Shows nothing in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
@@ -23,6 +24,11 @@ impl PasswordHash {
         let kind = fields.next().unwrap_or("unknown");
         let text = match kind {
             "2a" | "2b" | "2x" | "2y" => format!("bcrypt:{}", fields.next().unwrap_or("")),
+            // What follows the costs is the project's salt separator and signer key: nothing to be kept apart from the hash.
+            "fbscrypt" => {
+                let params = fields.next().unwrap_or("").strip_prefix("v=1,").unwrap_or("");
+                format!("fbscrypt:{}", params.split(",ss=").next().unwrap_or(""))
+            }
             _ => {
                 let params = fields.find(|f| f.contains('=') && !f.starts_with("v=")).unwrap_or("");
                 format!("{kind}:{params}")
@@ -59,6 +65,11 @@ mod tests {
         let of = |s: &str| PasswordHash::new(s).census();
         assert_eq!(of("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$dGFn"), "argon2id:m=19456,t=2,p=1");
         assert_eq!(of("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW"), "bcrypt:12");
+        assert_eq!(of("$scrypt$ln=15,r=8,p=1$c2FsdA$dGFn"), "scrypt:ln=15,r=8,p=1");
+        assert_eq!(of("$pbkdf2-sha256$i=600000,l=32$c2FsdA$dGFn"), "pbkdf2-sha256:i=600000,l=32");
+        assert_eq!(of("$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=c2lnbmVy$c2FsdA==$dGFn"), "fbscrypt:n=14,r=8,p=1");
+        let wrapped = "$wrapped-argon2id$v=19$m=19456,t=2,p=1$c2FsdA$dGFn$sha1-after$c2FsdA";
+        assert_eq!(of(wrapped), "wrapped-argon2id:m=19456,t=2,p=1");
         assert_eq!(of("garbage"), "unknown:");
     }
 }

@@ -1,6 +1,6 @@
 //! `$argon2id$v=19$m=19456,t=2,p=1$salt$tag`: the PHC string format for Argon2, as its reference implementation writes it.
 
-use super::{BadHash, Kind};
+use super::{BadHash, Kind, number};
 use crate::credentials::{
     kernel::{self, BadInput, Input, Variant},
     memory::Memory,
@@ -49,15 +49,6 @@ impl Costs {
         }
         Ok(costs)
     }
-}
-
-/// Decimal as PHC strings have it: no sign, no leading zero. What doesn't fit 32 bits is too much.
-fn number(text: &str) -> Result<u32, BadHash> {
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if !plain {
-        return Err(BadHash::Malformed);
-    }
-    text.parse().map_err(|_| BadHash::TooMuch)
 }
 
 /// A stored Argon2 hash.

@@ -1,10 +1,16 @@
-//! Stored password hashes: parsed once within ceilings (`argon2`, `bcrypt`), then checked. A format is one variant of
-//! [`Stored`] and one of [`Kind`]; further ones (scrypt, PBKDF2, imports) come in here and nowhere else.
+//! Stored password hashes: parsed once within ceilings (`argon2`, `bcrypt`, `scrypt`, `pbkdf2`, `wrapped`), then checked. A format
+//! is one variant of [`Stored`] and one of [`Kind`]. `foreign` brings in what other systems wrote.
 
 pub mod argon2;
 pub mod bcrypt;
+pub mod foreign;
+pub mod pbkdf2;
+pub mod scrypt;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
+pub mod wrapped;
 
 use super::{
     kernel::{BadInput, Input, Variant, argon2 as kernel},
@@ -16,10 +22,33 @@ use crate::domain::{
     rng::{self, Rng},
     secret::Password,
 };
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use ::base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD_NO_PAD},
+};
 
 /// Longer stored hashes are refused unread: the longest of ours has 98 characters, the longest sensible foreign one under 300.
 const MAX_LENGTH: usize = 512;
+
+/// Base64 of the standard alphabet; padded by some, by others not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
+
+/// The bytes of it.
+fn base64(text: &str) -> Result<Vec<u8>, BadHash> {
+    BASE64.decode(text).map_err(|_| BadHash::Malformed)
+}
+
+/// Decimal as PHC strings have it: no sign, no leading zero. What doesn't fit 32 bits is too much.
+fn number(text: &str) -> Result<u32, BadHash> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if !plain {
+        return Err(BadHash::Malformed);
+    }
+    text.parse().map_err(|_| BadHash::TooMuch)
+}
 
 /// Why a stored hash is not taken. The texts are for an admin who imports it (422), and show nothing of the hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +79,22 @@ pub enum Kind {
         /// Logarithm of the rounds.
         cost: u32,
     },
+    /// 128·N·r bytes, mixed p times.
+    Scrypt {
+        /// Logarithm of N.
+        log_n: u32,
+        /// Block size.
+        r: u32,
+        /// Lanes.
+        p: u32,
+    },
+    /// Iterations of HMAC.
+    Pbkdf2 {
+        /// Of this.
+        prf: pbkdf2::Prf,
+        /// How many.
+        rounds: u32,
+    },
 }
 
 impl Kind {
@@ -57,10 +102,20 @@ impl Kind {
     pub fn of_census(text: &str) -> Option<Self> {
         let (name, params) = text.split_once(':')?;
         match name {
-            "argon2id" | "argon2i" | "argon2d" => argon2::Costs::parse(params).ok().map(|c| Self::Argon2 { m_kib: c.m_kib, t: c.t }),
+            "argon2id" | "argon2i" | "argon2d" | "wrapped-argon2id" => {
+                argon2::Costs::parse(params).ok().map(|c| Self::Argon2 { m_kib: c.m_kib, t: c.t })
+            }
             "bcrypt" => bcrypt::cost(params).ok().map(|cost| Self::Bcrypt { cost }),
-            _ => None,
+            "scrypt" => scrypt::Costs::parse(params, "ln").ok().map(Self::scrypt),
+            "fbscrypt" => scrypt::Costs::parse(params, "n").ok().map(Self::scrypt),
+            _ => {
+                let prf = pbkdf2::Prf::from_name(name)?;
+                pbkdf2::costs(params).ok().map(|(rounds, _)| Self::Pbkdf2 { prf, rounds })
+            }
         }
+    }
+    const fn scrypt(costs: scrypt::Costs) -> Self {
+        Self::Scrypt { log_n: costs.log_n, r: costs.r, p: costs.p }
     }
 }
 
@@ -70,10 +125,16 @@ pub enum Stored {
     Argon2(argon2::Stored),
     /// bcrypt, every prefix.
     Bcrypt(bcrypt::Stored),
+    /// scrypt, Firebase's too.
+    Scrypt(scrypt::Stored),
+    /// PBKDF2.
+    Pbkdf2(pbkdf2::Stored),
+    /// Argon2id over a fast hash.
+    Wrapped(wrapped::Stored),
 }
 
 impl Stored {
-    /// Reads a stored hash. Cheap whatever the text: nothing is computed, at most 160 bytes are allocated.
+    /// Reads a stored hash. Cheap whatever the text: nothing is computed, less than a kilobyte is allocated.
     ///
     /// # Errors
     /// [`BadHash`].
@@ -86,6 +147,9 @@ impl Stored {
         match kind {
             "argon2id" | "argon2i" | "argon2d" => argon2::Stored::parse(text).map(Self::Argon2),
             "2a" | "2b" | "2x" | "2y" => bcrypt::Stored::parse(text).map(Self::Bcrypt),
+            "scrypt" | "fbscrypt" => scrypt::Stored::parse(text).map(Self::Scrypt),
+            "pbkdf2-sha1" | "pbkdf2-sha256" | "pbkdf2-sha512" => pbkdf2::Stored::parse(text).map(Self::Pbkdf2),
+            "wrapped-argon2id" => wrapped::Stored::parse(text).map(Self::Wrapped),
             _ => Err(BadHash::Unknown),
         }
     }
@@ -94,13 +158,25 @@ impl Stored {
         match self {
             Self::Argon2(stored) => stored.kind(),
             Self::Bcrypt(stored) => stored.kind(),
+            Self::Scrypt(stored) => stored.kind(),
+            Self::Pbkdf2(stored) => stored.kind(),
+            Self::Wrapped(stored) => stored.kind(),
         }
     }
-    /// How many KiB of a thread's block a check takes; 0 for formats that need none.
+    /// How many KiB a check takes, of a thread's block or of the system; 0 for formats that need none. What takes more than
+    /// a thread's block has to wait for its turn.
     pub fn blocks(&self) -> usize {
         match self {
+            Self::Scrypt(stored) => stored.blocks(),
+            _ => self.own_blocks(),
+        }
+    }
+    /// How many of them are of the block that [`verify`] is given.
+    pub fn own_blocks(&self) -> usize {
+        match self {
             Self::Argon2(stored) => stored.blocks(),
-            Self::Bcrypt(_) => 0,
+            Self::Wrapped(stored) => stored.blocks(),
+            Self::Bcrypt(_) | Self::Scrypt(_) | Self::Pbkdf2(_) => 0,
         }
     }
     /// Whether `password`, in exactly these bytes, is the one. Compared in constant time.
@@ -108,6 +184,9 @@ impl Stored {
         match self {
             Self::Argon2(stored) => stored.check(password, memory),
             Self::Bcrypt(stored) => Ok(stored.check(password)),
+            Self::Scrypt(stored) => stored.check(password),
+            Self::Pbkdf2(stored) => Ok(stored.check(password)),
+            Self::Wrapped(stored) => stored.check(password, memory),
         }
     }
     /// Whether it is what [`make`] makes by these parameters.
@@ -135,7 +214,7 @@ pub fn forms(password: &Password) -> u32 {
 /// forms are tried, the likely one first.
 ///
 /// # Errors
-/// The memory is smaller than [`Stored::blocks`].
+/// The memory is smaller than [`Stored::own_blocks`].
 pub fn verify(password: &Password, stored: &Stored, today: &Argon2Params, memory: &mut Memory) -> Result<Checked, BadInput> {
     let normalized = password.normalized();
     let typed = password.as_typed();

@@ -5,14 +5,14 @@ use crate::domain::rng::{SeededRng, SystemRng};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
-fn verified(text: &str, hash: &str) -> Checked {
+pub(super) fn verified(text: &str, hash: &str) -> Checked {
     let stored = Stored::parse(&PasswordHash::new(hash)).unwrap();
     let mut memory = Memory::map(stored.blocks()).unwrap();
     verify(&Password::new(text).unwrap(), &stored, &Argon2Params::default(), &mut memory).unwrap()
 }
 
 /// Matches the one password and not one that differs in its last character.
-fn good(text: &str, hash: &str) {
+pub(super) fn good(text: &str, hash: &str) {
     assert!(verified(text, hash).matches, "{hash} is of {text}");
     assert!(!verified(&format!("{text}x"), hash).matches || text.len() >= 72, "{hash} is of {text} alone");
     let mut other = text.to_owned();

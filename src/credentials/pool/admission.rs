@@ -5,7 +5,7 @@ use super::{
     queue::{FairQueue, Item},
 };
 use crate::{
-    credentials::formats::Stored,
+    credentials::formats::{Stored, wrapped::Weak},
     domain::{hash::PasswordHash, secret::Password},
 };
 use std::time::{Duration, Instant};
@@ -33,6 +33,13 @@ pub enum Work {
         /// To here.
         reply: Sender<Result<PasswordHash, PoolError>>,
     },
+    /// Argon2id over a fast hash.
+    Wrap {
+        /// This one.
+        weak: Weak,
+        /// To here.
+        reply: Sender<Result<PasswordHash, PoolError>>,
+    },
     /// A check.
     Verify {
         /// Of this.
@@ -55,7 +62,7 @@ impl Work {
     /// Answers without hashing. A caller who is gone doesn't mind.
     pub fn refuse(self, error: PoolError) {
         match self {
-            Self::Hash { reply, .. } => drop(reply.send(Err(error))),
+            Self::Hash { reply, .. } | Self::Wrap { reply, .. } => drop(reply.send(Err(error))),
             Self::Verify { reply, .. } => drop(reply.send(Err(error))),
         }
     }

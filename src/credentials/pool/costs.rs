@@ -2,7 +2,7 @@
 
 use super::admission::Work;
 use crate::credentials::{
-    formats::{self, Kind},
+    formats::{self, Kind, pbkdf2::Prf},
     params::Argon2Params,
 };
 use std::{collections::HashMap, time::Duration};
@@ -65,13 +65,17 @@ impl Costs {
                 * match kind {
                     Kind::Argon2 { .. } => self.argon2_mib,
                     Kind::Bcrypt { .. } => self.bcrypt_round,
+                    // Neither is calibrated: by what a slow core takes, until some have been seen.
+                    Kind::Scrypt { .. } => 6.0,
+                    Kind::Pbkdf2 { prf: Prf::Sha512, .. } => 0.0012,
+                    Kind::Pbkdf2 { .. } => 0.0008,
                 }
         })
     }
     /// Milliseconds for a job: a refusal costs every form of the password.
     pub fn of_work(&self, work: &Work) -> f64 {
         match work {
-            Work::Hash { .. } => self.estimate(self.today),
+            Work::Hash { .. } | Work::Wrap { .. } => self.estimate(self.today),
             Work::Verify { password, stored, .. } => {
                 self.estimate(stored.as_ref().map_or(self.today, formats::Stored::kind)) * f64::from(formats::forms(password))
             }
@@ -97,6 +101,9 @@ fn scale(kind: Kind) -> f64 {
     match kind {
         Kind::Argon2 { m_kib, t } => f64::from(m_kib) * f64::from(t) / 1024.0,
         Kind::Bcrypt { cost } => f64::from(1u32 << cost.min(31)),
+        // MiB mixed.
+        Kind::Scrypt { log_n, r, p } => f64::from(1u32 << log_n.min(31)) * f64::from(r) * f64::from(p) / 8192.0,
+        Kind::Pbkdf2 { rounds, .. } => f64::from(rounds),
     }
 }
 

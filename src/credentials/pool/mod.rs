@@ -8,7 +8,10 @@ mod queue;
 mod tests;
 mod worker;
 
-use super::{formats::Kind, params::Argon2Params};
+use super::{
+    formats::{Kind, wrapped::Weak},
+    params::Argon2Params,
+};
 use crate::domain::{hash::PasswordHash, network::Network, rng::Rng, secret::Password};
 use admission::{Admission, Job, Refused, Work};
 use costs::Costs;
@@ -150,6 +153,15 @@ impl Pool {
     pub async fn hash(&self, password: Password, flow: Flow, class: Class) -> Result<PasswordHash, PoolError> {
         let (reply, answer) = oneshot::channel();
         self.submit(Work::Hash { password, reply }, flow, class, answer).await
+    }
+
+    /// Wraps a fast hash of an old system by today's parameters: [`Weak::wrap`].
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing was hashed.
+    pub async fn wrap(&self, weak: Weak, flow: Flow, class: Class) -> Result<PasswordHash, PoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Work::Wrap { weak, reply }, flow, class, answer).await
     }
 
     /// Checks a password. `None` stands for an address that nobody has, or an account without a password: it costs one hash by

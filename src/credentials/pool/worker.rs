@@ -8,9 +8,11 @@ use super::{
 use crate::{
     credentials::{
         formats::{self, Kind, Stored},
+        kernel::BadInput,
         memory::Memory,
+        params::Argon2Params,
     },
-    domain::{hash::PasswordHash, secret::Password},
+    domain::{hash::PasswordHash, rng::Rng, secret::Password},
 };
 use std::{
     io,
@@ -173,16 +175,9 @@ impl Worker {
         let began = Instant::now();
         match work {
             Work::Hash { password, reply } => {
-                self.dirty = true;
-                let (params, rng) = (&self.shared.config.params, &*self.shared.rng);
-                let made = catch_unwind(AssertUnwindSafe(|| formats::make(&password, params, rng, &mut self.memory)));
-                self.observe(None, began, 1);
-                let made = made.ok().and_then(Result::ok).ok_or_else(|| {
-                    tracing::error!("a password could not be hashed");
-                    PoolError::Stopped
-                });
-                Answer::Hash(made, reply)
+                Answer::Hash(self.make(began, |params, rng, memory| formats::make(&password, params, rng, memory)), reply)
             }
+            Work::Wrap { weak, reply } => Answer::Hash(self.make(began, |params, rng, memory| weak.wrap(params, rng, memory)), reply),
             Work::Verify { password, stored, reply } => {
                 let verified = if large {
                     self.verify_large(&password, stored.as_ref(), began)
@@ -192,6 +187,20 @@ impl Worker {
                 Answer::Verify(verified, reply)
             }
         }
+    }
+
+    fn make(
+        &mut self,
+        began: Instant,
+        make: impl FnOnce(&Argon2Params, &dyn Rng, &mut Memory) -> Result<PasswordHash, BadInput>,
+    ) -> Result<PasswordHash, PoolError> {
+        self.dirty = true;
+        let made = catch_unwind(AssertUnwindSafe(|| make(&self.shared.config.params, &*self.shared.rng, &mut self.memory)));
+        self.observe(None, began, 1);
+        made.ok().and_then(Result::ok).ok_or_else(|| {
+            tracing::error!("a password could not be hashed");
+            PoolError::Stopped
+        })
     }
 
     fn verify(&mut self, password: &Password, stored: Option<&Stored>, began: Instant) -> Result<Verified, PoolError> {
@@ -204,11 +213,11 @@ impl Worker {
     fn verify_large(&self, password: &Password, stored: Option<&Stored>, began: Instant) -> Result<Verified, PoolError> {
         let params = self.shared.config.params;
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(memory) = large.memory(stored.map_or(0, Stored::blocks)) else {
+        let Ok(memory) = large.memory(stored.map_or(0, Stored::own_blocks)) else {
             return Err(self.shared.shed());
         };
         let checked = check(password, stored, &params, memory);
-        memory.wipe(usize::MAX);
+        memory.wipe(stored.map_or(0, Stored::own_blocks));
         Ok(self.verified(checked, password, stored, began))
     }
 
@@ -235,7 +244,7 @@ impl Worker {
 }
 
 /// A check that can't take the thread down: whatever is wrong with the hash, it doesn't match.
-fn check(password: &Password, stored: Option<&Stored>, params: &crate::credentials::Argon2Params, memory: &mut Memory) -> formats::Checked {
+fn check(password: &Password, stored: Option<&Stored>, params: &Argon2Params, memory: &mut Memory) -> formats::Checked {
     let checked = catch_unwind(AssertUnwindSafe(|| match stored {
         Some(stored) => formats::verify(password, stored, params, memory),
         None => formats::waste(password, params, memory).map(|()| formats::Checked { matches: false, outdated: false }),
