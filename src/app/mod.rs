@@ -19,6 +19,10 @@ use tokio::net::TcpListener;
 /// Open requests have this long to finish after SIGTERM; messages being sent get what is left of it.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long `/readyz` says 503 before no more connections are taken; load balancers ask every second or two. A service on
+/// the loopback address has none in front of it.
+const ANNOUNCE: Duration = Duration::from_secs(4);
+
 /// Why the service could not start or go on. The text is for the person at the terminal.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -74,14 +78,17 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     tracing::info!(%address, url = %settings.public_url, "listening");
 
     let services = parts.services.clone();
+    let announce = if address.ip().is_loopback() { Duration::ZERO } else { ANNOUNCE };
     let began = tokio::sync::oneshot::channel();
     let stopping = async move {
         stop.await;
         tracing::info!("draining");
         services.start_draining();
+        // Whoever sends requests here has to see the 503 of `/readyz` before the listener closes.
         let _ = began.0.send(tokio::time::Instant::now());
+        tokio::time::sleep(announce).await;
     };
-    let config = http::server::ServerConfig { drain: DRAIN, ..Default::default() };
+    let config = http::server::ServerConfig { drain: DRAIN - announce, ..Default::default() };
     let cut_off = http::server::serve(listener, endpoint, config, stopping).await;
     let until = began.1.await.unwrap_or_else(|_| tokio::time::Instant::now()) + DRAIN;
     let left = || until.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1));

@@ -1,6 +1,9 @@
 //! `kill -9` at any moment, and a disk that takes no more.
 
-use crate::support::app::{App, fresh_email, fresh_password};
+use crate::support::{
+    app::{App, fresh_email, fresh_password},
+    client::Reply,
+};
 use serde_json::json;
 use std::{process::Command, time::Duration};
 
@@ -76,8 +79,7 @@ async fn a_full_disk_is_503_and_what_was_acknowledged_stays() {
     let mut made = Vec::new();
     let mut refused = 0;
     for _ in 0..2000 {
-        let (email, password) = (fresh_email(), fresh_password());
-        let reply = app.post("/v1/auth/signup", json!({"email": email, "password": password})).await;
+        let (email, password, reply) = signup(&app).await;
         match reply.status {
             201 => made.push((email, password)),
             503 => refused += 1,
@@ -91,25 +93,36 @@ async fn a_full_disk_is_503_and_what_was_acknowledged_stays() {
     // Reads go on, writes are refused, nothing falls over.
     app.me(&first.access).await.expect(200);
     app.get_as(&first.access, "/v1/me").await.expect(200);
-    app.refresh(&first.refresh).await.expect(503);
+    // A write so small that it fits into what the log has left may be done: then it is answered, and stays.
+    let small = app.refresh(&first.refresh).await;
+    assert!(matches!(small.status, 200 | 503), "{}", small.text);
+    let refresh = if small.status == 200 { small.str("refresh_token") } else { first.refresh.clone() };
     app.get("/healthz").await.expect(200);
     let forgot = app.post("/v1/auth/forgot-password", json!({"email": first.email})).await;
-    assert_eq!(forgot.status, 503, "{}", forgot.text);
+    assert!(matches!(forgot.status, 202 | 503), "{}", forgot.text);
     // Room again: it goes on by itself.
     limit_files(&app, "unlimited");
-    let mut back = app.refresh(&first.refresh).await;
+    let mut back = signup(&app).await;
     for _ in 0..50 {
-        if back.status == 200 {
+        if back.2.status == 201 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        back = app.refresh(&first.refresh).await;
+        back = signup(&app).await;
     }
-    back.expect(200);
+    back.2.expect(201);
+    made.push((back.0, back.1));
+    app.refresh(&refresh).await.expect(200);
     app.restart().await;
     for (email, password) in made {
         app.login(&email, &password).await.expect(200);
     }
+}
+
+async fn signup(app: &App) -> (String, String, Reply) {
+    let (email, password) = (fresh_email(), fresh_password());
+    let reply = app.post("/v1/auth/signup", json!({"email": email, "password": password})).await;
+    (email, password, reply)
 }
 
 fn limit_files(app: &App, bytes: &str) {
