@@ -70,6 +70,8 @@ pub struct User {
     pub email: Email,
     /// When a code or mailed token proved it.
     pub email_verified_at: Option<Timestamp>,
+    /// When an admin (or an import) said that the address is right. Shown where nothing proved it; it is no proof, and opens nothing.
+    pub email_asserted_at: Option<Timestamp>,
     /// A phone number, if one was given.
     pub phone: Option<Phone>,
     /// When a code proved it.

@@ -86,7 +86,7 @@ pub struct User {
     pub tenant_id: TenantId,
     /// Lower case, the domain as A-labels.
     pub email: String,
-    /// When a code or mailed token proved it.
+    /// When a code or mailed token proved it, or an admin said that it is right.
     pub email_verified_at: Option<Time>,
     /// E.164.
     pub phone: Option<String>,
@@ -113,6 +113,7 @@ pub struct User {
 impl From<api::UserView> for User {
     fn from(v: api::UserView) -> Self {
         let user::User { id, email, email_verified_at, phone, phone_verified_at, display_name, locale, status, metadata, .. } = v.user;
+        let email_verified_at = email_verified_at.or(v.user.email_asserted_at);
         Self {
             id,
             tenant_id: v.tenant_id,

@@ -163,6 +163,7 @@ impl Services {
             last_tenant: Some(tenant_id),
             email,
             email_verified_at: verified_at,
+            email_asserted_at: None,
             phone: None,
             phone_verified_at: None,
             display_name,

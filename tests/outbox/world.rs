@@ -103,6 +103,7 @@ impl World {
             last_tenant: None,
             email: email.parse().unwrap(),
             email_verified_at: None,
+            email_asserted_at: None,
             phone: None,
             phone_verified_at: None,
             display_name: Some("Win a prize at https://evil.example".into()),

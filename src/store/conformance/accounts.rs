@@ -26,6 +26,7 @@ pub(crate) async fn every_field_survives(store: S) {
     let u = &mut p.user;
     u.last_tenant = Some(tenant_id());
     u.email_verified_at = Some(T.plus(secs(1)));
+    u.email_asserted_at = Some(T.plus(secs(9)));
     u.phone = Some(phone());
     u.phone_verified_at = Some(T.plus(secs(2)));
     u.display_name = Some("Zoë \u{1F980} \"'; --".into());

@@ -121,6 +121,7 @@ pub(crate) fn newcomer(now: Timestamp) -> CreateUser {
         last_tenant: None,
         email: address(),
         email_verified_at: None,
+        email_asserted_at: None,
         phone: None,
         phone_verified_at: None,
         display_name: None,

@@ -101,7 +101,7 @@ fn move_to(c: &Connection, now: Timestamp, user: &User, email: &Email) -> rusqli
         return Ok(false);
     }
     c.prepare_cached(
-        "UPDATE users SET email = ?2, email_digest = ?3, email_verified_at = ?4, updated_at = ?4, version = version + 1,
+        "UPDATE users SET email = ?2, email_digest = ?3, email_verified_at = ?4, email_asserted_at = NULL, updated_at = ?4, version = version + 1,
          credential_epoch = credential_epoch + 1 WHERE id = ?1",
     )?
     .execute(params![user.id.as_bytes(), email.as_str(), digest.as_bytes(), stamp(now)])?;

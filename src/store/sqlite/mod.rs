@@ -34,6 +34,7 @@ use crate::{
 pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") },
     Migration { number: 3, name: "access", sql: include_str!("../../../schema/sqlite/0003_access.sql") },
+    Migration { number: 5, name: "admin", sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
 ];
 
 /// The store in one SQLite file.

@@ -65,7 +65,7 @@ macro_rules! user_columns {
     () => {
         "id, home_tenant, last_tenant, email, email_verified_at, phone, phone_verified_at, display_name, locale, status, metadata, \
          password_hash, credential_epoch, version, serial_email, serial_phone, serial_email_change, last_login_at, created_at, \
-         updated_at, deleted_at, purge_after"
+         updated_at, deleted_at, purge_after, email_asserted_at"
     };
 }
 pub(super) use user_columns;
@@ -78,6 +78,7 @@ pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         last_tenant: row.get::<_, Option<_>>(2)?.map(TenantId::from_bytes),
         email: Email::from_stored(row.get(3)?),
         email_verified_at: maybe_time(row, 4)?,
+        email_asserted_at: maybe_time(row, 22)?,
         phone: row.get::<_, Option<_>>(5)?.map(Phone::from_stored),
         phone_verified_at: maybe_time(row, 6)?,
         display_name: row.get(7)?,

@@ -42,15 +42,20 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateUser) -> rusqli
     Ok(CreateUserOutcome::Created)
 }
 
-fn insert(c: &Connection, u: &User) -> rusqlite::Result<()> {
+/// The form of a name in which it is searched for.
+pub(super) fn name_key(name: &str) -> String {
+    name.to_lowercase()
+}
+
+pub(super) fn insert(c: &Connection, u: &User) -> rusqlite::Result<()> {
     if let Some(hash) = &u.password_hash {
         count_kind(c, hash)?;
     }
     c.prepare_cached(concat!(
         "INSERT INTO users (",
         user_columns!(),
-        ", email_digest, password_epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-         ?20, ?21, ?22, ?23, ?24)"
+        ", email_digest, password_epoch, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"
     ))?
     .execute(params![
         u.id.as_bytes(),
@@ -75,8 +80,10 @@ fn insert(c: &Connection, u: &User) -> rusqlite::Result<()> {
         stamp(u.updated_at),
         u.deleted_at.map(stamp),
         u.purge_after.map(stamp),
+        u.email_asserted_at.map(stamp),
         u.email.digest().as_bytes(),
         u.password_hash.is_some().then_some(int(u.credential_epoch)),
+        u.display_name.as_deref().map(name_key),
     ])?;
     Ok(())
 }
@@ -106,7 +113,7 @@ pub(super) fn login_lookup(c: &Connection, digest: &ContactDigest, network: Netw
             user_columns!(),
             ", email_digest FROM users WHERE email_digest >= ?1 ORDER BY email_digest LIMIT 1"
         ))?
-        .query_row([digest.as_bytes()], |row| Ok((rows::user(row)?, row.get::<_, [u8; 32]>(22)?)))
+        .query_row([digest.as_bytes()], |row| Ok((rows::user(row)?, row.get::<_, [u8; 32]>(23)?)))
         .optional()?;
     let whose = near.as_ref().map_or(UserId::from_bytes([0; 16]), |(user, _)| user.id);
     let known = c
@@ -165,10 +172,20 @@ pub(super) fn count_signup_try(c: &Connection, id: PendingSignupId) -> rusqlite:
 pub(super) fn update_profile(c: &Connection, now: Timestamp, cmd: &UpdateProfile) -> rusqlite::Result<Cas<u64>> {
     let version = c
         .prepare_cached(
-            "UPDATE users SET display_name = ?3, locale = ?4, updated_at = ?5, version = version + 1
+            "UPDATE users SET display_name = ?3, locale = ?4, updated_at = ?5, name_key = ?6, version = version + 1
              WHERE id = ?1 AND version = ?2 RETURNING version",
         )?
-        .query_row(params![cmd.user_id.as_bytes(), int(cmd.expect_version), cmd.display_name, cmd.locale, stamp(now)], |row| number(row, 0))
+        .query_row(
+            params![
+                cmd.user_id.as_bytes(),
+                int(cmd.expect_version),
+                cmd.display_name,
+                cmd.locale,
+                stamp(now),
+                cmd.display_name.as_deref().map(name_key)
+            ],
+            |row| number(row, 0),
+        )
         .optional()?;
     Ok(version.map_or(Cas::Stale, Cas::Done))
 }
