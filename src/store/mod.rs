@@ -8,6 +8,7 @@ pub mod commands;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod error;
+pub mod imports;
 pub mod sqlite;
 
 use crate::domain::{
@@ -26,6 +27,7 @@ use access::AccessStore;
 use async_trait::async_trait;
 use commands::*;
 pub use error::{Certainty, StoreError};
+use imports::ImportStore;
 
 /// Result of every store method.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -41,7 +43,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: AccessStore + Send + Sync + 'static {
+pub trait Store: AccessStore + ImportStore + Send + Sync + 'static {
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

@@ -8,6 +8,7 @@ pub(crate) mod accounts;
 pub(crate) mod deletion;
 pub(crate) mod email_change;
 pub(crate) mod fixture;
+pub(crate) mod imports;
 pub(crate) mod outbox;
 pub(crate) mod passwords;
 pub(crate) mod proofs;
@@ -52,6 +53,8 @@ macro_rules! store_conformance_suite {
             reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,
                 create_session, rotate_session, revoke_sessions, confirm_email, confirm_phone, begin_email_change,
                 confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
+            imports: each_row_stands_on_its_own, a_rerun_of_a_batch_writes_nothing, only_live_organizations_take_accounts,
+                an_import_goes_on_where_it_stopped, one_step_8_at_once, kinds_of_imported_hashes_are_counted;
             upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
         }
     };

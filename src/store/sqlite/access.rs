@@ -44,6 +44,11 @@ fn allows(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite::Result<Op
         .optional()
 }
 
+/// Whether there is such a role in the tenant.
+pub(super) fn has_role(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite::Result<bool> {
+    Ok(allows(c, tenant, role)?.is_some())
+}
+
 pub(super) fn grant(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<Grant>> {
     let kind = c
         .prepare_cached("SELECT kind FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?

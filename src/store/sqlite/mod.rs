@@ -8,6 +8,7 @@ mod access;
 mod command;
 mod email_change;
 mod ending;
+mod imports;
 mod outbox;
 mod passwords;
 mod proofs;
@@ -35,6 +36,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") },
     Migration { number: 3, name: "access", sql: include_str!("../../../schema/sqlite/0003_access.sql") },
     Migration { number: 5, name: "admin", sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
+    Migration { number: 7, name: "imports", sql: include_str!("../../../schema/sqlite/0007_imports.sql") },
 ];
 
 /// The store in one SQLite file.

@@ -1,0 +1,145 @@
+//! Batches of accounts, and how far imports have come.
+
+use super::{
+    SqliteStore, access,
+    command::Outcome,
+    ending,
+    rows::{int, maybe_time, number, stamp, strange, time},
+    tenants, users,
+};
+use crate::{
+    domain::{
+        contact::ContactDigest,
+        context::Ctx,
+        ids::{RoleId, TenantId, UserId},
+        tenant::TenantKind,
+        time::Timestamp,
+        user::Membership,
+    },
+    sqlite::{Connection, OptionalExtension, params, rusqlite},
+    store::{Result, imports::*},
+};
+use async_trait::async_trait;
+use std::collections::HashMap;
+
+impl Outcome for ImportOutcome {
+    /// Progress only moves on; a tenant that is gone may come back.
+    fn recorded(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+}
+
+#[async_trait]
+impl ImportStore for SqliteStore {
+    async fn import_users(&self, ctx: &Ctx, cmd: ImportUsers) -> Result<ImportOutcome> {
+        self.command(ctx, move |c, now| import(c, now, &cmd)).await
+    }
+    async fn import_progress(&self, id: ImportId) -> Result<Option<ImportProgress>> {
+        self.get(|c| progress(c, id))
+    }
+    async fn forget_import(&self, id: ImportId) -> Result<()> {
+        self.write(move |c| c.prepare_cached("DELETE FROM imports WHERE id = ?1")?.execute([id.0]).map(drop)).await
+    }
+    async fn holders(&self, tenant: TenantId, digests: Vec<ContactDigest>) -> Result<Vec<Holder>> {
+        self.read(move |c| digests.iter().take(MAX_ROWS).map(|digest| holder(c, tenant, digest)).collect()).await
+    }
+}
+
+fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result<ImportOutcome> {
+    let tenant = tenants::get(c, cmd.tenant_id)?;
+    if tenant.is_none_or(|t| t.deleted_at.is_some() || t.kind == TenantKind::Personal) {
+        return Ok(ImportOutcome::NoTenant);
+    }
+    if let Some(step) = &cmd.step
+        && !begin_step(c, now, cmd.tenant_id, step)?
+    {
+        return Ok(ImportOutcome::Stale);
+    }
+    let mut roles = HashMap::new();
+    let outcomes = cmd.users.iter().take(MAX_ROWS).map(|row| one(c, cmd.tenant_id, row, &mut roles));
+    let outcomes = Outcomes(outcomes.collect::<rusqlite::Result<_>>()?);
+    let created = outcomes.0.iter().filter(|o| **o == RowOutcome::Created).count();
+    if created > 0 {
+        ending::audit(c, &cmd.audit)?;
+    }
+    if let Some(step) = &cmd.step {
+        end_step(c, now, step, created as u64, &outcomes)?;
+    }
+    Ok(ImportOutcome::Done(outcomes))
+}
+
+fn one(c: &Connection, tenant_id: TenantId, row: &ImportUser, roles: &mut HashMap<RoleId, bool>) -> rusqlite::Result<RowOutcome> {
+    let known = match roles.get(&row.role) {
+        Some(known) => *known,
+        None => *roles.entry(row.role).or_insert(access::has_role(c, tenant_id, row.role)?),
+    };
+    if !known {
+        return Ok(RowOutcome::NoRole);
+    }
+    if let Some(who) = users::holder(c, &row.user.email.digest())? {
+        return Ok(if is_member(c, who, tenant_id)? { RowOutcome::IsMember } else { RowOutcome::EmailTaken });
+    }
+    users::insert(c, &row.user)?;
+    tenants::join(c, &Membership { user_id: row.user.id, tenant_id, roles: vec![row.role], joined_at: row.user.created_at })?;
+    ending::audit(c, &row.audit)?;
+    Ok(RowOutcome::Created)
+}
+
+fn is_member(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT 1 FROM memberships WHERE user_id = ?1 AND tenant_id = ?2")?.exists([user.as_bytes(), tenant.as_bytes()])
+}
+
+fn holder(c: &Connection, tenant: TenantId, digest: &ContactDigest) -> rusqlite::Result<Holder> {
+    Ok(match users::holder(c, digest)? {
+        None => Holder::Nobody,
+        Some(user) if is_member(c, user, tenant)? => Holder::Member,
+        Some(_) => Holder::Elsewhere,
+    })
+}
+
+/// Whether the import has come exactly so far.
+fn begin_step(c: &Connection, now: Timestamp, tenant: TenantId, step: &ImportStep) -> rusqlite::Result<bool> {
+    if step.from == 0 {
+        c.prepare_cached(
+            "INSERT INTO imports (id, tenant_id, next_record, created, refused, first_of_last, outcomes, started_at)
+             VALUES (?1, ?2, 0, 0, 0, 0, '', ?3) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![step.id.0, tenant.as_bytes(), stamp(now)])?;
+    }
+    c.prepare_cached("SELECT 1 FROM imports WHERE id = ?1 AND tenant_id = ?2 AND next_record = ?3 AND finished_at IS NULL")?
+        .exists(params![step.id.0, tenant.as_bytes(), int(step.from)])
+}
+
+fn end_step(c: &Connection, now: Timestamp, step: &ImportStep, created: u64, outcomes: &Outcomes) -> rusqlite::Result<()> {
+    let refused = step.refused + (outcomes.0.len() as u64 - created);
+    c.prepare_cached(
+        "UPDATE imports SET next_record = ?2, created = created + ?3, refused = refused + ?4, first_of_last = ?5, outcomes = ?6,
+         finished_at = ?7 WHERE id = ?1",
+    )?
+    .execute(params![
+        step.id.0,
+        int(step.next),
+        int(created),
+        int(refused),
+        int(step.from),
+        outcomes.letters(),
+        step.finished.then_some(stamp(now))
+    ])
+    .map(drop)
+}
+
+fn progress(c: &Connection, id: ImportId) -> rusqlite::Result<Option<ImportProgress>> {
+    c.prepare_cached("SELECT next_record, created, refused, first_of_last, outcomes, started_at, finished_at FROM imports WHERE id = ?1")?
+        .query_row([id.0], |row| {
+            Ok(ImportProgress {
+                next: number(row, 0)?,
+                created: number(row, 1)?,
+                refused: number(row, 2)?,
+                first_of_last: number(row, 3)?,
+                outcomes: Outcomes::from_letters(row.get_ref(4)?.as_str()?).ok_or_else(|| strange(4, "no outcomes"))?,
+                started_at: time(row, 5)?,
+                finished_at: maybe_time(row, 6)?,
+            })
+        })
+        .optional()
+}
