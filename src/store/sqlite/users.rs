@@ -42,14 +42,11 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateUser) -> rusqli
     Ok(CreateUserOutcome::Created)
 }
 
-<<<<<<< HEAD
 /// The form of a name in which it is searched for.
 pub(super) fn name_key(name: &str) -> String {
     name.to_lowercase()
 }
 
-=======
->>>>>>> aee8284 (Store: batches of accounts, one command each, that note how far their import has come)
 pub(super) fn insert(c: &Connection, u: &User) -> rusqlite::Result<()> {
     if let Some(hash) = &u.password_hash {
         count_kind(c, hash)?;
