@@ -90,6 +90,8 @@ async fn a_full_disk_is_503_and_what_was_acknowledged_stays() {
         }
     }
     assert!(refused >= 5, "the disk never was full: {} made", made.len());
+    // A smaller write may still have found its room: from here on there is none at all.
+    limit_files(&app, "1");
     // Reads go on, writes are refused, nothing falls over.
     app.me(&first.access).await.expect(200);
     app.get_as(&first.access, "/v1/me").await.expect(200);
