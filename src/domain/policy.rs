@@ -1,7 +1,7 @@
 //! The auth policy of a tenant, and its limits.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 /// Whether passwords are looked up in the breach corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -12,6 +12,50 @@ pub enum BreachCheck {
     Off,
     /// Whenever one is set.
     On,
+}
+
+impl BreachCheck {
+    /// Stable name, on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+        }
+    }
+}
+
+impl FromStr for BreachCheck {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::Off, Self::On].into_iter().find(|c| c.name() == name).ok_or(())
+    }
+}
+
+/// A named set of password rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// [`AuthPolicy::default`]'s.
+    Default,
+    /// NIST SP 800-63B-4, 3.1.1.2, for a password that is the only factor: 15 characters, a blocklist (common ones, and those
+    /// known from breaches), no composition rules.
+    Nist800_63B4,
+}
+
+impl Preset {
+    /// Stable name, on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Nist800_63B4 => "nist-800-63b-4",
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::Default, Self::Nist800_63B4].into_iter().find(|p| p.name() == name).ok_or(())
+    }
 }
 
 /// What passwords and codes must obey. The defaults follow NIST SP 800-63B-4 where the password is one of several means
@@ -82,11 +126,27 @@ impl AuthPolicy {
         range("session_ttl_days", self.session_ttl_days, 1, 365);
         range("recycle_bin_days", self.recycle_bin_days, 1, 365);
         range("sms_daily_budget", self.sms_daily_budget, 0, 1_000_000);
-        let iso = |c: &String| c.len() == 2 && c.bytes().all(|b| b.is_ascii_uppercase());
+        let iso = |c: &String| c.parse::<phonenumber::country::Id>().is_ok_and(|id| id.as_ref() == c);
         if self.sms_countries.len() > 250 || !self.sms_countries.iter().all(iso) {
             out.insert("sms_countries", "must be ISO 3166-1 alpha-2 codes, such as US".into());
         }
         out
+    }
+
+    /// With the password rules of a preset; everything else stays.
+    pub fn with_preset(mut self, preset: Preset) -> Self {
+        let rules = Self::default();
+        self.password_min_length = rules.password_min_length;
+        self.password_require_uppercase = rules.password_require_uppercase;
+        self.password_require_number = rules.password_require_number;
+        self.password_require_symbol = rules.password_require_symbol;
+        self.password_min_strength = rules.password_min_strength;
+        self.breached_password_check = rules.breached_password_check;
+        if preset == Preset::Nist800_63B4 {
+            self.password_min_length = 15;
+            self.breached_password_check = BreachCheck::On;
+        }
+        self
     }
 
     /// What a password must obey whose owner belongs to both tenants. All but the rules of passwords is of `self`.
@@ -118,6 +178,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_preset_sets_the_rules_of_passwords_alone() {
+        let odd = AuthPolicy { password_require_symbol: true, password_min_strength: 4, invite_ttl_hours: 5, ..Default::default() };
+        let nist = odd.clone().with_preset(Preset::Nist800_63B4);
+        assert_eq!((nist.password_min_length, nist.password_require_symbol, nist.breached_password_check), (15, false, BreachCheck::On));
+        assert_eq!(nist.invite_ttl_hours, 5);
+        assert_eq!(nist.with_preset(Preset::Default), AuthPolicy { invite_ttl_hours: 5, ..Default::default() });
+        for preset in [Preset::Default, Preset::Nist800_63B4] {
+            assert_eq!(preset.name().parse(), Ok(preset));
+        }
+    }
+
+    #[test]
     fn the_password_of_a_member_of_two_tenants_obeys_both() {
         let long = AuthPolicy { password_min_length: 20, password_require_number: true, ..Default::default() };
         let strong = AuthPolicy {
@@ -137,6 +209,11 @@ mod tests {
     fn the_default_is_possible_and_impossible_values_are_named() {
         assert!(AuthPolicy::default().problems().is_empty());
         let bad = AuthPolicy { password_min_length: 7, password_min_strength: 5, sms_countries: vec!["us".into()], ..Default::default() };
+        for impossible in ["us", "U", "USA", "ZZ", ""] {
+            let bad = AuthPolicy { sms_countries: vec!["US".into(), impossible.into()], ..Default::default() };
+            assert!(bad.problems().contains_key("sms_countries"), "{impossible}");
+        }
+        assert!(AuthPolicy { sms_countries: vec!["US".into(), "CH".into()], ..Default::default() }.problems().is_empty());
         assert_eq!(bad.problems().into_keys().collect::<Vec<_>>(), ["password_min_length", "password_min_strength", "sms_countries"]);
     }
 }

@@ -49,9 +49,16 @@ fn mismatch(schema: &MetaSchema, value: &Value) -> Option<&'static str> {
         }
         ("string", _) => Some("must be a string"),
         ("boolean", v) => (!v.is_boolean()).then_some("must be true or false"),
-        ("integer", v) => (!v.is_i64() && !v.is_u64()).then_some("must be a whole number"),
+        ("integer", v) if v.is_u64() && !v.is_i64() => Some("is too large"),
+        ("integer", v) => (!v.is_i64()).then_some("must be a whole number"),
         ("number", v) => (!v.is_number()).then_some("must be a number"),
-        ("array", v) => (!v.is_array()).then_some("must be an array"),
+        ("array", Value::Array(items)) => match schema.items.as_deref() {
+            Some(MetaSchemaRef::Inline(each)) => {
+                items.iter().any(|v| mismatch(each, v).is_some()).then_some("holds something of another type")
+            }
+            _ => None,
+        },
+        ("array", _) => Some("must be an array"),
         ("object", v) => (!v.is_object()).then_some("must be an object"),
         _ => None,
     }

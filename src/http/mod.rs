@@ -20,6 +20,7 @@ pub mod operations;
 pub mod page;
 pub mod pages;
 pub mod payload;
+pub mod policy;
 pub mod request;
 pub mod roles;
 pub mod routes;
@@ -85,8 +86,16 @@ enum Tag {
     Operations,
 }
 
-type DocumentedApi =
-    (auth::AuthApi, sessions::SessionsApi, me::MeApi, verify::VerifyApi, tenants::TenantsApi, roles::RolesApi, wellknown::WellKnownApi);
+type DocumentedApi = (
+    auth::AuthApi,
+    sessions::SessionsApi,
+    me::MeApi,
+    verify::VerifyApi,
+    tenants::TenantsApi,
+    roles::RolesApi,
+    policy::PolicyApi,
+    wellknown::WellKnownApi,
+);
 
 fn documented(services: &Arc<Services>) -> DocumentedApi {
     (
@@ -96,6 +105,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         verify::VerifyApi(services.clone()),
         tenants::TenantsApi(services.clone()),
         roles::RolesApi(services.clone()),
+        policy::PolicyApi(services.clone()),
         wellknown::WellKnownApi(services.clone()),
     )
 }

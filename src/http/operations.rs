@@ -85,6 +85,8 @@ pub const OPERATIONS: &[Operation] = &[
     with(Permission::ApiKeyWrite, "createApiKey", &[NotFound, Conflict, ReauthenticationRequired]),
     with(Permission::ApiKeyRead, "listApiKeys", &[NotFound, InvalidCursor, ValidationFailed]),
     with(Permission::ApiKeyWrite, "revokeApiKey", &[NotFound]),
+    with(Permission::PolicyRead, "getAuthPolicy", &[NotFound]),
+    with(Permission::PolicyWrite, "updateAuthPolicy", &[NotFound, Conflict]),
     public("getJwks", &[]),
     public("getHealth", &[]),
     public("getReadiness", &[Unavailable]),

@@ -26,6 +26,7 @@
 pub mod access;
 pub mod api;
 pub mod api_keys;
+mod auth_policy;
 mod change;
 pub mod error;
 pub mod keys;

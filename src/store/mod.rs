@@ -9,6 +9,7 @@ pub mod commands;
 pub(crate) mod conformance;
 pub mod error;
 pub mod imports;
+pub mod policy;
 pub mod sqlite;
 
 use crate::domain::{
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use commands::*;
 pub use error::{Certainty, StoreError};
 use imports::ImportStore;
+use policy::PolicyStore;
 
 /// Result of every store method.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -43,7 +45,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: AccessStore + ImportStore + Send + Sync + 'static {
+pub trait Store: AccessStore + ImportStore + PolicyStore + Send + Sync + 'static {
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

@@ -12,6 +12,7 @@ mod enumeration;
 mod limits;
 mod passwords;
 mod people;
+mod policy;
 mod serving;
 mod sessions;
 mod signup;

@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 pub(crate) mod imports;
 pub(crate) mod outbox;
 pub(crate) mod passwords;
+pub(crate) mod policy;
 pub(crate) mod proofs;
 pub(crate) mod reruns;
 pub(crate) mod resets;
@@ -48,6 +49,7 @@ macro_rules! store_conformance_suite {
             undo: undoing_puts_the_address_back, a_password_of_before_stays, one_undo_link_8_at_once, later_links_die,
                 used_and_expired_links, an_address_taken_meanwhile;
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
+            policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
                 retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
             reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,

@@ -11,6 +11,7 @@ mod ending;
 mod imports;
 mod outbox;
 mod passwords;
+mod policy;
 mod proofs;
 mod rows;
 mod sessions;

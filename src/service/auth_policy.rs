@@ -1,0 +1,68 @@
+//! The auth policy of the operator's tenant.
+
+use super::{
+    Services,
+    access::Operator,
+    api::Caller,
+    error::{Error, Result},
+};
+use crate::{
+    actors::entity::settled,
+    domain::{
+        ids::TenantId,
+        policy::{AuthPolicy, Preset},
+    },
+    store::{commands::Cas, policy::SetPolicy},
+};
+
+/// So many others may change the tenant between our reading and writing before we give up.
+const TRIES: usize = 8;
+
+impl Services {
+    /// The policy.
+    ///
+    /// # Errors
+    /// `NotFound` for another tenant.
+    pub async fn auth_policy(&self, by: &Operator, tenant: TenantId) -> Result<AuthPolicy> {
+        by.in_tenant(tenant)?;
+        Ok(self.scope(tenant).await?.policy)
+    }
+
+    /// Applies a change to the policy as it is: a preset first, then `change`. Two changes at once are both in the result,
+    /// unless they are of one field.
+    ///
+    /// # Errors
+    /// `NotFound` for another tenant, `Validation` naming each impossible field, `Conflict` if the tenant keeps changing.
+    pub async fn change_auth_policy(
+        &self,
+        caller: &Caller,
+        by: &Operator,
+        tenant_id: TenantId,
+        preset: Option<Preset>,
+        change: impl Fn(&mut AuthPolicy) + Send + Sync,
+    ) -> Result<AuthPolicy> {
+        by.in_tenant(tenant_id)?;
+        for _ in 0..TRIES {
+            let tenant = self.scope(tenant_id).await?;
+            let mut policy = tenant.policy.clone();
+            if let Some(preset) = preset {
+                policy = policy.with_preset(preset);
+            }
+            change(&mut policy);
+            let problems = policy.problems();
+            if !problems.is_empty() {
+                return Err(Error::Validation(problems.into_iter().map(|(field, problem)| (field.to_owned(), problem)).collect()));
+            }
+            if policy == tenant.policy {
+                return Ok(policy);
+            }
+            let audit = vec![self.audit_of(caller, by, None, "policy.changed")];
+            let cmd = SetPolicy { tenant_id, expect_version: tenant.version, policy: policy.clone(), audit };
+            let ctx = self.ctx_of(caller, by);
+            if settled(|| self.store.set_policy(&ctx, cmd.clone())).await? == Cas::Done(()) {
+                return Ok(policy);
+            }
+        }
+        Err(Error::Conflict("the tenant keeps changing: try again"))
+    }
+}
