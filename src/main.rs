@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use qeetid::{
     app,
     config::{ConfigError, Settings, Sources},
+    domain::{ids::TenantId, permission::PermissionSet},
     telemetry,
 };
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -53,6 +54,12 @@ enum Command {
     /// Signing keys of access tokens
     #[command(subcommand)]
     Keys(Keys),
+    /// API keys of servers
+    #[command(subcommand, name = "api-key")]
+    ApiKey(ApiKeys),
+    /// The audit chains
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print the effective settings as a file for --config, secrets hidden, and say where each came from
     Config,
 }
@@ -61,6 +68,37 @@ enum Command {
 enum Keys {
     /// Add a signing key: shown in the JWKS at once, signs ten minutes later, and the one before it retires
     Rotate,
+}
+
+#[derive(Subcommand)]
+enum ApiKeys {
+    /// Make a key and print it, this once; also beside a running server
+    ///
+    /// On a fresh server: qeetid api-key create --tenant new:Acme --scope all
+    Create {
+        /// The tenant in which it acts: its id, its slug, or new:NAME for a new organization
+        #[arg(long, value_name = "ID|SLUG|new:NAME", value_parser = app::api_key::tenant)]
+        tenant: app::api_key::InTenant,
+        /// What it may do, such as user.write; several by commas or by giving it again; all for everything
+        #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',', num_args = 1.., value_parser = app::api_key::scope)]
+        scopes: Vec<PermissionSet>,
+        /// What people call it
+        #[arg(long, default_value = "command line", value_parser = app::api_key::plain)]
+        name: String,
+        /// When it ends: after 90d, 12h or 30m, or at a moment such as 2027-01-31T12:00:00Z [default: never]
+        #[arg(long, value_name = "TIME", value_parser = app::api_key::ends)]
+        expires: Option<app::api_key::Ends>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Walk the chains, and name the first broken link of each; exit status 1 if there is one
+    Verify {
+        /// Only the chain of this tenant, by its id
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+    },
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -92,6 +130,19 @@ fn main() -> ExitCode {
         None | Some(Command::Serve) => serve(&settings),
         Some(Command::Migrate) => run(app::migrate(&settings)).and_then(|said| print(&format!("{said}\n"))),
         Some(Command::Keys(Keys::Rotate)) => run(app::rotate_keys(&settings)).and_then(|said| print(&format!("{said}\n"))),
+        Some(Command::ApiKey(ApiKeys::Create { tenant, scopes, name, expires })) => {
+            let scopes = scopes.into_iter().fold(PermissionSet::default(), PermissionSet::union);
+            let order = app::api_key::KeyOrder { tenant, scopes, name, ends: expires };
+            run(app::api_key::create_api_key(&settings, order)).and_then(|made| {
+                // Apart from the key, so that a script can take that alone.
+                eprintln!("{}", made.about);
+                print(&format!("{}\n", made.secret.reveal()))
+            })
+        }
+        Some(Command::Audit(Audit::Verify { tenant })) => run(app::verify_audit(&settings, tenant)).and_then(|(said, whole)| {
+            print(&said)?;
+            if whole { Ok(()) } else { Err("an audit chain is broken".into()) }
+        }),
         Some(Command::Config) => print(&settings.show()),
         Some(Command::Openapi) => Ok(()),
     })

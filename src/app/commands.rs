@@ -1,7 +1,16 @@
 //! The command line's other verbs.
 
 use super::{AppError, build::storage};
-use crate::{config::Settings, domain::jwt::PUBLISH_AHEAD, http, service::keys::make_key};
+use crate::{
+    config::Settings,
+    domain::{ids::TenantId, jwt::PUBLISH_AHEAD},
+    http,
+    service::{
+        chainer::{Broken, ChainReport, walk_all},
+        keys::make_key,
+    },
+};
+use std::fmt::Write;
 
 /// Brings the schema up to date; says so.
 ///
@@ -31,4 +40,36 @@ pub async fn rotate_keys(settings: &Settings) -> Result<String, AppError> {
 /// The OpenAPI document.
 pub fn openapi() -> String {
     http::openapi::document()
+}
+
+/// Walks the audit chains (of one tenant, or all): a line for each, with its head. The flag says whether all are whole.
+///
+/// # Errors
+/// The store can't be opened or read.
+pub async fn verify_audit(settings: &Settings, tenant: Option<TenantId>) -> Result<(String, bool), AppError> {
+    let parts = storage(settings).await?;
+    let reports = walk_all(&*parts.store, tenant).await.map_err(|e| AppError::new("store", e))?;
+    let mut text = String::new();
+    for report in &reports {
+        // Writing into a String can't fail.
+        let _ = writeln!(text, "{}", line(report));
+    }
+    if tenant.is_none() {
+        let broken = reports.iter().filter(|r| r.broken.is_some()).count();
+        let _ = writeln!(text, "{} chains, {broken} broken", reports.len());
+    }
+    Ok((text, reports.iter().all(|r| r.broken.is_none())))
+}
+
+fn line(report: &ChainReport) -> String {
+    let tenant = report.tenant_id;
+    let head: String = report.head.link.iter().map(|b| format!("{b:02x}")).collect();
+    match &report.broken {
+        None => format!("{tenant}: whole, {} events, {} wait for their link, head {head}", report.head.seq, report.unlinked),
+        Some(Broken { seq, event, why }) => {
+            let place = seq.map_or_else(String::new, |seq| format!(" at {seq}"));
+            let event = event.map_or_else(String::new, |id| format!(" (event {id})"));
+            format!("{tenant}: BROKEN{place}{event}: {why}")
+        }
+    }
 }

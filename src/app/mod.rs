@@ -1,11 +1,12 @@
 //! The composition root: the only place that names concrete backends. `build` puts the parts together, `upkeep` is what goes
 //! on beside the requests, `commands` are the command line's other verbs.
 
+pub mod api_key;
 mod build;
 mod commands;
 mod upkeep;
 
-pub use commands::{migrate, openapi, rotate_keys};
+pub use commands::{migrate, openapi, rotate_keys, verify_audit};
 
 use crate::{
     config::Settings,

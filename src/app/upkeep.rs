@@ -1,11 +1,11 @@
-//! What goes on beside the requests: reading revocations, reloading keys, sweeping.
+//! What goes on beside the requests: reading revocations, reloading keys, sweeping, linking audit events.
 
 use super::build::Built;
 use crate::{
     credentials::pool::Pool,
     domain::time::Clock,
     ephemeral::Ephemeral,
-    service::keys::Keys,
+    service::{chainer::Chainer, keys::Keys},
     store::{Store, commands::Swept},
 };
 use std::{sync::Arc, time::Duration};
@@ -32,6 +32,7 @@ pub(super) fn start(parts: &Built) -> Upkeep {
     set.spawn(read_revocations(parts.keys.clone()));
     set.spawn(reload_keys(parts.keys.clone()));
     set.spawn(sweep(parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone()));
+    set.spawn(Chainer::new(parts.store.clone(), parts.clock.clone(), &*parts.rng).run());
     Upkeep(set)
 }
 

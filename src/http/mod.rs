@@ -2,6 +2,7 @@
 //! A handler parses, makes one service call and maps; nothing is decided here that the service room could decide.
 //! `server` and `connection` know sockets, `frame` every request, the area files (`auth`, `me`, …) one route each.
 
+pub mod audit;
 pub mod auth;
 pub mod bearer;
 pub mod connection;
@@ -82,6 +83,8 @@ enum Tag {
     Tenants,
     /// Roles, permissions and API keys of the operator's tenant.
     Access,
+    /// What happened in the operator's tenant.
+    Audit,
     /// Keys and probes.
     Operations,
 }
@@ -94,6 +97,7 @@ type DocumentedApi = (
     tenants::TenantsApi,
     roles::RolesApi,
     policy::PolicyApi,
+    audit::AuditApi,
     wellknown::WellKnownApi,
 );
 
@@ -106,6 +110,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         tenants::TenantsApi(services.clone()),
         roles::RolesApi(services.clone()),
         policy::PolicyApi(services.clone()),
+        audit::AuditApi(services.clone()),
         wellknown::WellKnownApi(services.clone()),
     )
 }

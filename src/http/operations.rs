@@ -87,6 +87,7 @@ pub const OPERATIONS: &[Operation] = &[
     with(Permission::ApiKeyWrite, "revokeApiKey", &[NotFound]),
     with(Permission::PolicyRead, "getAuthPolicy", &[NotFound]),
     with(Permission::PolicyWrite, "updateAuthPolicy", &[NotFound, Conflict]),
+    with(Permission::AuditRead, "listAuditEvents", &[NotFound, InvalidCursor, ValidationFailed]),
     public("getJwks", &[]),
     public("getHealth", &[]),
     public("getReadiness", &[Unavailable]),

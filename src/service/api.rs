@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use std::net::IpAddr;
 
-pub use crate::ephemeral::Decision;
+pub use crate::{ephemeral::Decision, store::audit::Shown as AuditShown};
 
 /// Where a request comes from.
 #[derive(Debug, Clone)]

@@ -26,7 +26,9 @@
 pub mod access;
 pub mod api;
 pub mod api_keys;
+pub mod audit;
 mod auth_policy;
+pub mod chainer;
 mod change;
 pub mod error;
 pub mod keys;
@@ -42,6 +44,8 @@ mod session;
 mod signup;
 mod tenant;
 mod verify;
+
+pub use tenant::slug_from;
 
 use crate::{
     actors::{

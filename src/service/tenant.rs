@@ -115,7 +115,7 @@ pub(super) fn unexpected(reply: &TenantReply) -> Error {
 }
 
 /// A slug from a name: its ASCII letters and digits, and six random characters so that it is free.
-fn slug_from(name: &str, random: &[u8; 6]) -> String {
+pub fn slug_from(name: &str, random: &[u8; 6]) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let words = name.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("-");
     let stem: String = words.chars().take(40).collect();

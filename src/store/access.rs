@@ -1,13 +1,16 @@
 //! Who may do what: roles, and API keys.
 
-use super::{Result, commands::Cas};
+use super::{
+    Result,
+    commands::{Cas, CreateTenantOutcome},
+};
 use crate::domain::{
     api_key::ApiKey,
     audit::AuditEvent,
     context::Ctx,
     ids::{ApiKeyId, RoleId, TenantId, UserId},
     permission::{PermissionSet, Role},
-    tenant::TenantKind,
+    tenant::{Tenant, TenantKind},
     time::Timestamp,
 };
 use async_trait::async_trait;
@@ -94,6 +97,17 @@ pub enum CreateApiKeyOutcome {
     TooMany,
 }
 
+/// A new organization that nobody belongs to yet, and the key with which the first people are let in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundTenant {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Its first API key.
+    pub key: ApiKey,
+    /// Written with it.
+    pub audit: Vec<AuditEvent>,
+}
+
 /// Ends an API key; a [`super::commands::Revocation::ApiKey`] is written with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RevokeApiKey {
@@ -120,6 +134,10 @@ pub trait AccessStore: Send + Sync + 'static {
     async fn take_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome>;
     /// Makes an API key.
     async fn create_api_key(&self, ctx: &Ctx, cmd: CreateApiKey) -> Result<CreateApiKeyOutcome>;
+    /// Makes an organization without members, and its first API key.
+    async fn found_tenant(&self, ctx: &Ctx, cmd: FoundTenant) -> Result<CreateTenantOutcome>;
+    /// A live tenant by its slug.
+    async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>>;
     /// A key by its prefix, if its tenant is live; revoked and expired ones too.
     async fn api_key(&self, prefix: &str) -> Result<Option<ApiKey>>;
     /// Keys of a tenant, newest first, those made before `after` (the last id of the page before), at most `limit`.

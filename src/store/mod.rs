@@ -4,6 +4,7 @@
 //! is the suite that every backend passes unchanged, `sqlite` is the embedded backend.
 
 pub mod access;
+pub mod audit;
 pub mod commands;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -26,6 +27,7 @@ use crate::domain::{
 };
 use access::AccessStore;
 use async_trait::async_trait;
+use audit::AuditStore;
 use commands::*;
 pub use error::{Certainty, StoreError};
 use imports::ImportStore;
@@ -45,7 +47,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: AccessStore + ImportStore + PolicyStore + Send + Sync + 'static {
+pub trait Store: AccessStore + AuditStore + ImportStore + PolicyStore + Send + Sync + 'static {
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

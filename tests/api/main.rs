@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod audit;
 mod bad_input;
 mod commands;
 mod crash;

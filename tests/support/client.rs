@@ -95,6 +95,17 @@ impl Client {
         self.run(request).await
     }
 
+    /// As [`Client::send`], with an API key.
+    pub async fn send_key(&self, method: Method, path: &str, key: &str, body: Option<Value>) -> Reply {
+        self.watch.plant(key);
+        let mut request = self.request(method, path).header("authorization", format!("ApiKey {key}"));
+        if let Some(body) = body {
+            self.watch.plant_json(&body);
+            request = request.json(&body);
+        }
+        self.run(request).await.unwrap_or_else(|e| panic!("{path}: {e:?}"))
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, None, None).await
     }

@@ -4,8 +4,8 @@ use serde_json::Value;
 use std::{collections::BTreeSet, path::Path, sync::Mutex};
 
 /// Fields whose values nobody may see, in requests and in responses.
-const SECRET_FIELDS: [&str; 8] =
-    ["password", "new_password", "current_password", "token", "code", "access_token", "refresh_token", "signup_token"];
+const SECRET_FIELDS: [&str; 9] =
+    ["password", "new_password", "current_password", "token", "code", "access_token", "refresh_token", "signup_token", "secret"];
 
 /// The secrets known so far.
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 use crate::{
     domain::{
+        audit::AuditEvent,
         contact::{Email, Phone},
         context::{Actor, Ctx},
         hash::PasswordHash,
@@ -56,7 +57,8 @@ macro_rules! fresh {
         }
     )*};
 }
-fresh!(user_id: UserId, tenant_id: TenantId, session_id: SessionId, link_id: LinkId, job_id: JobId, pending_id: PendingSignupId, command_id: CommandId);
+fresh!(user_id: UserId, tenant_id: TenantId, session_id: SessionId, link_id: LinkId, job_id: JobId, pending_id: PendingSignupId, command_id: CommandId,
+    role_id: RoleId, api_key_id: ApiKeyId, audit_id: AuditId);
 
 pub(crate) fn nonce() -> [u8; 16] {
     rng::bytes(&SystemRng)
@@ -75,6 +77,12 @@ pub(crate) fn hash(tag: &str) -> PasswordHash {
 }
 pub(crate) fn job(now: Timestamp, user_id: UserId) -> Job {
     Job { id: job_id(), message: Message::PasswordChanged { user_id }, created_at: now, attempts: 0 }
+}
+
+/// An event by nobody known, from [`HOME`].
+pub(crate) fn event(tenant_id: TenantId, user_id: Option<UserId>, name: &str) -> AuditEvent {
+    let (actor, network, request_id) = (Actor::Anonymous, Some(HOME), Some("r".into()));
+    AuditEvent { id: audit_id(), tenant_id, event: name.into(), actor, user_id, network, request_id, at: T }
 }
 
 pub(crate) fn tenant(kind: TenantKind, now: Timestamp) -> Tenant {

@@ -4,7 +4,9 @@
 //! of their own, so that a backend may give all of them one (new) store. Those that take jobs or sweep live in years of their
 //! own ([`fixture::era`]), long before the others, whose rows they must not touch.
 
+pub(crate) mod access;
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod deletion;
 pub(crate) mod email_change;
 pub(crate) mod fixture;
@@ -50,6 +52,12 @@ macro_rules! store_conformance_suite {
                 used_and_expired_links, an_address_taken_meanwhile;
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
             policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
+            access: a_grant_is_what_all_roles_allow_together, roles_are_listed_by_name, a_name_is_taken_once,
+                a_tenant_has_at_most_100_roles, roles_are_given_and_taken, every_field_of_a_key_survives, keys_are_listed_newest_first,
+                a_revoked_key_is_told_to_all_nodes_once, uses_only_move_on, a_tenant_has_at_most_1000_live_keys,
+                a_tenant_is_founded_with_its_key, reruns_give_the_first_outcome;
+            audit: events_are_listed_newest_first, each_tenant_has_one_chain, the_lease_has_one_holder, chainers_at_once_make_one_chain,
+                erasing_keeps_the_chain_whole, every_audited_tenant_is_found;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
                 retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
             reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,

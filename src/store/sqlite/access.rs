@@ -217,6 +217,15 @@ pub(super) fn create_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> 
     Ok(CreateApiKeyOutcome::Created)
 }
 
+pub(super) fn found_tenant(c: &Connection, now: Timestamp, cmd: &FoundTenant) -> rusqlite::Result<CreateTenantOutcome> {
+    if tenants::slug_taken(c, &cmd.tenant.slug)? {
+        return Ok(CreateTenantOutcome::SlugTaken);
+    }
+    tenants::insert(c, &cmd.tenant)?;
+    create_key(c, now, &CreateApiKey { key: cmd.key.clone(), audit: cmd.audit.clone() })?;
+    Ok(CreateTenantOutcome::Created)
+}
+
 pub(super) fn key_by_prefix(c: &Connection, prefix: &str) -> rusqlite::Result<Option<ApiKey>> {
     c.prepare_cached(concat!(
         "SELECT ",

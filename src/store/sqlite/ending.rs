@@ -4,7 +4,6 @@ use super::rows::{int, number, stamp, strange, time};
 use crate::{
     domain::{
         audit::AuditEvent,
-        context::Actor,
         ids::{ApiKeyId, SessionId, TenantId, UserId},
         session::IDLE,
         time::Timestamp,
@@ -127,28 +126,5 @@ pub(super) fn revocation(row: &Row<'_>) -> rusqlite::Result<(u64, Revocation)> {
 
 /// Writes events with the command that they belong to.
 pub(super) fn audit(c: &Connection, events: &[AuditEvent]) -> rusqlite::Result<()> {
-    for e in events {
-        let (actor, actor_id) = match &e.actor {
-            Actor::Anonymous => ("anonymous", None),
-            Actor::User(id) => ("user", Some(id.as_bytes())),
-            Actor::ApiKey(id) => ("api_key", Some(id.as_bytes())),
-            Actor::System => ("system", None),
-        };
-        c.prepare_cached(
-            "INSERT INTO audit (tenant_id, id, event, actor, actor_id, user_id, network, request_id, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            e.tenant_id.as_bytes(),
-            e.id.as_bytes(),
-            e.event,
-            actor,
-            actor_id,
-            e.user_id.as_ref().map(UserId::as_bytes),
-            e.network.as_ref().map(|n| n.as_bytes()),
-            e.request_id,
-            stamp(e.at),
-        ])?;
-    }
-    Ok(())
+    super::audit::write(c, events)
 }

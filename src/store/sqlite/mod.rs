@@ -5,6 +5,7 @@
 //! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities.
 
 mod access;
+mod audit;
 mod command;
 mod email_change;
 mod ending;
@@ -37,6 +38,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") },
     Migration { number: 3, name: "access", sql: include_str!("../../../schema/sqlite/0003_access.sql") },
     Migration { number: 5, name: "admin", sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
+    Migration { number: 6, name: "audit", sql: include_str!("../../../schema/sqlite/0006_audit.sql") },
     Migration { number: 7, name: "imports", sql: include_str!("../../../schema/sqlite/0007_imports.sql") },
 ];
 

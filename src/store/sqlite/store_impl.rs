@@ -193,6 +193,12 @@ impl AccessStore for SqliteStore {
     async fn create_api_key(&self, ctx: &Ctx, cmd: CreateApiKey) -> Result<CreateApiKeyOutcome> {
         self.command(ctx, move |c, now| access::create_key(c, now, &cmd)).await
     }
+    async fn found_tenant(&self, ctx: &Ctx, cmd: FoundTenant) -> Result<CreateTenantOutcome> {
+        self.command(ctx, move |c, now| access::found_tenant(c, now, &cmd)).await
+    }
+    async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>> {
+        self.get(|c| tenants::by_slug(c, slug))
+    }
     async fn api_key(&self, prefix: &str) -> Result<Option<ApiKey>> {
         self.get(|c| access::key_by_prefix(c, prefix))
     }

@@ -20,13 +20,24 @@ use crate::{
 const LISTED: u32 = 1000;
 
 pub(super) fn create(c: &Connection, cmd: &CreateTenant) -> rusqlite::Result<CreateTenantOutcome> {
-    if c.prepare_cached("SELECT 1 FROM tenants WHERE slug = ?1")?.exists([&cmd.tenant.slug])? {
+    if slug_taken(c, &cmd.tenant.slug)? {
         return Ok(CreateTenantOutcome::SlugTaken);
     }
     insert(c, &cmd.tenant)?;
     join(c, &cmd.membership)?;
     ending::audit(c, &cmd.audit)?;
     Ok(CreateTenantOutcome::Created)
+}
+
+/// Deleted tenants keep theirs.
+pub(super) fn slug_taken(c: &Connection, slug: &str) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT 1 FROM tenants WHERE slug = ?1")?.exists([slug])
+}
+
+pub(super) fn by_slug(c: &Connection, slug: &str) -> rusqlite::Result<Option<Tenant>> {
+    c.prepare_cached(concat!("SELECT ", tenant_columns!(), " FROM tenants t WHERE t.slug = ?1 AND t.deleted_at IS NULL"))?
+        .query_row([slug], rows::tenant)
+        .optional()
 }
 
 pub(super) fn insert(c: &Connection, t: &Tenant) -> rusqlite::Result<()> {
