@@ -7,6 +7,7 @@ use crate::{
         Store, StoreError,
         access::{ChangeRole, ChangeRoleOutcome},
         commands::*,
+        invites::*,
     },
 };
 use std::sync::Arc;
@@ -20,6 +21,16 @@ pub enum TenantCommand {
     Leave(Box<(Ctx, LeaveTenant)>),
     /// Gives (or takes) a role: [`crate::store::access::AccessStore::give_role`], `take_role`.
     ChangeRole(bool, Box<(Ctx, ChangeRole)>),
+    /// [`InviteStore::create_invite`].
+    Invite(Box<(Ctx, CreateInvite)>),
+    /// [`InviteStore::resend_invite`].
+    ResendInvite(Box<(Ctx, ResendInvite)>),
+    /// [`InviteStore::revoke_invite`].
+    RevokeInvite(Box<(Ctx, RevokeInvite)>),
+    /// [`InviteStore::accept_invite`].
+    AcceptInvite(Box<(Ctx, AcceptInvite)>),
+    /// [`InviteStore::decline_invite`].
+    DeclineInvite(Box<(Ctx, DeclineInvite)>),
 }
 
 /// What it answers.
@@ -31,6 +42,16 @@ pub enum TenantReply {
     Left(LeaveOutcome),
     /// How the change of a role ended.
     Role(ChangeRoleOutcome),
+    /// How the making of an invite ended.
+    Invited(CreateInviteOutcome),
+    /// How the sending again of an invite ended.
+    InviteResent(Cas<ResendOutcome>),
+    /// How the taking back of an invite ended.
+    InviteRevoked(RevokeOutcome),
+    /// How the acceptance of an invite ended.
+    InviteAccepted(AcceptOutcome),
+    /// How the declining of an invite ended.
+    InviteDeclined(Cas<()>),
     /// The store could not do it.
     Store(StoreError),
 }
@@ -60,6 +81,19 @@ impl Entity for TenantActor {
             TenantCommand::ChangeRole(true, work) => settled(|| self.store.give_role(&work.0, work.1.clone())).await.map(TenantReply::Role),
             TenantCommand::ChangeRole(false, work) => {
                 settled(|| self.store.take_role(&work.0, work.1.clone())).await.map(TenantReply::Role)
+            }
+            TenantCommand::Invite(work) => settled(|| self.store.create_invite(&work.0, work.1.clone())).await.map(TenantReply::Invited),
+            TenantCommand::ResendInvite(work) => {
+                settled(|| self.store.resend_invite(&work.0, work.1.clone())).await.map(TenantReply::InviteResent)
+            }
+            TenantCommand::RevokeInvite(work) => {
+                settled(|| self.store.revoke_invite(&work.0, work.1.clone())).await.map(TenantReply::InviteRevoked)
+            }
+            TenantCommand::AcceptInvite(work) => {
+                settled(|| self.store.accept_invite(&work.0, work.1.clone())).await.map(TenantReply::InviteAccepted)
+            }
+            TenantCommand::DeclineInvite(work) => {
+                settled(|| self.store.decline_invite(&work.0, work.1.clone())).await.map(TenantReply::InviteDeclined)
             }
         };
         let next = next_after(&outcome);

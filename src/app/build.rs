@@ -160,6 +160,9 @@ fn rules(settings: &Settings) -> Rules {
             codes_of_user: limit("codes_of_user", l.codes_of_user),
             codes_to_destination: limit("codes_to_destination", l.codes_to_destination),
             codes_from_network: limit("codes_from_network", l.codes_from_network),
+            invites_of_tenant: limit("invites_of_tenant", l.invites_of_tenant),
+            invites_to_address: limit("invites_to_address", l.invites_to_address),
+            invite_mails: limit("invite_mails", l.invite_mails),
         },
     }
 }

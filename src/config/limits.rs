@@ -88,6 +88,12 @@ limits! {
     codes_to_destination: 5 in 3_600;
     /// Codes asked for by one network.
     codes_from_network: 20 in 3_600;
+    /// Invites of one tenant, sent again or for the first time.
+    invites_of_tenant: 1_000 in 86_400;
+    /// Invites of one tenant to one address.
+    invites_to_address: 10 in 3_600;
+    /// Invite mails to one address, from everywhere.
+    invite_mails: 20 in 86_400;
 }
 
 #[cfg(test)]

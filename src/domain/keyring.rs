@@ -35,11 +35,25 @@ pub enum Label {
     Contact,
     /// List cursors.
     Cursor,
+    /// Tokens of invites that are mailed: they prove the mailbox.
+    InviteMailed,
+    /// Tokens of invites that are handed over: they prove nothing.
+    InviteHanded,
 }
 
 impl Label {
-    const ALL: [Label; 8] =
-        [Self::Refresh, Self::ResetLink, Self::UndoLink, Self::SignupToken, Self::Code, Self::SigningKey, Self::Contact, Self::Cursor];
+    const ALL: [Label; 10] = [
+        Self::Refresh,
+        Self::ResetLink,
+        Self::UndoLink,
+        Self::SignupToken,
+        Self::Code,
+        Self::SigningKey,
+        Self::Contact,
+        Self::Cursor,
+        Self::InviteMailed,
+        Self::InviteHanded,
+    ];
     fn info(self) -> &'static [u8] {
         match self {
             Self::Refresh => b"qeetid v1 refresh token",
@@ -50,6 +64,8 @@ impl Label {
             Self::SigningKey => b"qeetid v1 signing key",
             Self::Contact => b"qeetid v1 contact",
             Self::Cursor => b"qeetid v1 cursor",
+            Self::InviteMailed => b"qeetid v1 invite, mailed",
+            Self::InviteHanded => b"qeetid v1 invite, handed over",
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod contact;
 pub mod context;
 pub mod hash;
 pub mod ids;
+pub mod invite;
 pub mod jwt;
 pub mod keyring;
 pub mod network;

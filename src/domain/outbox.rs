@@ -3,7 +3,7 @@
 
 use super::{
     contact::ContactDigest,
-    ids::{JobId, LinkId, PendingSignupId, TenantId, UserId},
+    ids::{InviteId, JobId, LinkId, PendingSignupId, TenantId, UserId},
     time::Timestamp,
     token::CodePurpose,
 };
@@ -65,6 +65,15 @@ pub enum Message {
         /// Whose.
         user_id: UserId,
     },
+    /// Somebody is invited to a tenant: a link that proves the mailbox.
+    Invite {
+        /// The tenant.
+        tenant_id: TenantId,
+        /// The invite, whose row holds the address.
+        invite_id: InviteId,
+        /// The invite's serial; another one is live: nothing is sent.
+        serial: u64,
+    },
 }
 
 impl Message {
@@ -79,6 +88,7 @@ impl Message {
             Self::AccountExists { .. } => "account_exists",
             Self::EmailChanged { .. } => "email_changed",
             Self::PasswordChanged { .. } => "password_changed",
+            Self::Invite { .. } => "invite",
         }
     }
     /// The code purpose whose live code this message carries.

@@ -2,7 +2,7 @@
 //! only ids, counters and nonces.
 
 use super::{
-    ids::{LinkId, PendingSignupId, SessionId, UserId},
+    ids::{InviteId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
     keyring::{KeyId, Keyring, Label},
     secret::SecretText,
 };
@@ -126,6 +126,10 @@ tokens! {
     UndoToken { UndoLink, "ul_", user_id: UserId, link_id: LinkId, epoch },
     /// The token that binds a sign-up of `verify_first` to the password typed with it; the number is unused (0).
     SignupToken { SignupToken, "st_", pending_id: PendingSignupId, same_id: PendingSignupId, zero },
+    /// The token of an invite that goes to the invited address by mail, and so proves it.
+    MailedInvite { InviteMailed, "im_", tenant_id: TenantId, invite_id: InviteId, serial },
+    /// The token of an invite that is shown to the inviter, for a link to hand over. It proves no mailbox.
+    HandedInvite { InviteHanded, "ih_", tenant_id: TenantId, invite_id: InviteId, serial },
 }
 
 /// What a one-time code is for. A code of one purpose is worth nothing for another.
@@ -201,6 +205,16 @@ mod tests {
         assert!(!token.genuine(&ring(), &[8; 16]));
         assert!(!token.genuine(&Keyring::new([[4u8; 32].as_slice()]), &[9; 16]));
         assert!(ResetToken::parse(text.reveal()).is_none());
+    }
+
+    #[test]
+    fn an_invite_that_was_handed_over_never_passes_for_a_mailed_one() {
+        let (tenant, invite) = (TenantId::from_bytes([5; 16]), InviteId::from_bytes([6; 16]));
+        let handed = HandedInvite::issue(&ring(), tenant, invite, 1, &[9; 16]);
+        assert!(HandedInvite::parse(handed.reveal()).unwrap().genuine(&ring(), &[9; 16]));
+        assert!(MailedInvite::parse(handed.reveal()).is_none());
+        let renamed = handed.reveal().replacen("ih_", "im_", 1);
+        assert!(!MailedInvite::parse(&renamed).unwrap().genuine(&ring(), &[9; 16]));
     }
 
     #[test]

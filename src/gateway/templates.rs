@@ -19,6 +19,8 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "email_changed.txt",
     "email_code.html",
     "email_code.txt",
+    "invite.html",
+    "invite.txt",
     "password_changed.html",
     "password_changed.txt",
     "reset.html",
@@ -33,8 +35,8 @@ const BUILT_IN: &[(&str, &str)] = built_in![
 #[error("{0}")]
 pub struct TemplateError(pub String);
 
-/// What a mail says. Nothing in it was written by whoever caused the mail: a mail to an address that nobody proved must
-/// not carry a stranger's words. Everything a template can use is in here, and `site`, the host of the application's URL.
+/// What a mail says. Nothing in it was written by whoever caused the mail (but for the tenant's name in an invite to a proved
+/// address): a mail to an address that nobody proved must not carry a stranger's words. Everything a template can use is in here, and `site`, the host of the application's URL.
 #[derive(Clone)]
 pub enum Letter {
     /// `code`, `minutes`.
@@ -63,6 +65,15 @@ pub enum Letter {
     },
     /// `link`: the application.
     PasswordChanged,
+    /// `link`, `hours`, `tenant_name`.
+    Invite {
+        /// Opens the page that accepts.
+        link: SecretText,
+        /// How long it still works.
+        hours: u64,
+        /// Only for an address that its account has proved.
+        tenant_name: Option<String>,
+    },
 }
 
 /// A one-time code, and how many minutes it still works.
@@ -84,6 +95,7 @@ impl Letter {
             Self::AccountExists => "account_exists",
             Self::EmailChanged { .. } => "email_changed",
             Self::PasswordChanged => "password_changed",
+            Self::Invite { .. } => "invite",
         }
     }
 
@@ -95,6 +107,9 @@ impl Letter {
             Self::Reset { link, minutes } => vec![("link", link.reveal().into()), ("minutes", (*minutes).into())],
             Self::EmailChanged { link, masked_email, hours } => {
                 vec![("link", link.reveal().into()), ("masked_email", masked_email.as_str().into()), ("hours", (*hours).into())]
+            }
+            Self::Invite { link, hours, tenant_name } => {
+                vec![("link", link.reveal().into()), ("hours", (*hours).into()), ("tenant_name", tenant_name.clone().into())]
             }
             Self::AccountExists | Self::PasswordChanged => vec![("link", app_url.into())],
         }
@@ -111,6 +126,8 @@ impl Letter {
             Self::AccountExists,
             Self::EmailChanged { link: link(), masked_email: "a•••@e•••.com".into(), hours: 72 },
             Self::PasswordChanged,
+            Self::Invite { link: link(), hours: 168, tenant_name: None },
+            Self::Invite { link: link(), hours: 1, tenant_name: Some("Analytical Engines".into()) },
         ]
     }
 }
@@ -264,7 +281,7 @@ mod tests {
             let r = templates.letter(&letter, APP).unwrap_or_else(|e| panic!("{}", e.0));
             let expected = match &letter {
                 Letter::EmailCode(_) | Letter::EmailChangeCode(_) | Letter::SignupCode(_) => "123456",
-                Letter::Reset { .. } | Letter::EmailChanged { .. } => "https://app.example/x?token=y",
+                Letter::Reset { .. } | Letter::EmailChanged { .. } | Letter::Invite { .. } => "https://app.example/x?token=y",
                 Letter::AccountExists | Letter::PasswordChanged => APP,
             };
             let name = letter.name();

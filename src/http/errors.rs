@@ -144,6 +144,8 @@ impl From<service::error::Error> for ApiError {
             E::CodeInvalid => Self::new(Code::CodeInvalid),
             E::CodeExpired => Self::new(Code::CodeExpired),
             E::LinkInvalid => Self::new(Code::LinkInvalid),
+            E::InviteInvalid => Self::new(Code::InviteInvalid),
+            E::InviteAccountExists => Self::new(Code::InviteAccountExists),
             E::InvalidCursor => Self::new(Code::InvalidCursor),
             E::SessionRevoked => Self::new(Code::SessionRevoked),
             E::TokenReused => Self::new(Code::TokenReused),

@@ -14,6 +14,7 @@ pub mod errors;
 mod explain;
 mod fields;
 pub mod frame;
+pub mod invites;
 mod linger;
 pub mod me;
 pub mod openapi;
@@ -85,6 +86,8 @@ enum Tag {
     Access,
     /// What happened in the operator's tenant.
     Audit,
+    /// Inviting people to a tenant, and answering.
+    Invites,
     /// Keys and probes.
     Operations,
 }
@@ -98,6 +101,7 @@ type DocumentedApi = (
     roles::RolesApi,
     policy::PolicyApi,
     audit::AuditApi,
+    invites::InvitesApi,
     wellknown::WellKnownApi,
 );
 
@@ -111,6 +115,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         roles::RolesApi(services.clone()),
         policy::PolicyApi(services.clone()),
         audit::AuditApi(services.clone()),
+        invites::InvitesApi(services.clone()),
         wellknown::WellKnownApi(services.clone()),
     )
 }

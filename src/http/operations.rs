@@ -44,8 +44,8 @@ const fn with(permission: Permission, id: &'static str, codes: &'static [Code]) 
 
 use Code::{
     AccountLocked, AccountSuspended, BreachedPassword, CodeExpired, CodeInvalid, Conflict, EmailTaken, Forbidden, InvalidCredentials,
-    InvalidCursor, LinkInvalid, NotFound, ReauthenticationRequired, SessionRevoked, SignupUnavailable, TokenReused, Unauthorized,
-    Unavailable, ValidationFailed, WeakPassword, WrongPassword,
+    InvalidCursor, InviteAccountExists, InviteInvalid, LinkInvalid, NotFound, ReauthenticationRequired, SessionRevoked, SignupUnavailable,
+    TokenReused, Unauthorized, Unavailable, ValidationFailed, WeakPassword, WrongPassword,
 };
 
 /// Every operation.
@@ -88,6 +88,17 @@ pub const OPERATIONS: &[Operation] = &[
     with(Permission::PolicyRead, "getAuthPolicy", &[NotFound]),
     with(Permission::PolicyWrite, "updateAuthPolicy", &[NotFound, Conflict]),
     with(Permission::AuditRead, "listAuditEvents", &[NotFound, InvalidCursor, ValidationFailed]),
+    public(
+        "acceptInvite",
+        &[InviteInvalid, InviteAccountExists, InvalidCredentials, AccountSuspended, AccountLocked, WeakPassword, BreachedPassword],
+    ),
+    with(Permission::InviteWrite, "createInvite", &[NotFound]),
+    with(Permission::InviteWrite, "resendInvite", &[NotFound, Conflict]),
+    with(Permission::InviteWrite, "revokeInvite", &[NotFound, Conflict]),
+    with(Permission::InviteRead, "listInvites", &[NotFound, InvalidCursor, ValidationFailed]),
+    bearer("listMyInvites", &[]),
+    bearer("acceptMyInvite", &[NotFound, Conflict]),
+    bearer("declineMyInvite", &[NotFound]),
     public("getJwks", &[]),
     public("getHealth", &[]),
     public("getReadiness", &[Unavailable]),

@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 /// The style of all pages.
 pub const CSS: &str = include_str!("pages/page.css");
 const LINK_JS: &str = include_str!("pages/link.js");
+const INVITE_JS: &str = include_str!("pages/invite.js");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// A page of our own making with the policy that lets it run and nothing else.
@@ -69,9 +70,11 @@ pub fn add(route: Route, document: &'static str, mailbox: bool) -> Route {
     let home = Page::new(&include_str!("pages/home.html").replace("{mailbox}", mailbox), "", "'none'");
     let reset = Page::new(include_str!("pages/reset.html"), LINK_JS, "'self'");
     let undo = Page::new(include_str!("pages/undo.html"), LINK_JS, "'self'");
+    let invite = Page::new(include_str!("pages/invite.html"), INVITE_JS, "'self'");
     let route = single(route, "/", move |_| home.answer());
     let route = single(route, "/reset-password", move |_| reset.answer());
     let route = single(route, "/undo-email-change", move |_| undo.answer());
+    let route = single(route, "/invite", move |_| invite.answer());
     let route = single(route, "/openapi.json", move |_| {
         let mut response = Response::from(poem::Body::from(document));
         response.headers_mut().insert(header::CONTENT_TYPE, super::envelope::JSON);

@@ -67,6 +67,12 @@ pub enum Error {
     /// 400 `link_invalid`.
     #[error("link invalid")]
     LinkInvalid,
+    /// 400 `invite_invalid`.
+    #[error("invite invalid")]
+    InviteInvalid,
+    /// 409 `invite_account_exists`: the invited address, which the caller has proved, has an account.
+    #[error("the invited address has an account")]
+    InviteAccountExists,
     /// 401 `session_revoked`.
     #[error("session revoked")]
     SessionRevoked,

@@ -45,6 +45,12 @@ pub struct LimitRules {
     pub codes_to_destination: Limit,
     /// Codes asked for by one network.
     pub codes_from_network: Limit,
+    /// Invites of one tenant.
+    pub invites_of_tenant: Limit,
+    /// Invites of one tenant to one address.
+    pub invites_to_address: Limit,
+    /// Invite mails to one address.
+    pub invite_mails: Limit,
 }
 
 /// A note that the address has an account goes out at most once a day.
@@ -210,6 +216,18 @@ impl Limits {
         let who = Subject::contact(&email.digest());
         Ok(self.allow(&self.rules.code_pause, &who, now).await.is_ok()
             && self.allow(&self.rules.codes_to_destination, &who, now).await.is_ok())
+    }
+
+    /// One invite (or the sending again of one) of a tenant. Says whether the mail may go out: what all tenants together send to
+    /// one address is bounded too, but no tenant is told, for that would tell of the others.
+    pub async fn invite(&self, tenant: TenantId, email: &ContactDigest, now: Timestamp) -> Result<bool> {
+        self.allow(&self.rules.invites_to_address, &Subject::of(&[tenant.as_bytes(), email.as_bytes()]), now).await?;
+        self.allow(&self.rules.invites_of_tenant, &Subject::of(&[tenant.as_bytes()]), now).await?;
+        match self.allow(&self.rules.invite_mails, &Subject::contact(email), now).await {
+            Ok(()) => Ok(true),
+            Err(Error::RateLimited { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
     }
 
     /// One text message out of the tenant's budget of the day.

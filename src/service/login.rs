@@ -62,7 +62,7 @@ impl Services {
     }
 
     /// The one refusal, no sooner than the timer says.
-    async fn refuse(&self, verified: &Verified) -> Error {
+    pub(super) async fn refuse(&self, verified: &Verified) -> Error {
         tokio::time::sleep_until(self.pool.refused_at(verified.began).into()).await;
         Error::InvalidCredentials
     }
@@ -106,7 +106,7 @@ impl Services {
 
     /// Puts today's hash in place of the one just verified: in the background, behind all sign-ins, and only if the row
     /// still holds the very hash that was verified.
-    fn rehash_later(&self, caller: &Caller, user: &User, password: Password, digest: &ContactDigest) {
+    pub(super) fn rehash_later(&self, caller: &Caller, user: &User, password: Password, digest: &ContactDigest) {
         let Some(expect_hash) = user.password_hash.clone() else { return };
         let (pool, store) = (self.pool.clone(), self.store.clone());
         let (ctx, flow, user_id) = (self.ctx(caller, Actor::System), flow(Some(user), digest, caller), user.id);

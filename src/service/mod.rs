@@ -19,6 +19,10 @@
 //!              delete_me(&Caller, &Principal, Password)
 //! tenant.rs    tenants(&Principal) -> Vec<(Tenant, Membership)>          create_tenant(&Caller, &Principal, String, Option<String>) -> Tenant
 //!              switch_tenant(&Caller, &Principal, TenantId) -> TokenPair leave_tenant(&Caller, &Principal, TenantId)
+//! invites.rs   create_invite(&Caller, &Operator, Email, Option<RoleId>) -> Invited
+//!              resend_invite(&Caller, &Operator, InviteId) -> Invited    revoke_invite(&Caller, &Operator, InviteId)
+//!              invites(&Operator, TenantId, Option<InviteStatus>, &Page) -> Listed<Invite>
+//!              my_invites, accept_my_invite, decline_my_invite; invite_accept.rs: accept_invite(&Caller, &str, …) -> TokenPair
 //! keys.rs      jwks() -> Vec<PublicJwk>                                  ready() -> Vec<Part>
 //! limits.rs    network_limit(Network) -> Option<Decision>
 //! ```
@@ -31,6 +35,8 @@ mod auth_policy;
 pub mod chainer;
 mod change;
 pub mod error;
+mod invite_accept;
+pub mod invites;
 pub mod keys;
 pub mod limits;
 mod login;

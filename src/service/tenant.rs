@@ -89,7 +89,7 @@ impl Services {
     /// Ends the caller's membership; his sessions scoped to the tenant end too.
     ///
     /// # Errors
-    /// `NotFound` if he is no member, `Conflict` for the last owner.
+    /// `NotFound` if he is no member, `Conflict` for the last owner, and for who belongs nowhere else.
     pub async fn leave_tenant(&self, caller: &Caller, who: &Principal, tenant_id: TenantId) -> Result<()> {
         let scoped: Vec<_> = self.store.sessions(who.user_id).await?.into_iter().filter(|s| s.tenant_id == tenant_id).collect();
         let audit = vec![self.audit(caller, Actor::User(who.user_id), tenant_id, who.user_id, "member.left")];
@@ -102,6 +102,9 @@ impl Services {
             }
             TenantReply::Left(LeaveOutcome::NotMember) => Err(Error::NotFound),
             TenantReply::Left(LeaveOutcome::LastOwner) => Err(Error::Conflict("the last owner can't leave")),
+            TenantReply::Left(LeaveOutcome::OnlyTenant) => {
+                Err(Error::Conflict("you belong to no other tenant: delete the account instead"))
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -167,8 +167,8 @@ pub struct ResetLink {
 
 /// Uses a reset link, all in one: conditional on the link being unused and in time and on the account's epoch being the
 /// link's; sets the hash; epoch up; all sessions and the pending e-mail change die; the e-mail counts as proved. If it was
-/// unproved until now, whoever made the account may not have been its owner: phone cleared, and in tenants that the user
-/// owns, other owners become members.
+/// unproved until now, whoever made the account may not have been its owner: phone cleared, its API keys and
+/// invites revoked, and in tenants that the user owns, other owners become members.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompleteReset {
     /// Whose.
@@ -441,6 +441,8 @@ pub enum LeaveOutcome {
     NotMember,
     /// The only owner: nothing was written.
     LastOwner,
+    /// Who leaves belongs nowhere else, and couldn't sign in any more: nothing was written.
+    OnlyTenant,
 }
 
 /// How full the outbox is.
@@ -463,6 +465,8 @@ pub struct Swept {
     pub links: u64,
     /// Revocations older than 20 minutes, and recorded command outcomes older than a day.
     pub records: u64,
+    /// Invites that were marked as expired, and those removed 90 days after their end.
+    pub invites: u64,
     /// There is more.
     pub more: bool,
 }

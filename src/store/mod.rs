@@ -10,6 +10,7 @@ pub mod commands;
 pub(crate) mod conformance;
 pub mod error;
 pub mod imports;
+pub mod invites;
 pub mod policy;
 pub mod sqlite;
 
@@ -31,6 +32,7 @@ use audit::AuditStore;
 use commands::*;
 pub use error::{Certainty, StoreError};
 use imports::ImportStore;
+use invites::InviteStore;
 use policy::PolicyStore;
 
 /// Result of every store method.
@@ -47,7 +49,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: AccessStore + AuditStore + ImportStore + PolicyStore + Send + Sync + 'static {
+pub trait Store: AccessStore + AuditStore + ImportStore + InviteStore + PolicyStore + Send + Sync + 'static {
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

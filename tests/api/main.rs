@@ -11,6 +11,7 @@ mod crash;
 mod delivery;
 mod email;
 mod enumeration;
+mod invites;
 mod limits;
 mod passwords;
 mod people;

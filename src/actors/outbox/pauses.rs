@@ -20,7 +20,7 @@ pub(super) fn next_try(job: &Job, now: Timestamp, rng: &dyn Rng) -> Option<Times
     let longest = match job.message {
         Message::EmailCode { .. } | Message::EmailChangeCode { .. } | Message::PhoneCode { .. } | Message::SignupRequested { .. } => 60,
         Message::ResetRequested { .. } => 300,
-        Message::AccountExists { .. } | Message::EmailChanged { .. } | Message::PasswordChanged { .. } => 3600,
+        Message::AccountExists { .. } | Message::EmailChanged { .. } | Message::PasswordChanged { .. } | Message::Invite { .. } => 3600,
     };
     let step = usize::try_from(job.attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
     let seconds = PAUSES[step].min(longest);

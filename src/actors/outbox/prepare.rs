@@ -1,10 +1,10 @@
 //! From a job to the message it stands for: looks at what is true now, and derives the code or link.
 
-use super::{ACCOUNT_EXISTS, OutboxDeps, reset};
+use super::{ACCOUNT_EXISTS, OutboxDeps, invite, reset};
 use crate::{
     domain::{
         contact::{ContactDigest, Email, Phone},
-        ids::{LinkId, PendingSignupId, UserId},
+        ids::{InviteId, LinkId, PendingSignupId, TenantId, UserId},
         keyring::Label,
         outbox::{Job, Message},
         secret::SecretText,
@@ -90,6 +90,7 @@ impl Preparing<'_> {
                 Some(user) => self.mail(user.email, &Letter::PasswordChanged),
                 None => Ok(Prepared::Dead("the account is gone")),
             },
+            Message::Invite { tenant_id, invite_id, serial } => self.invite(tenant_id, invite_id, serial).await,
         }
     }
 
@@ -205,11 +206,23 @@ impl Preparing<'_> {
         let letter = Letter::EmailChanged {
             link: self.link("undo-email-change", &token),
             masked_email: mask(user.email.as_str()),
-            // To the nearest: a mail that leaves a second after the change says 72, not 71.
-            hours: (link.expires_at.since(self.now).as_secs() + 1800).max(3600) / 3600,
+            hours: hours(link.expires_at.since(self.now)),
         };
         self.mail(link.old_email, &letter)
     }
+
+    async fn invite(&self, tenant_id: TenantId, id: InviteId, serial: u64) -> Result<Prepared> {
+        let Some(open) = invite::open(self.deps, tenant_id, id, serial, self.now).await? else {
+            return Ok(Prepared::Dead("the invite is dead"));
+        };
+        let (link, hours) = (self.link("invite", &open.token), hours(open.expires_at.since(self.now)));
+        self.mail(open.to, &Letter::Invite { link, hours, tenant_name: open.tenant_name })
+    }
+}
+
+/// Hours left, to the nearest: a mail that leaves a second after the change says 72, not 71.
+fn hours(left: std::time::Duration) -> u64 {
+    (left.as_secs() + 1800).max(3600) / 3600
 }
 
 /// Whole minutes left, at least 1: rather too few than too many. The second that passed since the start doesn't count.

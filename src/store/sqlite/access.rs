@@ -35,7 +35,7 @@ fn permissions(row: &Row<'_>, i: usize) -> rusqlite::Result<PermissionSet> {
 }
 
 /// What one role of a tenant allows; `None` if there is no such role.
-fn allows(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite::Result<Option<PermissionSet>> {
+pub(super) fn allows(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite::Result<Option<PermissionSet>> {
     if let Some(system) = Role::system_permissions(role) {
         return Ok(Some(system));
     }
@@ -110,7 +110,7 @@ pub(super) fn create_role(c: &Connection, now: Timestamp, cmd: &CreateRole) -> r
     Ok(CreateRoleOutcome::Created)
 }
 
-fn touch_user(c: &Connection, user: UserId) -> rusqlite::Result<()> {
+pub(super) fn touch_user(c: &Connection, user: UserId) -> rusqlite::Result<()> {
     c.prepare_cached("UPDATE users SET version = version + 1 WHERE id = ?1")?.execute([user.as_bytes()]).map(drop)
 }
 
@@ -142,9 +142,7 @@ pub(super) fn take_role(c: &Connection, now: Timestamp, cmd: &ChangeRole) -> rus
     }
     let last = membership.roles.len() == 1;
     if last {
-        // Deleted tenants count: the one that he would go back to may be restored, or be the one he is left with.
-        let mut elsewhere = c.prepare_cached("SELECT 1 FROM memberships WHERE user_id = ?1 AND tenant_id <> ?2")?;
-        if !elsewhere.exists([user.as_bytes(), tenant.as_bytes()])? {
+        if !tenants::belongs_elsewhere(c, user, tenant)? {
             return Ok(ChangeRoleOutcome::OnlyTenant);
         }
         tenants::end_membership(c, user, tenant)?;

@@ -1,7 +1,7 @@
 //! The embedded backend: one SQLite file ([`crate::sqlite`]), the schema of `schema/sqlite`.
 //!
 //! Each command is a function over a connection, run in a savepoint by the file's one writer, so that it can read, decide
-//! and write without anybody in between: `users`, `passwords`, `sessions`, `proofs`, `email_change`, `tenants`, `outbox`,
+//! and write without anybody in between: `users`, `passwords`, `sessions`, `proofs`, `email_change`, `tenants`, `invites`, `outbox`,
 //! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities.
 
 mod access;
@@ -10,6 +10,8 @@ mod command;
 mod email_change;
 mod ending;
 mod imports;
+mod invites;
+mod invites_impl;
 mod outbox;
 mod passwords;
 mod policy;
@@ -37,6 +39,7 @@ use crate::{
 pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") },
     Migration { number: 3, name: "access", sql: include_str!("../../../schema/sqlite/0003_access.sql") },
+    Migration { number: 4, name: "invites", sql: include_str!("../../../schema/sqlite/0004_invites.sql") },
     Migration { number: 5, name: "admin", sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
     Migration { number: 6, name: "audit", sql: include_str!("../../../schema/sqlite/0006_audit.sql") },
     Migration { number: 7, name: "imports", sql: include_str!("../../../schema/sqlite/0007_imports.sql") },

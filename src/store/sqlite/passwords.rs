@@ -3,7 +3,7 @@
 use super::{
     access,
     email_change::sweep_at,
-    ending, outbox,
+    ending, invites, outbox,
     rows::{self, int, number, stamp},
     tenants,
     users::count_kind,
@@ -113,6 +113,7 @@ pub(super) fn complete_reset(c: &Connection, now: Timestamp, cmd: &CompleteReset
             .execute(params![user.id.as_bytes(), stamp(now)])?;
         tenants::demote_other_owners(c, user.id)?;
         access::revoke_keys_of_maker(c, now, user.id)?;
+        invites::revoke_of_inviter(c, now, user.id)?;
     }
     let revoked = ending::epoch_raised(c, user.id, user.credential_epoch, now, None)?;
     if let Some(job) = &cmd.job {

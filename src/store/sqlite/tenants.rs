@@ -126,10 +126,18 @@ pub(super) fn leave(c: &Connection, now: Timestamp, cmd: &LeaveTenant) -> rusqli
     if membership.roles.contains(&RoleId::OWNER) && !has_other_owner(c, cmd.tenant_id, cmd.user_id)? {
         return Ok(LeaveOutcome::LastOwner);
     }
+    if !belongs_elsewhere(c, cmd.user_id, cmd.tenant_id)? {
+        return Ok(LeaveOutcome::OnlyTenant);
+    }
     end_membership(c, cmd.user_id, cmd.tenant_id)?;
     sessions::revoke_in_tenant(c, now, cmd.user_id, cmd.tenant_id)?;
     ending::audit(c, &cmd.audit)?;
     Ok(LeaveOutcome::Left)
+}
+
+/// Deleted tenants count: the one that he would go back to may be restored, or be the one he is left with.
+pub(super) fn belongs_elsewhere(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT 1 FROM memberships WHERE user_id = ?1 AND tenant_id <> ?2")?.exists([user.as_bytes(), tenant.as_bytes()])
 }
 
 pub(super) fn end_membership(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<()> {

@@ -1,6 +1,7 @@
 //! Signing keys, and the removal of what has had its time.
 
 use super::{
+    invites,
     rows::{self, stamp},
     sessions,
 };
@@ -66,6 +67,7 @@ pub(super) fn sweep(c: &Connection, now: Timestamp) -> rusqlite::Result<Swept> {
         remove("DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE at <= ?1 LIMIT ?2)", now.minus(REVOCATIONS_KEPT))?
             + remove("DELETE FROM commands WHERE rowid IN (SELECT rowid FROM commands WHERE at <= ?1 LIMIT ?2)", now.minus(OUTCOMES_KEPT))?;
     let sessions = sessions::sweep(c, now, ROWS)?;
-    let more = swept.more || sessions == ROWS as usize;
-    Ok(Swept { pending, sessions: sessions as u64, links, records, more })
+    let (gone, expired) = invites::sweep(c, now, ROWS)?;
+    let more = swept.more || [sessions, gone, expired].contains(&(ROWS as usize));
+    Ok(Swept { pending, sessions: sessions as u64, links, records, invites: (gone + expired) as u64, more })
 }

@@ -37,7 +37,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateUser) -> rusqli
     tenants::join(c, &cmd.membership)?;
     sessions::insert(c, &cmd.session)?;
     sessions::know(c, cmd.user.id, cmd.network, now)?;
-    c.prepare_cached("DELETE FROM pending_signups WHERE email_digest = ?1")?.execute([digest.as_bytes()])?;
+    forget_pending(c, &digest)?;
     ending::audit(c, &cmd.audit)?;
     Ok(CreateUserOutcome::Created)
 }
@@ -45,6 +45,11 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateUser) -> rusqli
 /// The form of a name in which it is searched for.
 pub(super) fn name_key(name: &str) -> String {
     name.to_lowercase()
+}
+
+/// The address has an account now: sign-ups of it that wait for a code are void.
+pub(super) fn forget_pending(c: &Connection, digest: &ContactDigest) -> rusqlite::Result<()> {
+    c.prepare_cached("DELETE FROM pending_signups WHERE email_digest = ?1")?.execute([digest.as_bytes()]).map(drop)
 }
 
 pub(super) fn insert(c: &Connection, u: &User) -> rusqlite::Result<()> {
