@@ -403,7 +403,9 @@ async fn wrong_passwords_count_and_mails_are_bounded() {
     let email = fresh_email();
     let first = org.invite(&app, &email).await.expect(201);
     let resend = format!("/v1/invites/{}/resend", id(&first));
-    for _ in 0..9 {
+    for n in 1..10 {
+        // A mail whose tokens died before it left isn't sent.
+        app.message(&email, n.min(2)).await;
         app.post_as(&org.access, &resend, json!({})).await.expect(200);
     }
     app.post_as(&org.access, &resend, json!({})).await.refused(429, "rate_limited");
