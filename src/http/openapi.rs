@@ -166,6 +166,12 @@ fn complete(path: &str, operation: &mut Value) {
     if row.access == Access::Public {
         operation["security"] = json!([]);
     }
+    if let Access::With(permission) = row.access {
+        let key = permission.key();
+        operation["x-permission"] = json!(key);
+        let says = operation["description"].as_str().unwrap_or_default();
+        operation["description"] = json!(format!("{says}\n\nNeeds the permission `{key}`: of a role for people, as a scope for API keys."));
+    }
     let limited = super::frame::is_limited(path);
     let mut by_status = BTreeMap::<u16, Vec<Code>>::new();
     for code in operations::codes(row, shape) {

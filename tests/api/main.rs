@@ -20,6 +20,7 @@ mod serving;
 mod sessions;
 mod signup;
 mod stored_hashes;
+mod tenants_apart;
 
 use std::pin::Pin;
 
