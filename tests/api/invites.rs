@@ -300,6 +300,7 @@ async fn ones_own_invites_need_a_verified_address() {
     let (who, other) = (app.signup().await, app.signup().await);
     app.verify(&other).await;
     let sent = org.invite(&app, &who.email).await.expect(201);
+    app.message(&who.email, 1).await;
     let path = format!("/v1/me/invites/{}", id(&sent));
     assert_eq!(app.get_as(&who.access, "/v1/me/invites").await.expect(200).body["items"], json!([]));
     app.post_as(&who.access, &format!("{path}/accept"), json!({})).await.refused(404, "not_found");
@@ -328,6 +329,29 @@ async fn ones_own_invites_need_a_verified_address() {
     assert_eq!((count(&replies, 200), count(&replies, 404)), (1, 15));
     let access = switched(&app, &who.access, &org.id).await;
     assert_eq!(roles(&app, &access).await, json!(["member"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_invite_is_over_until_it_is_sent_again() {
+    let mut app = App::new().await;
+    let org = org(&app).await;
+    let (email, password) = (fresh_email(), fresh_password());
+    let sent = org.invite(&app, &email).await.expect(201);
+    let mail = app.message(&email, 1).await;
+    app.kill9();
+    let database = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
+    assert_eq!(database.execute("UPDATE invites SET expires_at = 1000, sweep_at = 1000", []).unwrap(), 1);
+    drop(database);
+    app.start().await;
+    for token in [sent.str("token"), mail.token()] {
+        accept(&app, &token, Some(&password)).await.refused(400, "invite_invalid");
+        accept(&app, &token, None).await.refused(400, "invite_invalid");
+    }
+    assert_eq!(org.list(&app, "?status=expired").await["items"][0]["id"], id(&sent));
+    assert_eq!(org.list(&app, "?status=pending").await["items"], json!([]));
+    let again = app.post_as(&org.access, &format!("/v1/invites/{}/resend", id(&sent)), json!({})).await.expect(200);
+    assert_eq!(again.body["invite"]["status"], "pending");
+    accept(&app, &again.str("token"), Some(&password)).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

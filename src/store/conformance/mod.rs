@@ -11,6 +11,7 @@ pub(crate) mod deletion;
 pub(crate) mod email_change;
 pub(crate) mod fixture;
 pub(crate) mod imports;
+pub(crate) mod invites;
 pub(crate) mod outbox;
 pub(crate) mod passwords;
 pub(crate) mod policy;
@@ -65,6 +66,11 @@ macro_rules! store_conformance_suite {
                 confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
             imports: each_row_stands_on_its_own, a_rerun_of_a_batch_writes_nothing, only_live_organizations_take_accounts,
                 an_import_goes_on_where_it_stopped, one_step_8_at_once, kinds_of_imported_hashes_are_counted;
+            invites: every_field_of_an_invite_survives, invites_need_an_organization_and_a_role, a_new_invite_revokes_the_former,
+                sending_again_raises_the_serial, revoking_ends_an_invite, invites_are_listed_by_status_and_page,
+                an_address_sees_what_is_open_to_it, accepting_makes_the_account_and_all_of_it,
+                an_account_joins_with_its_own_address_and_epoch, one_invite_16_at_once, declining_needs_a_proved_address,
+                the_first_proof_by_a_reset_takes_invites_back, reruns_of_invites_give_the_first_outcome, sweeping_invites;
             upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
         }
     };

@@ -1,0 +1,382 @@
+//! Invites: made, sent again, taken back, listed, answered.
+
+use super::fixture::*;
+use crate::{
+    domain::{
+        contact::Email,
+        ids::{InviteId, RoleId, TenantId},
+        invite::{Invite, InviteStatus},
+        rng::SystemRng,
+        tenant::Tenant,
+        time::{SystemClock, Timestamp},
+    },
+    store::{commands::*, invites::*},
+};
+
+async fn company(store: &S) -> (CreateUser, Tenant) {
+    let owner = person(store).await;
+    let cmd = organization(&owner, T);
+    assert_eq!(store.create_tenant(&ctx(T), cmd.clone()).await.unwrap(), CreateTenantOutcome::Created);
+    (owner, cmd.tenant)
+}
+fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invite {
+    Invite {
+        id: InviteId::new(&SystemClock, &SystemRng),
+        tenant_id,
+        email,
+        role_id: RoleId::MEMBER,
+        status: InviteStatus::Pending,
+        inviter: Some(user_id()),
+        nonce: nonce(),
+        serial: 1,
+        expires_at: now.plus(days(7)),
+        accepted_at: None,
+        created_at: now,
+    }
+}
+async fn invited(store: &S, invite: Invite) -> Invite {
+    let cmd = CreateInvite { invite: invite.clone(), job: None, audit: vec![] };
+    assert_eq!(store.create_invite(&ctx(invite.created_at), cmd).await.unwrap(), CreateInviteOutcome::Created);
+    invite
+}
+fn resend(i: &Invite, expires_at: Timestamp) -> ResendInvite {
+    let (tenant_id, invite_id, expect_serial) = (i.tenant_id, i.id, i.serial);
+    ResendInvite { tenant_id, invite_id, expect_serial, expires_at, job: None, audit: vec![] }
+}
+fn revoke_invite(i: &Invite) -> RevokeInvite {
+    RevokeInvite { tenant_id: i.tenant_id, invite_id: i.id, audit: vec![] }
+}
+fn accept(i: &Invite, joins: Joins) -> AcceptInvite {
+    AcceptInvite { tenant_id: i.tenant_id, invite_id: i.id, serial: i.serial, joins, audit: vec![] }
+}
+/// A newcomer with the invited address.
+fn as_new(i: &Invite, now: Timestamp) -> (CreateUser, AcceptInvite) {
+    let mut p = newcomer(now);
+    p.user.email = i.email.clone();
+    p.user.home_tenant = i.tenant_id;
+    p.session.tenant_id = i.tenant_id;
+    let joins = Joins::New { user: Box::new(p.user.clone()), session: Box::new(p.session.clone()), network: HOME };
+    (p, accept(i, joins))
+}
+fn as_account(i: &Invite, p: &CreateUser, epoch: u64, mailbox: Mailbox) -> AcceptInvite {
+    let session = Box::new(session(p.user.id, i.tenant_id, epoch, T));
+    accept(i, Joins::Account { user_id: p.user.id, epoch, mailbox, sign_in: Some((session, AWAY)) })
+}
+async fn row(store: &S, i: &Invite) -> Invite {
+    store.invite(i.tenant_id, i.id).await.unwrap().expect("an invite")
+}
+async fn is_member(store: &S, p: &CreateUser, tenant: TenantId) -> bool {
+    store.membership(p.user.id, tenant).await.unwrap().is_some()
+}
+async fn proved(store: &S, p: &CreateUser) {
+    let cmd = ConfirmEmail { user_id: p.user.id, epoch: 1, serial: 1, audit: vec![] };
+    assert_eq!(store.confirm_email(&ctx(T), cmd).await.unwrap(), Cas::Done(()));
+}
+
+pub(crate) async fn every_field_of_an_invite_survives(store: S) {
+    let (_, tenant) = company(&store).await;
+    let made = invited(&store, Invite { inviter: None, role_id: RoleId::ADMIN, serial: 7, ..invite(tenant.id, address(), T) }).await;
+    assert_eq!(row(&store, &made).await, made);
+    let made = invited(&store, invite(tenant.id, address(), T)).await;
+    assert_eq!(row(&store, &made).await, made);
+    assert_eq!(store.invite(tenant_id(), made.id).await.unwrap(), None, "another tenant's");
+}
+
+pub(crate) async fn invites_need_an_organization_and_a_role(store: S) {
+    let (owner, tenant) = company(&store).await;
+    let create = async |invite| {
+        let cmd = CreateInvite { invite, job: Some(job(T, owner.user.id)), audit: vec![] };
+        store.create_invite(&ctx(T), cmd).await.unwrap()
+    };
+    let before = store.outbox_counts().await.unwrap();
+    assert_eq!(create(invite(owner.tenant.id, address(), T)).await, CreateInviteOutcome::NoTenant, "a personal one");
+    assert_eq!(create(invite(tenant_id(), address(), T)).await, CreateInviteOutcome::NoTenant);
+    let role_id = RoleId::new(&SystemClock, &SystemRng);
+    assert_eq!(create(Invite { role_id, ..invite(tenant.id, address(), T) }).await, CreateInviteOutcome::NoRole);
+    assert!(store.outbox_counts().await.unwrap().pending <= before.pending, "no job without its invite");
+}
+
+pub(crate) async fn a_new_invite_revokes_the_former(store: S) {
+    let ((_, tenant), (_, other)) = (company(&store).await, company(&store).await);
+    let email = address();
+    let (first, elsewhere) =
+        (invited(&store, invite(tenant.id, email.clone(), T)).await, invited(&store, invite(other.id, email.clone(), T)).await);
+    let second = invited(&store, invite(tenant.id, email.clone(), T)).await;
+    assert_eq!(row(&store, &first).await.status, InviteStatus::Revoked);
+    assert_eq!((row(&store, &second).await, row(&store, &elsewhere).await), (second.clone(), elsewhere));
+    // One whose time was over has expired, not been revoked.
+    let later = second.expires_at.plus(secs(1));
+    invited(&store, invite(tenant.id, email.clone(), later)).await;
+    assert_eq!(row(&store, &second).await.status, InviteStatus::Expired);
+    let made = at_once(16, |_| {
+        let (store, i) = (store.clone(), invite(tenant.id, email.clone(), later));
+        async move { invited(&store, i).await }
+    })
+    .await;
+    let mut open = 0;
+    for i in &made {
+        open += usize::from(row(&store, i).await.is_open(later));
+    }
+    assert_eq!(open, 1);
+}
+
+pub(crate) async fn sending_again_raises_the_serial(store: S) {
+    let (_, tenant) = company(&store).await;
+    let first = invited(&store, invite(tenant.id, address(), T)).await;
+    let sent = at_once(8, |_| {
+        let (store, cmd) = (store.clone(), resend(&first, T.plus(days(9))));
+        async move { store.resend_invite(&ctx(T), cmd).await.unwrap() }
+    })
+    .await;
+    assert_eq!(count(&sent, &Cas::Done(ResendOutcome::Sent)), 1);
+    let second = row(&store, &first).await;
+    assert_eq!(second, Invite { serial: 2, expires_at: T.plus(days(9)), ..first.clone() });
+    let (_, stale) = as_new(&first, T);
+    assert_eq!(store.accept_invite(&ctx(T), stale).await.unwrap(), AcceptOutcome::Gone, "the old tokens are dead");
+    // An expired one is pending again, unless there is a newer one.
+    let late = T.plus(days(10));
+    assert_eq!(store.resend_invite(&ctx(late), resend(&second, late.plus(days(7)))).await.unwrap(), Cas::Done(ResendOutcome::Sent));
+    let third = row(&store, &first).await;
+    assert!(third.is_open(late) && third.serial == 3);
+    let later = third.expires_at.plus(secs(1));
+    let newer = invited(&store, invite(tenant.id, first.email.clone(), later)).await;
+    let again = resend(&third, later.plus(days(7)));
+    assert_eq!(store.resend_invite(&ctx(later), again).await.unwrap(), Cas::Done(ResendOutcome::Superseded));
+    assert_eq!(row(&store, &newer).await, newer);
+    // What was taken back or answered is over.
+    assert_eq!(store.revoke_invite(&ctx(later), revoke_invite(&newer)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.resend_invite(&ctx(later), resend(&newer, later.plus(days(7)))).await.unwrap(), Cas::Stale);
+    let foreign = ResendInvite { tenant_id: tenant_id(), ..resend(&third, later) };
+    assert_eq!(store.resend_invite(&ctx(later), foreign).await.unwrap(), Cas::Stale);
+}
+
+pub(crate) async fn revoking_ends_an_invite(store: S) {
+    let (_, tenant) = company(&store).await;
+    let made = invited(&store, invite(tenant.id, address(), T)).await;
+    let foreign = RevokeInvite { tenant_id: tenant_id(), ..revoke_invite(&made) };
+    assert_eq!(store.revoke_invite(&ctx(T), foreign).await.unwrap(), RevokeOutcome::NotFound);
+    assert_eq!(row(&store, &made).await, made);
+    for _ in 0..2 {
+        assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), RevokeOutcome::Revoked);
+    }
+    let (p, cmd) = as_new(&made, T);
+    assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Gone);
+    assert_eq!(store.user(p.user.id).await.unwrap(), None);
+    let made = invited(&store, invite(tenant.id, address(), T)).await;
+    let (_, cmd) = as_new(&made, T);
+    assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Joined);
+    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), RevokeOutcome::Answered);
+    assert_eq!(row(&store, &made).await.status, InviteStatus::Accepted);
+}
+
+pub(crate) async fn invites_are_listed_by_status_and_page(store: S) {
+    let ((_, tenant), (_, other)) = (company(&store).await, company(&store).await);
+    invited(&store, invite(other.id, address(), T)).await;
+    let mut made = vec![];
+    for n in 0..6 {
+        let expires_at = T.plus(if n % 2 == 0 { days(1) } else { days(7) });
+        made.push(invited(&store, Invite { expires_at, ..invite(tenant.id, address(), T) }).await.id);
+    }
+    made.sort_unstable();
+    made.reverse();
+    let list = async |status, after, limit, now| {
+        let found = store.invites(tenant.id, status, after, limit, now).await.unwrap();
+        found.into_iter().map(|i| i.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None, 10, T).await, made);
+    assert_eq!(list(None, Some(made[1]), 2, T).await, made[2..4]);
+    assert_eq!(list(Some(InviteStatus::Pending), None, 10, T).await, made);
+    let now = T.plus(days(2));
+    let expired = list(Some(InviteStatus::Expired), None, 10, now).await;
+    let open = list(Some(InviteStatus::Pending), None, 10, now).await;
+    assert_eq!((expired.len(), open.len()), (3, 3));
+    // One of the expired is marked so, the others wait for the sweep: the list is the same.
+    let email = store.invite(tenant.id, expired[1]).await.unwrap().unwrap().email;
+    let newest = invited(&store, invite(tenant.id, email, now)).await;
+    assert_eq!(list(Some(InviteStatus::Expired), None, 10, now).await, expired);
+    assert_eq!(list(Some(InviteStatus::Expired), Some(expired[0]), 1, now).await, expired[1..2]);
+    assert_eq!(store.revoke_invite(&ctx(now), revoke_invite(&newest)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(list(Some(InviteStatus::Revoked), None, 10, now).await, [newest.id]);
+    assert_eq!(list(Some(InviteStatus::Accepted), None, 10, now).await, []);
+}
+
+pub(crate) async fn an_address_sees_what_is_open_to_it(store: S) {
+    let ((_, a), (_, b)) = (company(&store).await, company(&store).await);
+    let email = address();
+    let (first, second) = (invited(&store, invite(a.id, email.clone(), T)).await, invited(&store, invite(b.id, email.clone(), T)).await);
+    invited(&store, invite(a.id, address(), T)).await;
+    let open = async |now| store.open_invites(&email.digest(), now).await.unwrap();
+    let mut both = vec![(first.clone(), a.clone()), (second.clone(), b.clone())];
+    both.sort_by_key(|(i, _)| std::cmp::Reverse(i.id));
+    assert_eq!(open(T).await, both);
+    assert_eq!(store.open_invite(&email.digest(), first.id, T).await.unwrap(), Some((first.clone(), a)));
+    assert_eq!(store.open_invite(&address().digest(), first.id, T).await.unwrap(), None);
+    assert_eq!(store.open_invite(&email.digest(), first.id, first.expires_at).await.unwrap(), None);
+    assert_eq!(open(first.expires_at).await, []);
+    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&first)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(open(T).await, [(second, b)]);
+}
+
+pub(crate) async fn accepting_makes_the_account_and_all_of_it(store: S) {
+    let (_, tenant) = company(&store).await;
+    let made = invited(&store, Invite { role_id: RoleId::ADMIN, ..invite(tenant.id, address(), T) }).await;
+    let (p, cmd) = as_new(&made, T);
+    assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Joined);
+    let membership = store.membership(p.user.id, tenant.id).await.unwrap().unwrap();
+    assert_eq!((membership.roles, membership.joined_at), (vec![RoleId::ADMIN], T));
+    assert_eq!(store.sessions(p.user.id).await.unwrap(), std::slice::from_ref(&p.session));
+    assert!(lives(&store, &p.session).await);
+    assert!(store.login_lookup(&p.user.email.digest(), HOME).await.unwrap().known_network);
+    let after = row(&store, &made).await;
+    assert_eq!((after.status, after.accepted_at), (InviteStatus::Accepted, Some(T)));
+    // The address has an account now: the next invite can't make another.
+    let again = invited(&store, invite(tenant.id, made.email.clone(), T)).await;
+    let (other, cmd) = as_new(&again, T);
+    assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::EmailTaken(p.user.id));
+    assert_eq!(store.user(other.user.id).await.unwrap(), None);
+    assert!(row(&store, &again).await.is_open(T));
+    let late = invited(&store, invite(tenant.id, address(), T)).await;
+    let (_, cmd) = as_new(&late, T);
+    assert_eq!(store.accept_invite(&ctx(late.expires_at), cmd).await.unwrap(), AcceptOutcome::Gone, "in time");
+}
+
+pub(crate) async fn an_account_joins_with_its_own_address_and_epoch(store: S) {
+    let (owner, tenant) = company(&store).await;
+    let p = person(&store).await;
+    let made = invited(&store, invite(tenant.id, p.user.email.clone(), T)).await;
+    let try_it = async |cmd| store.accept_invite(&ctx(T), cmd).await.unwrap();
+    assert_eq!(try_it(as_account(&made, &p, 2, Mailbox::NotProved)).await, AcceptOutcome::Stale, "another epoch");
+    assert_eq!(try_it(as_account(&made, &owner, 1, Mailbox::ProvedNow)).await, AcceptOutcome::Stale, "another address");
+    assert_eq!(try_it(as_account(&made, &p, 1, Mailbox::ProvedBefore)).await, AcceptOutcome::Stale, "it was not");
+    assert!(!is_member(&store, &p, tenant.id).await && row(&store, &made).await == made);
+    assert_eq!(try_it(as_account(&made, &p, 1, Mailbox::NotProved)).await, AcceptOutcome::Joined);
+    let joined = user(&store, p.user.id).await;
+    assert_eq!((joined.email_verified_at, joined.last_tenant), (None, Some(tenant.id)));
+    assert_eq!(store.sessions(p.user.id).await.unwrap().len(), 2);
+    assert!(store.login_lookup(&p.user.email.digest(), AWAY).await.unwrap().known_network);
+    assert_eq!(try_it(as_account(&made, &p, 1, Mailbox::NotProved)).await, AcceptOutcome::Gone, "once");
+
+    // A member who is invited again gets the role besides; the mailed token proves the mailbox.
+    let again = invited(&store, Invite { role_id: RoleId::ADMIN, ..invite(tenant.id, p.user.email.clone(), T) }).await;
+    assert_eq!(try_it(as_account(&again, &p, 1, Mailbox::ProvedNow)).await, AcceptOutcome::Joined);
+    assert_eq!(user(&store, p.user.id).await.email_verified_at, Some(T));
+    let mut roles = store.membership(p.user.id, tenant.id).await.unwrap().unwrap().roles;
+    roles.sort_unstable();
+    assert_eq!(roles, [RoleId::ADMIN, RoleId::MEMBER]);
+    // An account in the bin joins nothing.
+    let gone = person(&store).await;
+    let to_gone = invited(&store, invite(tenant.id, gone.user.email.clone(), T)).await;
+    assert_eq!(store.delete_user(&ctx(T), delete(&gone, 1)).await.unwrap(), Cas::Done(DeleteOutcome::Deleted));
+    assert_eq!(try_it(as_account(&to_gone, &gone, 2, Mailbox::NotProved)).await, AcceptOutcome::Stale);
+}
+
+pub(crate) async fn one_invite_16_at_once(store: S) {
+    let (_, tenant) = company(&store).await;
+    let made = invited(&store, invite(tenant.id, address(), T)).await;
+    let outcomes = at_once(16, |_| {
+        let (store, (p, cmd)) = (store.clone(), as_new(&made, T));
+        async move { (store.accept_invite(&ctx(T), cmd).await.unwrap(), store.user(p.user.id).await.unwrap().is_some()) }
+    })
+    .await;
+    assert_eq!(count(&outcomes, &(AcceptOutcome::Joined, true)), 1);
+    assert_eq!(count(&outcomes, &(AcceptOutcome::Gone, false)), 15);
+    // Declining races accepting: one of them is what happened.
+    let p = person(&store).await;
+    proved(&store, &p).await;
+    for _ in 0..4 {
+        let made = invited(&store, invite(tenant.id, p.user.email.clone(), T)).await;
+        let decline = DeclineInvite { tenant_id: tenant.id, invite_id: made.id, user_id: p.user.id, audit: vec![] };
+        let cmd = as_account(&made, &p, 1, Mailbox::ProvedBefore);
+        let (ca, cb) = (ctx(T), ctx(T));
+        let (accepted, declined) = tokio::join!(store.accept_invite(&ca, cmd), store.decline_invite(&cb, decline));
+        assert_ne!(accepted.unwrap() == AcceptOutcome::Joined, declined.unwrap() == Cas::Done(()));
+    }
+}
+
+pub(crate) async fn declining_needs_a_proved_address(store: S) {
+    let (owner, tenant) = company(&store).await;
+    proved(&store, &owner).await;
+    let p = person(&store).await;
+    let made = invited(&store, invite(tenant.id, p.user.email.clone(), T)).await;
+    let decline = async |user_id, now| {
+        let cmd = DeclineInvite { tenant_id: tenant.id, invite_id: made.id, user_id, audit: vec![] };
+        store.decline_invite(&ctx(now), cmd).await.unwrap()
+    };
+    assert_eq!(decline(p.user.id, T).await, Cas::Stale, "not proved");
+    assert_eq!(decline(owner.user.id, T).await, Cas::Stale, "another address");
+    proved(&store, &p).await;
+    assert_eq!(decline(p.user.id, made.expires_at).await, Cas::Stale, "too late");
+    assert_eq!(decline(p.user.id, T).await, Cas::Done(()));
+    assert_eq!(row(&store, &made).await.status, InviteStatus::Declined);
+    assert_eq!(decline(p.user.id, T).await, Cas::Stale, "once");
+    let cmd = as_account(&made, &p, 1, Mailbox::ProvedBefore);
+    assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Gone);
+    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), RevokeOutcome::Answered);
+}
+
+pub(crate) async fn the_first_proof_by_a_reset_takes_invites_back(store: S) {
+    let (owner, tenant) = company(&store).await;
+    let by = |p: &CreateUser| Some(p.user.id);
+    let hers = invited(&store, Invite { inviter: by(&owner), ..invite(tenant.id, address(), T) }).await;
+    let others = invited(&store, invite(tenant.id, address(), T)).await;
+    let link = linked(&store, &owner, 1, T).await;
+    assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "x")).await.unwrap(), Cas::Done(_)));
+    assert_eq!(row(&store, &hers).await.status, InviteStatus::Revoked);
+    assert_eq!(row(&store, &others).await, others);
+    // What she offers afterwards stays: the second reset proves nothing new.
+    let later = invited(&store, Invite { inviter: by(&owner), ..invite(tenant.id, address(), T) }).await;
+    let link = linked(&store, &owner, 2, T).await;
+    assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "y")).await.unwrap(), Cas::Done(_)));
+    assert_eq!(row(&store, &later).await, later);
+}
+
+pub(crate) async fn reruns_of_invites_give_the_first_outcome(store: S) {
+    let (_, tenant) = company(&store).await;
+    let i = invite(tenant.id, address(), T);
+    let (made, again, taken, joined) = (ctx(T), ctx(T), ctx(T), ctx(T));
+    let create = CreateInvite { invite: i.clone(), job: None, audit: vec![] };
+    let resent = Invite { serial: 2, expires_at: T.plus(days(8)), ..i.clone() };
+    let (p, accept) = as_new(&resent, T);
+    for _ in 0..2 {
+        assert_eq!(store.create_invite(&made, create.clone()).await.unwrap(), CreateInviteOutcome::Created);
+    }
+    for _ in 0..2 {
+        assert_eq!(store.resend_invite(&again, resend(&i, T.plus(days(8)))).await.unwrap(), Cas::Done(ResendOutcome::Sent));
+    }
+    assert_eq!(store.create_invite(&made, create).await.unwrap(), CreateInviteOutcome::Created);
+    assert_eq!(row(&store, &i).await, resent);
+    for _ in 0..2 {
+        assert_eq!(store.accept_invite(&joined, accept.clone()).await.unwrap(), AcceptOutcome::Joined);
+    }
+    assert_eq!(store.sessions(p.user.id).await.unwrap().len(), 1);
+    let other = invited(&store, invite(tenant.id, address(), T)).await;
+    assert_eq!(store.revoke_invite(&taken, revoke_invite(&other)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.revoke_invite(&taken, revoke_invite(&other)).await.unwrap(), RevokeOutcome::Revoked);
+    proved(&store, &p).await;
+    let mine = invited(&store, invite(tenant.id, p.user.email.clone(), T)).await;
+    let (no, cmd) = (ctx(T), DeclineInvite { tenant_id: tenant.id, invite_id: mine.id, user_id: p.user.id, audit: vec![] });
+    for _ in 0..2 {
+        assert_eq!(store.decline_invite(&no, cmd.clone()).await.unwrap(), Cas::Done(()));
+    }
+}
+
+pub(crate) async fn sweeping_invites(store: S) {
+    let (t, _alone) = era(&store, 21).await;
+    let (_, tenant) = company(&store).await;
+    let (waits, ended) = (invited(&store, invite(tenant.id, address(), t)).await, invited(&store, invite(tenant.id, address(), t)).await);
+    assert_eq!(store.revoke_invite(&ctx(t), revoke_invite(&ended)).await.unwrap(), RevokeOutcome::Revoked);
+    let sweep = async |now| {
+        while store.sweep(now).await.unwrap().more {}
+    };
+    sweep(waits.expires_at.minus(secs(1))).await;
+    assert_eq!(row(&store, &waits).await, waits);
+    sweep(waits.expires_at).await;
+    assert_eq!(row(&store, &waits).await, Invite { status: InviteStatus::Expired, ..waits.clone() });
+    sweep(t.plus(KEPT).minus(secs(1))).await;
+    assert_eq!(row(&store, &ended).await.status, InviteStatus::Revoked);
+    sweep(t.plus(KEPT)).await;
+    assert_eq!(store.invite(tenant.id, ended.id).await.unwrap(), None);
+    row(&store, &waits).await;
+    sweep(waits.expires_at.plus(KEPT)).await;
+    assert_eq!(store.invite(tenant.id, waits.id).await.unwrap(), None);
+}
