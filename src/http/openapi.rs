@@ -27,7 +27,7 @@ people; `fields` maps a field of the request to its problem on a 422.
 
 **Request ids**: `X-Request-Id` is echoed if it is 1 to 128 visible ASCII characters, else one is made. The same value is in the error body and in the log.
 
-**Limits**: `/v1/auth/*` is limited by client network; `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how much is left. A 429 \
+**Limits**: `/v1/auth/*` and `/v1/invites/accept` are limited by client network; `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how much is left. A 429 \
 or 503 says in `Retry-After` how many seconds to wait.
 
 **Bodies** are JSON in UTF-8, at most 1 MiB. Unknown fields and unknown query parameters are ignored. Ids are UUIDs, times RFC 3339 in UTC; what is absent is null.";
