@@ -1,10 +1,10 @@
-//! Roles and API keys. (What needs a second member of a tenant lies with the cases that make one.)
+//! Roles and API keys; `members` has what needs several members.
 
 use super::fixture::*;
 use crate::{
     domain::{
         api_key::{self, ApiKey},
-        ids::{ApiKeyId, RoleId, TenantId},
+        ids::{ApiKeyId, RoleId, TenantId, UserId},
         permission::{Permission, PermissionSet, Role},
         rng::SystemRng,
         tenant::TenantKind,
@@ -28,11 +28,15 @@ async fn made(store: &S, role: Role) -> Role {
     role
 }
 fn key(tenant: TenantId) -> ApiKey {
+    key_of(tenant, Some(user_id()))
+}
+/// A key that `user_id` made.
+pub(crate) fn key_of(tenant: TenantId, user_id: Option<UserId>) -> ApiKey {
     let (prefix, secret_digest, _) = api_key::generate(&SystemRng);
     ApiKey {
         id: api_key_id(),
         tenant_id: tenant,
-        user_id: Some(user_id()),
+        user_id,
         name: "Billing".into(),
         prefix,
         secret_digest,

@@ -58,7 +58,7 @@ macro_rules! fresh {
     )*};
 }
 fresh!(user_id: UserId, tenant_id: TenantId, session_id: SessionId, link_id: LinkId, job_id: JobId, pending_id: PendingSignupId, command_id: CommandId,
-    role_id: RoleId, api_key_id: ApiKeyId, audit_id: AuditId);
+    role_id: RoleId, api_key_id: ApiKeyId, audit_id: AuditId, invite_id: InviteId);
 
 pub(crate) fn nonce() -> [u8; 16] {
     rng::bytes(&SystemRng)

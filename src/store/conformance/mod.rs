@@ -12,6 +12,7 @@ pub(crate) mod email_change;
 pub(crate) mod fixture;
 pub(crate) mod imports;
 pub(crate) mod invites;
+pub(crate) mod members;
 pub(crate) mod outbox;
 pub(crate) mod passwords;
 pub(crate) mod policy;
@@ -57,6 +58,9 @@ macro_rules! store_conformance_suite {
                 a_tenant_has_at_most_100_roles, roles_are_given_and_taken, every_field_of_a_key_survives, keys_are_listed_newest_first,
                 a_revoked_key_is_told_to_all_nodes_once, uses_only_move_on, a_tenant_has_at_most_1000_live_keys,
                 a_tenant_is_founded_with_its_key, reruns_give_the_first_outcome;
+            members: a_member_may_what_his_roles_allow, the_last_role_takes_the_membership_with_it,
+                who_belongs_nowhere_else_keeps_his_last_role, owners_who_demote_each_other_leave_one,
+                a_first_proof_by_a_reset_ends_the_makers_keys;
             audit: events_are_listed_newest_first, each_tenant_has_one_chain, the_lease_has_one_holder, chainers_at_once_make_one_chain,
                 erasing_keeps_the_chain_whole, every_audited_tenant_is_found;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
