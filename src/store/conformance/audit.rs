@@ -160,7 +160,7 @@ pub(crate) async fn erasing_keeps_the_chain_whole(store: S) {
     let _turn = TURN.lock().await;
     let (tenant, gone, admin): (_, UserId, UserId) = (tenant_id(), user_id(), user_id());
     let by = |actor, about| AuditEvent { actor, ..event(tenant, about, "user.updated") };
-    let events = vec![
+    let events = [
         by(Actor::User(gone), Some(gone)),
         by(Actor::User(admin), Some(gone)),
         by(Actor::User(gone), Some(admin)),
