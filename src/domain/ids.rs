@@ -30,7 +30,7 @@ macro_rules! ids {
             pub fn new(clock: &dyn Clock, rng: &dyn Rng) -> Self {
                 let mut random = [0u8; 10];
                 rng.fill(&mut random);
-                let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
+                let millis = u64::try_from(rng.id_time(clock.now()).millis()).unwrap_or(0);
                 Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
             }
             /// Takes over an id that a store or a token holds.

@@ -3,10 +3,7 @@
 //! The secret is a list. The first one makes; all of them verify, so that a new secret can be put in front without
 //! breaking what the old one made. A [`KeyId`] in each token and box tells which one it was.
 
-use super::{
-    rng::{self, Rng},
-    secret::SecretText,
-};
+use super::{rng::Rng, secret::SecretText};
 use aws_lc_rs::{aead, hkdf, hmac};
 use base64::{
     Engine,
@@ -39,10 +36,12 @@ pub enum Label {
     InviteMailed,
     /// Tokens of invites that are handed over: they prove nothing.
     InviteHanded,
+    /// Names, fingerprints and answers of idempotent requests.
+    Idempotency,
 }
 
 impl Label {
-    const ALL: [Label; 10] = [
+    const ALL: [Label; 11] = [
         Self::Refresh,
         Self::ResetLink,
         Self::UndoLink,
@@ -53,6 +52,7 @@ impl Label {
         Self::Cursor,
         Self::InviteMailed,
         Self::InviteHanded,
+        Self::Idempotency,
     ];
     fn info(self) -> &'static [u8] {
         match self {
@@ -66,6 +66,7 @@ impl Label {
             Self::Cursor => b"qeetid v1 cursor",
             Self::InviteMailed => b"qeetid v1 invite, mailed",
             Self::InviteHanded => b"qeetid v1 invite, handed over",
+            Self::Idempotency => b"qeetid v1 idempotency",
         }
     }
 }
@@ -190,12 +191,32 @@ impl Keyring {
     /// Seals with AES-256-GCM under the current secret: `key id ‖ nonce ‖ ciphertext ‖ tag`. `context` must be given again to open.
     pub fn seal(&self, label: Label, context: &[u8], plain: &[u8], rng: &dyn Rng) -> Vec<u8> {
         let derived = &self.0[0];
-        let nonce: [u8; 12] = rng::bytes(rng);
-        let mut text = plain.to_vec();
-        derived.boxes[label as usize]
-            .seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(context), &mut text)
-            .expect("a text far below the limit of GCM");
-        [&derived.id.0[..], &nonce, &text].concat()
+        seal(derived.id, &derived.boxes[label as usize], context, plain, rng)
+    }
+
+    /// As [`Keyring::seal`], under a key made of the secret `key` and of `extra`, which the box doesn't hold: whoever has all
+    /// our secrets, and not that, can't open it. `None` for an unknown `key`.
+    pub fn seal_with(&self, key: KeyId, label: Label, extra: &[&[u8]], context: &[u8], plain: &[u8], rng: &dyn Rng) -> Option<Vec<u8>> {
+        Some(seal(key, &self.box_with(key, label, extra)?, context, plain, rng))
+    }
+
+    /// Opens what [`Keyring::seal_with`] made.
+    ///
+    /// # Errors
+    /// [`CannotOpen`].
+    pub fn open_with(&self, label: Label, extra: &[&[u8]], context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
+        let (id, rest) = sealed.split_first_chunk::<4>().ok_or(CannotOpen)?;
+        open(&self.box_with(KeyId(*id), label, extra).ok_or(CannotOpen)?, context, rest)
+    }
+
+    fn box_with(&self, key: KeyId, label: Label, extra: &[&[u8]]) -> Option<aead::LessSafeKey> {
+        let key = Zeroizing::new(self.mac(key, label, &[&[b"sealing key".as_slice()], extra].concat())?);
+        Some(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &*key).expect("32 bytes")))
+    }
+
+    /// All secrets, the one that makes first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.0.iter().map(|d| d.id)
     }
 
     /// Opens what [`Keyring::seal`] made, under any of the secrets.
@@ -204,16 +225,27 @@ impl Keyring {
     /// [`CannotOpen`].
     pub fn open(&self, label: Label, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
         let (id, rest) = sealed.split_first_chunk::<4>().ok_or(CannotOpen)?;
-        let (nonce, text) = rest.split_first_chunk::<12>().ok_or(CannotOpen)?;
-        let derived = self.by_id(KeyId(*id)).ok_or(CannotOpen)?;
-        let mut text = Zeroizing::new(text.to_vec());
-        let plain = derived.boxes[label as usize]
-            .open_in_place(aead::Nonce::assume_unique_for_key(*nonce), aead::Aad::from(context), &mut text)
-            .map_err(|_| CannotOpen)?
-            .len();
-        text.truncate(plain);
-        Ok(text)
+        open(&self.by_id(KeyId(*id)).ok_or(CannotOpen)?.boxes[label as usize], context, rest)
     }
+}
+
+fn seal(id: KeyId, with: &aead::LessSafeKey, context: &[u8], plain: &[u8], rng: &dyn Rng) -> Vec<u8> {
+    let mut nonce = [0; 12];
+    rng.fill_once(&mut nonce);
+    let mut text = plain.to_vec();
+    with.seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(context), &mut text)
+        .expect("a text far below the limit of GCM");
+    [&id.0[..], &nonce, &text].concat()
+}
+
+/// `rest`: what comes after the key's id.
+fn open(with: &aead::LessSafeKey, context: &[u8], rest: &[u8]) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
+    let (nonce, text) = rest.split_first_chunk::<12>().ok_or(CannotOpen)?;
+    let mut text = Zeroizing::new(text.to_vec());
+    let nonce = aead::Nonce::assume_unique_for_key(*nonce);
+    let plain = with.open_in_place(nonce, aead::Aad::from(context), &mut text).map_err(|_| CannotOpen)?.len();
+    text.truncate(plain);
+    Ok(text)
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
@@ -256,6 +288,18 @@ mod tests {
             assert_eq!(both.open(Label::SigningKey, b"kid", &bad), Err(CannotOpen));
             assert_eq!(both.open(Label::SigningKey, b"kid", &sealed[..n]), Err(CannotOpen));
         }
+    }
+
+    #[test]
+    fn a_box_with_something_extra_opens_with_that_alone() {
+        let k = ring(&[&[1; 32]]);
+        let sealed = k.seal_with(k.current(), Label::Idempotency, &[b"a", b"bc"], b"context", b"plain", &SystemRng).unwrap();
+        let open = |label, extra: &[&[u8]], context| k.open_with(label, extra, context, &sealed).map(|t| t.to_vec());
+        assert_eq!(open(Label::Idempotency, &[b"a", b"bc"], b"context"), Ok(b"plain".to_vec()));
+        assert_eq!(open(Label::Idempotency, &[b"ab", b"c"], b"context"), Err(CannotOpen));
+        assert_eq!(open(Label::Idempotency, &[b"a", b"bc"], b"other"), Err(CannotOpen));
+        assert_eq!(open(Label::Contact, &[b"a", b"bc"], b"context"), Err(CannotOpen));
+        assert_eq!(k.open(Label::Idempotency, b"context", &sealed), Err(CannotOpen));
     }
 
     #[test]

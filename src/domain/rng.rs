@@ -1,11 +1,21 @@
 //! Randomness as an argument: the system's for the service, a seeded one for tests.
 
+use super::time::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A source of random bytes.
 pub trait Rng: Send + Sync + 'static {
     /// Fills `into` with random bytes.
     fn fill(&self, into: &mut [u8]);
+    /// Random bytes that no other call ever gets: the nonces of ciphers. A source that repeats itself on purpose (a request that
+    /// runs again, and is to make the same ids) doesn't repeat these.
+    fn fill_once(&self, into: &mut [u8]) {
+        self.fill(into);
+    }
+    /// The time that goes into an id made at `now`: another one only where a request runs again.
+    fn id_time(&self, now: Timestamp) -> Timestamp {
+        now
+    }
 }
 
 /// `N` random bytes.

@@ -1,12 +1,14 @@
-//! What expires: one-time codes and counters. `conformance` is the suite that every backend passes unchanged,
+//! What expires: one-time codes, counters, and idempotent requests (`idempotency`). `conformance` is the suite that every backend passes unchanged,
 //! `embedded` is the backend for one node.
 
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+pub mod idempotency;
 
 use crate::domain::{contact::ContactDigest, keyring::KeyId, time::Timestamp, token::CodePurpose};
 use async_trait::async_trait;
+use idempotency::IdempotencyStore;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -118,7 +120,7 @@ impl Subject {
 
 /// The ephemeral store. Every method is one atomic step, also between nodes. It asks no clock.
 #[async_trait]
-pub trait Ephemeral: Send + Sync + 'static {
+pub trait Ephemeral: IdempotencyStore + Send + Sync + 'static {
     /// Starts a code; the serial is `max(now in ms, last serial + 1)`.
     async fn start_code(&self, key: &CodeKey, new: NewCode, now: Timestamp) -> Result<CodeRecord>;
     /// Counts a try first, then gives the record (with this try in it); `None` if there is none. Expired ones are given (and
@@ -136,7 +138,7 @@ pub trait Ephemeral: Send + Sync + 'static {
     async fn give_back(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()>;
     /// Forgets the counter.
     async fn clear(&self, limit: &Limit, who: &Subject) -> Result<()>;
-    /// Removes expired codes.
+    /// Removes expired codes and requests.
     async fn sweep(&self, now: Timestamp) -> Result<()>;
     /// Answers if it can be asked.
     async fn ping(&self) -> Result<()>;

@@ -1,8 +1,9 @@
-//! The backend for one node: codes in the SQLite file, so that a restart loses none; counters in memory (`counters`: all of
+//! The backend for one node: codes and idempotent requests (`idempotency`) in the SQLite file, so that a restart loses none; counters in memory (`counters`: all of
 //! them, `count`: one).
 
 mod count;
 mod counters;
+mod idempotency;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,10 @@ use async_trait::async_trait;
 use counters::Counters;
 
 /// The schema, oldest first.
-pub const MIGRATIONS: &[Migration] = &[Migration { number: 2, name: "codes", sql: include_str!("../../../schema/sqlite/0002_codes.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 2, name: "codes", sql: include_str!("../../../schema/sqlite/0002_codes.sql") },
+    Migration { number: 8, name: "idempotency", sql: include_str!("../../../schema/sqlite/0008_idempotency.sql") },
+];
 
 /// How many codes one write of a sweep takes.
 const SWEPT_AT_ONCE: u32 = 2_000;
@@ -154,6 +158,7 @@ impl Ephemeral for Embedded {
 
     async fn sweep(&self, now: Timestamp) -> Result<()> {
         self.counters.sweep(now);
+        while idempotency::sweep(&self.file, now).await.map_err(failed)? {}
         let over = now.minus(CODE_LINGER).millis();
         // In steps: all other writes wait for each of them.
         loop {
