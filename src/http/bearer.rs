@@ -2,7 +2,7 @@
 //! not interchangeable: a `qk_` value behind `Bearer` is 401.
 
 use super::errors::{ApiError, Code};
-use crate::service::{Services, access::Credential, api::Principal};
+use crate::service::{Services, access::Credential, api::Principal, error::Error};
 use poem::{
     Endpoint, Request, RequestBody, Response, Result,
     http::{HeaderMap, header},
@@ -46,7 +46,7 @@ impl<'a> ApiExtractor<'a> for Bearer {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let services = request.data::<Arc<Services>>().ok_or_else(|| ApiError::logged(Code::Internal, "no services in the request"))?;
+        let services = services(request)?;
         match authorization(request.headers()) {
             Some((Scheme::Bearer, token)) => Ok(Self(services.authenticate(token).map_err(ApiError::from)?)),
             _ => Err(ApiError::new(Code::Unauthorized).into()),
@@ -83,13 +83,25 @@ impl<'a> ApiExtractor<'a> for Credentials {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let services = request.data::<Arc<Services>>().ok_or_else(|| ApiError::logged(Code::Internal, "no services in the request"))?;
-        let credential = match authorization(request.headers()) {
-            Some((Scheme::Bearer, token)) => services.authenticate(token).map(Credential::Person),
-            Some((Scheme::ApiKey, key)) => services.authenticate_key(key).await.map(Credential::Server),
-            None => return Err(ApiError::new(Code::Unauthorized).into()),
-        };
-        Ok(Self(credential.map_err(ApiError::from)?))
+        if let Some(checked) = request.data::<Credential>() {
+            return Ok(Self(checked.clone()));
+        }
+        Ok(Self(check(services(request)?, request.headers()).await.map_err(ApiError::from)?))
+    }
+}
+
+/// The services that [`WithServices`] put there.
+pub(super) fn services(request: &Request) -> Result<&Arc<Services>, ApiError> {
+    request.data::<Arc<Services>>().ok_or_else(|| ApiError::logged(Code::Internal, "no services in the request"))
+}
+
+/// What a request shows, checked. Who checks it before its turn puts it into the request's data: it isn't checked (and
+/// counted) twice.
+pub(super) async fn check(services: &Services, headers: &HeaderMap) -> Result<Credential, Error> {
+    match authorization(headers) {
+        Some((Scheme::Bearer, token)) => services.authenticate(token).map(Credential::Person),
+        Some((Scheme::ApiKey, key)) => services.authenticate_key(key).await.map(Credential::Server),
+        None => Err(Error::Unauthorized),
     }
 }
 

@@ -129,6 +129,7 @@ impl From<service::error::Error> for ApiError {
             E::Forbidden => Self::new(Code::Forbidden),
             E::NotFound => Self::new(Code::NotFound),
             E::Conflict(what) => Self::detail(Code::Conflict, what),
+            E::IdempotencyConflict => Self::new(Code::IdempotencyConflict),
             E::EmailTaken => Self::new(Code::EmailTaken),
             E::SignupUnavailable => Self::new(Code::SignupUnavailable),
             E::WeakPassword { field, detail, reason } => {

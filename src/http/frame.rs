@@ -159,13 +159,13 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
 }
 
 /// In a debug build, an error that the document doesn't list for its operation becomes a 500: the tests see it.
-fn checked(error: ApiError, route: Option<&Matched>, method: &Method) -> ApiError {
+pub(super) fn checked(error: ApiError, route: Option<&Matched>, method: &Method) -> ApiError {
     let Some(route) = route.filter(|r| cfg!(debug_assertions) && !r.0.documents(method, error.code)) else { return error };
     ApiError::logged(Code::Internal, format!("{method} {} gave {error}, which the document doesn't list", route.0.template()))
 }
 
 /// Logs what the client isn't told, and makes the answer.
-fn refuse(mut error: ApiError, id: &HeaderValue, presented: bool) -> Response {
+pub(super) fn refuse(mut error: ApiError, id: &HeaderValue, presented: bool) -> Response {
     let code = error.code.name();
     match error.log.take() {
         Some(why) if error.code == Code::Internal => tracing::error!(code, why, "failed"),

@@ -14,6 +14,7 @@ pub mod errors;
 mod explain;
 mod fields;
 pub mod frame;
+mod idempotency;
 pub mod invites;
 mod linger;
 pub mod me;

@@ -30,6 +30,15 @@ people; `fields` maps a field of the request to its problem on a 422.
 **Limits**: `/v1/auth/*` and `/v1/invites/accept` are limited by client network; `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how much is left. A 429 \
 or 503 says in `Retry-After` how many seconds to wait.
 
+**Sending again**: any POST takes an `Idempotency-Key` (1 to 255 visible ASCII characters, such as a UUID, a new one for each thing to be done). The same key from the \
+same caller (person and tenant, API key, or client network on public routes) on the same path gives the first answer again for 24 hours, byte for byte, with \
+`Idempotent-Replayed: true`; an error that is given again names the first request's id. Kept are 2xx, and 4xx but 401 and 429. With another body it is 409 \
+`idempotency_conflict`; while the first is being done, the second waits. A request that was cut off may be sent again after at most 30 seconds: what its first \
+run did is found and not done twice. Answers over 1 MiB are not kept: the second time is 409.
+
+**Passwords** that are refused say why: the `detail` of `weak_password` begins with the rule's stable name and a colon (`too_short`, `same_as_email`, `common`, \
+`missing_uppercase`, `missing_number`, `missing_symbol`, `too_weak`), `fields` names the field.
+
 **Bodies** are JSON in UTF-8, at most 1 MiB. Unknown fields and unknown query parameters are ignored. Ids are UUIDs, times RFC 3339 in UTC; what is absent is null.";
 
 /// The document, pretty-printed with sorted keys and a line end.
@@ -70,8 +79,8 @@ fn render<A: OpenApi>() -> String {
     }
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, methods) in paths {
-            for operation in methods.as_object_mut().into_iter().flat_map(Map::values_mut) {
-                complete(path, operation);
+            for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+                complete(path, method, operation);
             }
         }
     }
@@ -156,12 +165,13 @@ fn nullability(name: &str, schema: &mut Value, in_answers: bool) {
 }
 
 /// Adds to an operation what its row of the table says.
-fn complete(path: &str, operation: &mut Value) {
+fn complete(path: &str, method: &str, operation: &mut Value) {
     let Some(row) = operation["operationId"].as_str().and_then(operations::find) else { return };
     let shape = Shape {
         body: operation.get("requestBody").is_some(),
         parameters: operation["parameters"].as_array().is_some_and(|p| !p.is_empty()),
         service: path.starts_with("/v1/"),
+        post: method == "post",
     };
     if row.access == Access::Public {
         operation["security"] = json!([]);
@@ -171,6 +181,10 @@ fn complete(path: &str, operation: &mut Value) {
         operation["x-permission"] = json!(key);
         let says = operation["description"].as_str().unwrap_or_default();
         operation["description"] = json!(format!("{says}\n\nNeeds the permission `{key}`: of a role for people, as a scope for API keys."));
+    }
+    if shape.post {
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        operation["parameters"] = json!([parameters, vec![idempotency_key()]].concat());
     }
     let limited = super::frame::is_limited(path);
     let mut by_status = BTreeMap::<u16, Vec<Code>>::new();
@@ -187,6 +201,9 @@ fn complete(path: &str, operation: &mut Value) {
         let mut add = |name: &str| answer["headers"][name] = json!({"$ref": format!("#/components/headers/{name}")});
         if status.starts_with('2') {
             add("X-Request-Id");
+        }
+        if shape.post && status.starts_with(['2', '4']) && status != "401" && status != "429" {
+            add("Idempotent-Replayed");
         }
         if limited && (status.starts_with('2') || status == "429") {
             ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].iter().for_each(|h| add(h));
@@ -223,10 +240,21 @@ fn example(code: Code) -> Value {
     json!({"summary": code.message(), "value": {"error": error}})
 }
 
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": false,
+        "description": "Makes it safe to send the request again: a name of the caller's own, such as a UUID. See the description of the document.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "example": "8d1a3a39-5f0c-4a5e-9d53-0f3c8b1f6c55"},
+    })
+}
+
 fn headers() -> Value {
     let seconds = |description: &str| json!({"description": description, "schema": {"type": "integer", "minimum": 0}});
     json!({
         "X-Request-Id": {"description": "Names the request, as in the error body and the log.", "schema": {"type": "string", "maxLength": 128}},
+        "Idempotent-Replayed": {"description": "`true`: the first answer to this `Idempotency-Key`, again.", "schema": {"type": "string", "enum": ["true"]}},
         "Retry-After": seconds("Seconds to wait before trying again."),
         "RateLimit-Limit": seconds("Requests that the client's network may make in a minute."),
         "RateLimit-Remaining": seconds("What is left of them."),

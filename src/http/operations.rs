@@ -116,6 +116,8 @@ pub struct Shape {
     pub body: bool,
     /// It reads the path or the query.
     pub parameters: bool,
+    /// It is a POST, and so takes an `Idempotency-Key`.
+    pub post: bool,
     /// It lies under `/v1`: it calls the service, and may be refused there.
     pub service: bool,
 }
@@ -129,6 +131,16 @@ pub fn codes(operation: &Operation, shape: Shape) -> Vec<Code> {
     }
     if shape.body {
         codes.extend([Code::MalformedRequest, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::ValidationFailed, Code::Overloaded]);
+    }
+    if shape.post {
+        codes.extend([
+            Code::MalformedRequest,
+            Code::IdempotencyConflict,
+            Code::PayloadTooLarge,
+            Code::Overloaded,
+            Code::Unavailable,
+            Code::RateLimited,
+        ]);
     }
     if shape.parameters {
         codes.push(Code::MalformedRequest);

@@ -73,6 +73,14 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if json && utf8 { Ok(()) } else { Err(unsupported()) }
 }
 
+/// The whole body of a request, and its place in the budget for large ones.
+///
+/// # Errors
+/// 413, 400 if it doesn't come in time, 503 while too many large ones are being read.
+pub async fn whole(body: BoxBody<Bytes, io::Error>) -> Result<(Bytes, Option<SemaphorePermit<'static>>), ApiError> {
+    read(body, BODY_TIME, &LARGE).await
+}
+
 async fn read(
     body: BoxBody<Bytes, io::Error>,
     patience: Duration,

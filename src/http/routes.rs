@@ -3,7 +3,8 @@
 
 use super::{
     errors::{ApiError, Code},
-    operations::{self, Shape},
+    idempotency,
+    operations::{self, Access, Shape},
 };
 use metrics::Histogram;
 use poem::{
@@ -24,8 +25,8 @@ const STATUSES: [u16; 20] = [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 4
 /// A path template, what its operations may answer, and the histograms of its requests.
 pub struct RouteEntry {
     template: String,
-    /// Of each operation of the document: its method and its error codes.
-    documented: Vec<(Method, Vec<Code>)>,
+    /// Of each operation of the document: its method, whether anybody may call it, and its error codes.
+    documented: Vec<(Method, bool, Vec<Code>)>,
     histograms: [[OnceLock<Histogram>; STATUSES.len()]; METHODS.len()],
 }
 
@@ -34,7 +35,7 @@ impl RouteEntry {
     pub fn new(template: impl Into<String>) -> Arc<Self> {
         Self::documented(template, Vec::new())
     }
-    fn documented(template: impl Into<String>, documented: Vec<(Method, Vec<Code>)>) -> Arc<Self> {
+    fn documented(template: impl Into<String>, documented: Vec<(Method, bool, Vec<Code>)>) -> Arc<Self> {
         Arc::new(Self { template: template.into(), documented, histograms: Default::default() })
     }
     /// The template.
@@ -45,7 +46,11 @@ impl RouteEntry {
     /// doesn't take) has nothing to say.
     pub fn documents(&self, method: &Method, code: Code) -> bool {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.documented.iter().find(|(m, _)| m == method).is_none_or(|(_, codes)| codes.contains(&code))
+        self.documented.iter().find(|(m, ..)| m == method).is_none_or(|(.., codes)| codes.contains(&code))
+    }
+    /// Whether anybody may call an operation; `None` for what is none.
+    pub fn is_public(&self, method: &Method) -> Option<bool> {
+        self.documented.iter().find(|(m, ..)| m == method).map(|(_, public, _)| *public)
     }
     /// Counts a request.
     pub fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
@@ -77,7 +82,11 @@ impl Path {
     async fn dispatch(&self, mut request: Request) -> Result<Response> {
         let find = |method: &Method| self.methods.iter().find(|(m, _)| m == method).map(|(_, e)| e);
         if let Some(endpoint) = find(request.method()) {
-            return endpoint.call(request).await;
+            return if idempotency::asks(&request) {
+                idempotency::call(endpoint, request, &self.entry).await
+            } else {
+                endpoint.call(request).await
+            };
         }
         if request.method() == Method::HEAD
             && let Some(endpoint) = find(&Method::GET)
@@ -129,8 +138,13 @@ pub fn router<A: OpenApi>(api: A) -> Route {
         let queries = path.operations.iter().flat_map(|o| &o.params).any(|p| p.in_type == MetaParamIn::Query);
         let documented = path.operations.iter().filter_map(|o| {
             let row = operations::find(o.operation_id?)?;
-            let shape = Shape { body: o.request.is_some(), parameters: !o.params.is_empty(), service: path.path.starts_with("/v1/") };
-            Some((o.method.clone(), operations::codes(row, shape)))
+            let shape = Shape {
+                body: o.request.is_some(),
+                parameters: !o.params.is_empty(),
+                service: path.path.starts_with("/v1/"),
+                post: o.method == Method::POST,
+            };
+            Some((o.method.clone(), row.access == Access::Public, operations::codes(row, shape)))
         });
         let documented = documented.collect::<Vec<_>>();
         known.insert(pattern(&path.path), (path.path, queries, documented));
@@ -179,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_undocumented_error_is_noticed() {
-        let entry = RouteEntry::documented("/v1/x", vec![(Method::GET, vec![Code::Internal])]);
+        let entry = RouteEntry::documented("/v1/x", vec![(Method::GET, true, vec![Code::Internal])]);
         assert!(entry.documents(&Method::GET, Code::Internal) && entry.documents(&Method::HEAD, Code::Internal));
         assert!(!entry.documents(&Method::GET, Code::NotFound));
         assert!(entry.documents(&Method::PUT, Code::MethodNotAllowed), "no operation, nothing to document");

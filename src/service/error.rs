@@ -36,6 +36,9 @@ pub enum Error {
     /// 409 `conflict`, with what conflicts.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// 409 `idempotency_conflict`.
+    #[error("the idempotency key was used with another request")]
+    IdempotencyConflict,
     /// 409 `email_taken`.
     #[error("e-mail taken")]
     EmailTaken,

@@ -23,6 +23,7 @@
 //!              resend_invite(&Caller, &Operator, InviteId) -> Invited    revoke_invite(&Caller, &Operator, InviteId)
 //!              invites(&Operator, TenantId, Option<InviteStatus>, &Page) -> Listed<Invite>
 //!              my_invites, accept_my_invite, decline_my_invite; invite_accept.rs: accept_invite(&Caller, &str, …) -> TokenPair
+//! idempotency.rs take_turn(Asked) -> Turn
 //! keys.rs      jwks() -> Vec<PublicJwk>                                  ready() -> Vec<Part>
 //! limits.rs    network_limit(Network) -> Option<Decision>
 //! ```
@@ -35,6 +36,7 @@ mod auth_policy;
 pub mod chainer;
 mod change;
 pub mod error;
+pub mod idempotency;
 mod invite_accept;
 pub mod invites;
 pub mod keys;
@@ -161,6 +163,7 @@ impl Services {
     /// Puts them together; starts the directories of actors.
     pub fn new(parts: Parts, rules: Rules) -> Arc<Self> {
         let Parts { store, ephemeral, pool, breach, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
+        let rng: Arc<dyn Rng> = Arc::new(idempotency::RunRng(rng));
         let bounds = Bounds::default();
         let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
         let contacts = Directory::new(&supervisor, bounds, move |id| Contact::new(id, s.clone(), e.clone(), k.clone()));

@@ -49,22 +49,35 @@ impl Services {
 
     async fn signup_now(&self, caller: &Caller, input: SignupInput) -> Result<SignupOutcome> {
         let digest = input.email.digest();
+        // All ids first: a rerun of the request makes the same, and knows the account by them.
+        let mut create = self.new_account(caller, input.email, None, input.display_name, None);
+        let ctx = self.ctx(caller, Actor::User(create.user.id));
         let ticket = match self.ask_contact(caller, digest, ContactCommand::Enter).await? {
             ContactReply::Turn(ticket) => ticket,
+            ContactReply::Taken(user) if user == create.user.id => return self.made_before(create).await.map(created),
             ContactReply::Taken(user) => return Err(self.taken(caller, &digest, user).await),
             other => return Err(unexpected(&other)),
         };
         let mut turn = Turn { contacts: self.contacts.clone(), digest, ticket: Some(ticket) };
         let hash = self.pool.hash(input.password.clone(), flow(None, &digest, caller), Class::Interactive).await?;
-        let create = self.new_account(caller, input.email, hash, input.display_name, None);
-        let ctx = self.ctx(caller, Actor::User(create.user.id));
+        create.user.password_hash = Some(hash);
         turn.ticket = None;
         match self.ask_contact(caller, digest, ContactCommand::Create(ticket, Box::new((ctx, create.clone())))).await? {
-            ContactReply::Created => Ok(SignupOutcome::Created(Box::new(self.signed_up(create)?))),
+            ContactReply::Created => self.signed_up(create).map(created),
+            ContactReply::Taken(user) if user == create.user.id => self.made_before(create).await.map(created),
             ContactReply::Taken(user) => Err(self.taken(caller, &digest, user).await),
             ContactReply::TurnLost => Err(Error::Overloaded { retry_after: Duration::from_secs(1) }),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// An earlier run of the same request made the account: the answer that it would have given, from what is stored.
+    async fn made_before(&self, create: CreateUser) -> Result<NewAccount> {
+        let user = self.store.user(create.user.id).await?.filter(User::may_sign_in);
+        let tenant = self.store.tenant(create.tenant.id).await?;
+        let view = self.store.session(create.user.id, create.session.id).await?;
+        let (Some(user), Some(tenant), Some(view)) = (user, tenant, view) else { return Err(Error::SignupUnavailable) };
+        self.signed_up(CreateUser { user, tenant, session: view.session, ..create })
     }
 
     /// Tells the owner by mail, at most once a day, and the other one nothing that he could use.
@@ -114,7 +127,15 @@ impl Services {
     /// `CodeInvalid`, `CodeExpired`; `SignupUnavailable` if the address was taken after the mail went out.
     pub async fn confirm_signup(&self, caller: &Caller, email: Email, code: SecretText, signup_token: &str) -> Result<NewAccount> {
         let token = SignupToken::parse(signup_token).ok_or(Error::CodeInvalid)?;
-        let pending = self.store.pending_signup(token.pending_id()).await?.ok_or(Error::CodeInvalid)?;
+        let mut create = self.new_account(caller, email.clone(), None, None, Some(self.clock.now()));
+        let ctx = self.ctx(caller, Actor::User(create.user.id));
+        let Some(pending) = self.store.pending_signup(token.pending_id()).await? else {
+            // Consumed by an earlier run of the same request, perhaps.
+            return match self.store.user_by_email(&email.digest()).await? {
+                Some(user) if user.id == create.user.id => self.made_before(create).await,
+                _ => Err(Error::CodeInvalid),
+            };
+        };
         if !token.genuine(&self.keyring, &pending.nonce) || pending.email != email {
             return Err(Error::CodeInvalid);
         }
@@ -122,10 +143,10 @@ impl Services {
         if now >= pending.expires_at {
             return Err(Error::CodeExpired);
         }
-        let mut create = self.new_account(caller, email.clone(), pending.password_hash, pending.display_name, Some(now));
+        create.user.password_hash = Some(pending.password_hash);
+        create.user.display_name = pending.display_name;
         create.consumes = Some(pending.id);
-        let confirm =
-            ConfirmSignup { ctx: self.ctx(caller, Actor::User(create.user.id)), pending: pending.id, code, create: create.clone() };
+        let confirm = ConfirmSignup { ctx, pending: pending.id, code, create: create.clone() };
         match self.ask_contact(caller, email.digest(), ContactCommand::Confirm(Box::new(confirm))).await? {
             ContactReply::Created => self.signed_up(create),
             ContactReply::Taken(_) => Err(Error::SignupUnavailable),
@@ -138,7 +159,7 @@ impl Services {
         &self,
         caller: &Caller,
         email: Email,
-        hash: PasswordHash,
+        password_hash: Option<PasswordHash>,
         display_name: Option<String>,
         verified_at: Option<Timestamp>,
     ) -> CreateUser {
@@ -170,7 +191,7 @@ impl Services {
             locale: None,
             status: UserStatus::Active,
             metadata: serde_json::Map::new(),
-            password_hash: Some(hash),
+            password_hash,
             credential_epoch: 1,
             version: 1,
             code_serials: CodeSerials::default(),
@@ -211,6 +232,10 @@ impl Services {
             expires_at: self.clock.now().plus(CODE_TTL),
         }
     }
+}
+
+fn created(account: NewAccount) -> SignupOutcome {
+    SignupOutcome::Created(Box::new(account))
 }
 
 /// The turn at a contact; handed back if the request ends (or is cut off) before it was used.

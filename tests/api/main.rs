@@ -11,6 +11,7 @@ mod crash;
 mod delivery;
 mod email;
 mod enumeration;
+mod idempotency;
 mod invites;
 mod limits;
 mod passwords;

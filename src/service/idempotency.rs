@@ -1,0 +1,361 @@
+//! Requests with an `Idempotency-Key`: run once, answered as often as they are sent.
+//!
+//! What is stored shows nothing: the name and the fingerprint of a request are HMACs under the server's secret, its answer is
+//! sealed under a key that is derived from the secret and from the `Idempotency-Key`, which itself is stored nowhere.
+//!
+//! A run that dies may have written something. The next run makes the same ids as the first ([`RunRng`]), so that the store
+//! knows each command again and gives what it gave then: nothing is done twice.
+
+use super::{
+    Services,
+    error::{Error, Result},
+};
+use crate::{
+    domain::{
+        ids::{ApiKeyId, TenantId, UserId},
+        keyring::{KeyId, Label},
+        network::Network,
+        rng::{self, Rng},
+        secret::SecretText,
+        time::Timestamp,
+    },
+    ephemeral::{
+        Limit, Subject,
+        idempotency::{Begun, NewRun, RUN_LEASE, RequestName, RunId, Standing},
+    },
+};
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// A second request waits this long for the first.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Answers up to this size are kept.
+const LARGEST_KEPT: usize = 1024 * 1024;
+/// New keys of somebody who isn't signed in: each is a row for a day.
+const KEYS_OF_NETWORK: Limit = Limit { name: "idempotency_keys_of_network", max: 1000, window: Duration::from_secs(3600) };
+/// New keys of a person, or of an API key.
+const KEYS_OF_CALLER: Limit = Limit { name: "idempotency_keys_of_caller", max: 50_000, window: Duration::from_secs(3600) };
+
+/// Whose request it is. Two of them never share a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Of a public route.
+    Network(Network),
+    /// A signed-in person in a tenant.
+    Person(UserId, TenantId),
+    /// A server.
+    Server(ApiKeyId),
+}
+
+impl Asker {
+    fn name(&self) -> Vec<u8> {
+        match self {
+            Self::Network(network) => [b"network ", network.as_bytes()].concat(),
+            Self::Person(user, tenant) => [&b"person "[..], user.as_bytes(), tenant.as_bytes()].concat(),
+            Self::Server(key) => [&b"server "[..], key.as_bytes()].concat(),
+        }
+    }
+}
+
+/// A request with a key.
+pub struct Asked<'a> {
+    /// Whose.
+    pub asker: Asker,
+    /// Its method and path: one key stands for one request on each.
+    pub route: &'a str,
+    /// The `Idempotency-Key`.
+    pub key: SecretText,
+    /// Everything else that must be alike the second time.
+    pub content: &'a [&'a [u8]],
+}
+
+/// An answer as it is given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: Head,
+    /// The body; `None`: it was too large to be kept.
+    pub body: Option<Vec<u8>>,
+}
+
+/// What stands before the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// HTTP status.
+    pub status: u16,
+    /// Those of the route, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// What is to be done with a request.
+pub enum Turn {
+    /// Run it, and then [`Run::keep`] or [`Run::forget`] it.
+    Run(Run),
+    /// Answer it with this.
+    Answered(Answer),
+}
+
+/// The turn of one request. Dropped without an answer (a panic, a client that left), it is given back at once.
+pub struct Run {
+    names: Names,
+    fingerprint: [u8; 32],
+    stream: Arc<Stream>,
+    held: Held,
+}
+
+/// A turn that is taken, or is just being taken.
+struct Held {
+    services: Arc<Services>,
+    name: RequestName,
+    id: RunId,
+    over: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.over {
+            let (services, name, id) = (self.services.clone(), self.name, self.id);
+            // If this fails the lease ends by itself.
+            tokio::spawn(async move { services.ephemeral.leave_run(&name, id, false).await });
+        }
+    }
+}
+
+struct Names {
+    name: RequestName,
+    /// The secret that the name is made with.
+    secret: KeyId,
+    key: SecretText,
+}
+
+impl Names {
+    fn extra(&self) -> [&[u8]; 2] {
+        [&self.name.0, self.key.reveal().as_bytes()]
+    }
+}
+
+impl Services {
+    /// Whether the request is to be run, or was answered before. Waits while another one runs it, at most a minute.
+    ///
+    /// # Errors
+    /// `IdempotencyConflict` for a key that was used with another request, `RateLimited` for too many keys, `Overloaded` if
+    /// the other one takes too long, `Unavailable` if the ephemeral store can't be asked.
+    pub async fn take_turn(self: &Arc<Self>, asked: Asked<'_>) -> Result<Turn> {
+        let names = self.names(&asked).await?;
+        let mac = |purpose: &[u8], parts: &[&[u8]]| self.mac(&names, purpose, parts);
+        let fingerprint = mac(b"fingerprint", asked.content)?;
+        // Of the generator that never repeats itself: two runs are two.
+        let id = RunId(rng::bytes(&*self.rng));
+        let new = NewRun { run: id, fingerprint, salt: rng::bytes(&*self.rng) };
+        if self.ephemeral.standing(&names.name, self.clock.now()).await? == Standing::Unknown {
+            let limit = if matches!(asked.asker, Asker::Network(_)) { &KEYS_OF_NETWORK } else { &KEYS_OF_CALLER };
+            self.limits.by_subject(limit, &Subject::of(&[&asked.asker.name()]), self.clock.now()).await?;
+        }
+        // From here on: the client may leave while the turn is being taken.
+        let mut held = Held { services: self.clone(), name: names.name, id, over: false };
+        let waiting = async {
+            loop {
+                match self.ephemeral.begin_run(&names.name, new, self.clock.now()).await? {
+                    Begun::Busy => self.wait(&names.name).await?,
+                    other => return Ok(other),
+                }
+            }
+        };
+        let begun = tokio::time::timeout(PATIENCE, waiting).await;
+        let begun = begun.unwrap_or_else(|_| Err(Error::Overloaded { retry_after: Duration::from_secs(5) }))?;
+        held.over = !matches!(begun, Begun::Run { .. });
+        match begun {
+            Begun::Run { salt, began_at } => {
+                let stream = mac(b"ids", &[&salt, &began_at.millis().to_le_bytes()])?;
+                let stream = Arc::new(Stream { key: hmac::Key::new(hmac::HMAC_SHA256, &stream), began_at, calls: AtomicU64::new(0) });
+                Ok(Turn::Run(Run { names, fingerprint, stream, held }))
+            }
+            Begun::Answered(sealed) => self.unseal(&names, &sealed).map(Turn::Answered),
+            Begun::Conflict | Begun::Busy => Err(Error::IdempotencyConflict),
+        }
+    }
+
+    async fn wait(&self, name: &RequestName) -> Result<()> {
+        let mut pause = Duration::from_millis(10);
+        while self.ephemeral.standing(name, self.clock.now()).await? == Standing::Busy {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(160));
+        }
+        Ok(())
+    }
+
+    /// Under the secret that makes; or under an older one, if the request is known by that.
+    async fn names(&self, asked: &Asked<'_>) -> Result<Names> {
+        let asker = asked.asker.name();
+        let parts = [b"name".as_slice(), &asker, asked.route.as_bytes(), asked.key.reveal().as_bytes()];
+        let name = |secret| self.keyring.mac(secret, Label::Idempotency, &parts).map(RequestName).ok_or_else(no_secret);
+        let mut secret = self.keyring.current();
+        for older in self.keyring.ids().skip(1) {
+            if self.ephemeral.standing(&name(older)?, self.clock.now()).await? != Standing::Unknown {
+                secret = older;
+            }
+        }
+        Ok(Names { name: name(secret)?, secret, key: asked.key.clone() })
+    }
+
+    fn mac(&self, names: &Names, purpose: &[u8], parts: &[&[u8]]) -> Result<[u8; 32]> {
+        let parts = [&[purpose][..], &names.extra(), parts].concat();
+        self.keyring.mac(names.secret, Label::Idempotency, &parts).ok_or_else(no_secret)
+    }
+
+    fn seal(&self, names: &Names, answer: &Answer) -> Option<Vec<u8>> {
+        let head = serde_json::to_vec(&(&answer.head, answer.body.is_some())).ok()?;
+        let length = u32::try_from(head.len()).ok()?;
+        let plain = [&length.to_le_bytes()[..], &head, answer.body.as_deref().unwrap_or_default()].concat();
+        self.keyring.seal_with(names.secret, Label::Idempotency, &names.extra(), b"answer", &plain, &*self.rng)
+    }
+
+    fn unseal(&self, names: &Names, sealed: &[u8]) -> Result<Answer> {
+        let broken = || Error::Internal("a kept answer can't be read".into());
+        let plain = self.keyring.open_with(Label::Idempotency, &names.extra(), b"answer", sealed).map_err(|_| broken())?;
+        let (length, rest) = plain.split_first_chunk::<4>().ok_or_else(broken)?;
+        let (head, body) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(broken)?;
+        let (head, whole): (Head, bool) = serde_json::from_slice(head).map_err(|_| broken())?;
+        Ok(Answer { head, body: whole.then(|| body.to_vec()) })
+    }
+}
+
+fn no_secret() -> Error {
+    Error::Internal("a secret of the keyring is gone".into())
+}
+
+impl Run {
+    /// Runs `work`: ids that it makes are those of the first run. Keeps the request taken meanwhile.
+    pub async fn scope<F: Future>(&self, work: F) -> F::Output {
+        let work = RUN.scope(self.stream.clone(), work);
+        tokio::pin!(work);
+        loop {
+            match tokio::time::timeout(RUN_LEASE / 3, &mut work).await {
+                Ok(done) => return done,
+                Err(_) => {
+                    let renewed =
+                        self.held.services.ephemeral.renew_run(&self.names.name, self.held.id, self.held.services.clock.now()).await;
+                    if !matches!(renewed, Ok(true)) {
+                        tracing::warn!(?renewed, "a long request with an Idempotency-Key could not keep its turn");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps the answer. Gives another one if this run was so slow that somebody else has answered meanwhile. If the
+    /// answer can't be kept the request may be sent again, and its rerun finds what this one wrote.
+    pub async fn keep(mut self, mut answer: Answer) -> Answer {
+        if answer.body.as_ref().is_some_and(|b| b.len() > LARGEST_KEPT) {
+            let whole = answer.clone();
+            answer.body = None;
+            self.finish(&answer).await;
+            return whole;
+        }
+        self.finish(&answer).await.unwrap_or(answer)
+    }
+
+    async fn finish(&mut self, answer: &Answer) -> Option<Answer> {
+        let (s, id) = (self.held.services.clone(), self.held.id);
+        let sealed = s.seal(&self.names, answer)?;
+        match s.ephemeral.finish_run(&self.names.name, id, sealed, s.clock.now()).await {
+            Ok(true) => self.held.over = true,
+            Ok(false) => {
+                self.held.over = true;
+                // Another run took over. What it answered is what everybody gets.
+                let sent = NewRun { run: id, fingerprint: self.fingerprint, salt: [0; 16] };
+                if let Ok(Begun::Answered(sealed)) = s.ephemeral.begin_run(&self.names.name, sent, s.clock.now()).await {
+                    return s.unseal(&self.names, &sealed).ok();
+                }
+            }
+            Err(e) => tracing::warn!(error = %e, "the answer to a request with an Idempotency-Key could not be kept"),
+        }
+        None
+    }
+
+    /// The request was refused before it did anything: as if it had never been sent.
+    pub async fn forget(mut self) {
+        let left = self.held.services.ephemeral.leave_run(&self.names.name, self.held.id, true).await;
+        self.held.over = left.is_ok();
+    }
+}
+
+tokio::task_local! {
+    static RUN: Arc<Stream>;
+}
+
+/// The bytes of one request: known to nobody without the secret, and the same at each run.
+struct Stream {
+    key: hmac::Key,
+    began_at: Timestamp,
+    calls: AtomicU64,
+}
+
+impl Stream {
+    fn fill(&self, into: &mut [u8]) {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        for (n, chunk) in (0_u64..).zip(into.chunks_mut(32)) {
+            let block = hmac::sign(&self.key, &[call, n.to_le_bytes()].concat());
+            chunk.copy_from_slice(&block.as_ref()[..chunk.len()]);
+        }
+    }
+}
+
+/// The generator of the use cases. Within [`Run::scope`] it repeats, call by call, what it gave to the first run of the
+/// request; everywhere else, and for nonces, it is `inner`.
+pub(super) struct RunRng(pub Arc<dyn Rng>);
+
+impl Rng for RunRng {
+    fn fill(&self, into: &mut [u8]) {
+        if RUN.try_with(|stream| stream.fill(into)).is_err() {
+            self.0.fill(into);
+        }
+    }
+    fn fill_once(&self, into: &mut [u8]) {
+        self.0.fill_once(into);
+    }
+    fn id_time(&self, now: Timestamp) -> Timestamp {
+        RUN.try_with(|stream| stream.began_at).unwrap_or(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ids::CommandId, rng::SystemRng, time::ManualClock};
+
+    fn stream(secret: u8) -> Arc<Stream> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[secret; 32]);
+        Arc::new(Stream { key, began_at: Timestamp::from_millis(1_700_000_000_000), calls: AtomicU64::new(0) })
+    }
+
+    #[tokio::test]
+    async fn a_rerun_makes_the_ids_of_the_first_run_and_nonces_of_its_own() {
+        let rng = RunRng(Arc::new(SystemRng));
+        let run = async |secret: u8, now: i64| {
+            let clock = ManualClock::at_millis(now);
+            let made = async {
+                let mut nonce = [0; 12];
+                rng.fill_once(&mut nonce);
+                let (one, long, two) = (CommandId::new(&clock, &rng), rng::bytes::<80>(&rng), CommandId::new(&clock, &rng));
+                ((one, long, two), nonce)
+            };
+            RUN.scope(stream(secret), made).await
+        };
+        let (first, again, other) = (run(1, 1_700_000_000_000).await, run(1, 1_700_000_099_000).await, run(2, 1_700_000_000_000).await);
+        assert_eq!(first.0, again.0);
+        assert_ne!(first.1, again.1);
+        let ((one, long, two), _) = first;
+        assert!(one != two && long[..32] != long[32..64] && one != other.0.0);
+        let clock = ManualClock::at_millis(1_700_000_000_000);
+        assert_ne!(CommandId::new(&clock, &rng), one, "outside of a run it never repeats itself");
+        assert_ne!(CommandId::new(&clock, &rng), CommandId::new(&clock, &rng));
+    }
+}
