@@ -80,7 +80,7 @@ impl TenantsApi {
 
     /// Leave a tenant
     ///
-    /// Sessions scoped to it end. The last owner can't leave: 409.
+    /// Sessions scoped to it end. The last owner can't leave, nor who belongs to no other tenant: 409.
     #[oai(path = "/v1/tenants/:tenantID/leave", method = "post", operation_id = "leaveTenant")]
     async fn leave(
         &self,

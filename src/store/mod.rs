@@ -129,7 +129,7 @@ pub trait Store: AccessStore + AuditStore + ImportStore + InviteStore + PolicySt
     async fn memberships(&self, user: UserId) -> Result<Vec<(Tenant, Membership)>>;
     /// One membership, if the tenant is live.
     async fn membership(&self, user: UserId, tenant: TenantId) -> Result<Option<Membership>>;
-    /// Ends a membership; the sessions scoped to the tenant die.
+    /// Ends a membership; the sessions scoped to the tenant die. The last owner stays, and so does who belongs to no other live tenant.
     async fn leave_tenant(&self, ctx: &Ctx, cmd: LeaveTenant) -> Result<LeaveOutcome>;
 
     // ---- outbox ----

@@ -86,7 +86,7 @@ async fn sign_up_in_verify_first_looks_the_same() {
 }
 
 /// The chance that one of `a` took longer than one of `b`: a half if nothing can be told.
-fn auc(a: &[f64], b: &[f64]) -> f64 {
+pub fn auc(a: &[f64], b: &[f64]) -> f64 {
     let wins = a
         .iter()
         .flat_map(|x| {

@@ -2,6 +2,7 @@
 
 use crate::{
     all, count,
+    enumeration::auc,
     support::{
         app::{Account, App, fresh_email, fresh_password},
         client::{Client, Reply},
@@ -9,7 +10,7 @@ use crate::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const OWNER: &str = "00000000-0000-7000-8000-000000000001";
 const ADMIN: &str = "00000000-0000-7000-8000-000000000002";
@@ -410,6 +411,26 @@ async fn inviting_looks_the_same_whoever_has_the_address() {
         );
     }
     assert_eq!((seen[0], seen[1]), (seen[2], seen[2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_inviting_tells_nothing() {
+    let app = App::new().await;
+    let org = org(&app).await;
+    let known = app.signup().await.email;
+    let unknown = fresh_email();
+    let mut times = [const { Vec::new() }; 2];
+    for round in 0..24 {
+        for n in 0..2 {
+            let who = (round + n) % 2;
+            let start = Instant::now();
+            org.invite(&app, [&known, &unknown][who]).await.expect(201);
+            times[who].push(start.elapsed().as_secs_f64());
+        }
+    }
+    // By chance alone 0.25 to 0.75 in all but 0.3 % of runs, and other tests make noise.
+    let told = auc(&times[0], &times[1]);
+    assert!((0.12..=0.88).contains(&told), "an account can be told by the time of an invite: AUC {told:.2}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

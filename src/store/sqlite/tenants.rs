@@ -135,9 +135,13 @@ pub(super) fn leave(c: &Connection, now: Timestamp, cmd: &LeaveTenant) -> rusqli
     Ok(LeaveOutcome::Left)
 }
 
-/// Deleted tenants count: the one that he would go back to may be restored, or be the one he is left with.
+/// Deleted tenants don't count: nobody signs in to them.
 pub(super) fn belongs_elsewhere(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<bool> {
-    c.prepare_cached("SELECT 1 FROM memberships WHERE user_id = ?1 AND tenant_id <> ?2")?.exists([user.as_bytes(), tenant.as_bytes()])
+    c.prepare_cached(
+        "SELECT 1 FROM memberships m JOIN tenants t ON t.id = m.tenant_id
+         WHERE m.user_id = ?1 AND m.tenant_id <> ?2 AND t.deleted_at IS NULL",
+    )?
+    .exists([user.as_bytes(), tenant.as_bytes()])
 }
 
 pub(super) fn end_membership(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<()> {
