@@ -398,10 +398,16 @@ impl App {
         panic!("{to} has {} of {count} messages", self.messages(to).len());
     }
 
-    /// The code in the `count`th message to `to`.
+    /// The newest code in the `count`th message to `to` or a later one: messages of other kinds may come in between.
     pub async fn code(&self, to: &str, count: usize) -> String {
-        let message = self.message(to, count).await;
-        message.code.clone().unwrap_or_else(|| panic!("no code in {}", message.text))
+        for _ in 0..600 {
+            let found = self.messages(to);
+            if let Some(code) = found.iter().skip(count - 1).rev().find_map(|m| m.code.clone()) {
+                return code;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no code in the {} messages to {to}", self.messages(to).len());
     }
 
     /// Asks for a reset and gives the token of its link; `count` as in [`App::message`].
