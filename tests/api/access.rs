@@ -225,11 +225,11 @@ async fn a_revoked_key_is_refused_within_a_second_and_an_expired_one_at_once() {
     let listed = app.get_as(&who.access, &format!("/v1/tenants/{}/api-keys", who.tenant_id)).await.expect(200);
     assert!(listed.body["items"].as_array().unwrap().iter().all(|k| k["revoked_at"].is_string()), "{}", listed.text);
 
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let past = json!({"name": "k", "scopes": ["role.read"], "expires_at": "2020-01-01T00:00:00Z"});
     app.post_as(&who.access, "/v1/api-keys", past).await.refused(422, "validation_failed");
-    let end = Connection::open_in_memory().unwrap();
-    let end: String = end.query_row("SELECT strftime('%Y-%m-%dT%H:%M:%SZ', ?1, 'unixepoch')", [now as i64 + 3], |r| r.get(0)).unwrap();
+    let clock = Connection::open_in_memory().unwrap();
+    let soon = "SELECT strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+3 seconds')";
+    let end: String = clock.query_row(soon, [], |row| row.get(0)).unwrap();
     let short =
         app.post_as(&who.access, "/v1/api-keys", json!({"name": "k", "scopes": ["role.read"], "expires_at": end})).await.expect(201);
     let key = short.str("secret");
