@@ -4,7 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use qeetid::{
     app,
     config::{ConfigError, Settings, Sources},
-    domain::{ids::TenantId, permission::PermissionSet},
+    domain::{ids::TenantId, permission::PermissionSet, secret::SecretText},
+    service::import::{FirebaseParams, Source},
     telemetry,
 };
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -57,6 +58,11 @@ enum Command {
     /// API keys of servers
     #[command(subcommand, name = "api-key")]
     ApiKey(ApiKeys),
+    /// Take over the users of another system, with their passwords; also beside a running server
+    ///
+    /// Reads a file of any size in constant memory. Stopped, it goes on where it was when it is started again; no row is written twice.
+    /// Refused rows keep no other out. Users without a password set one with "forgot password".
+    Import(Import),
     /// The audit chains
     #[command(subcommand)]
     Audit(Audit),
@@ -89,6 +95,72 @@ enum ApiKeys {
         #[arg(long, value_name = "TIME", value_parser = app::api_key::ends)]
         expires: Option<app::api_key::Ends>,
     },
+}
+
+#[derive(Args)]
+struct Import {
+    /// The export: NDJSON, JSON or CSV, as the source writes it
+    file: PathBuf,
+    /// Whose export it is: qeet, auth0, firebase, cognito or keycloak
+    #[arg(long)]
+    source: Source,
+    /// The organization whose members they become, by its id
+    #[arg(long, value_name = "ID")]
+    tenant: TenantId,
+    /// Their role in it, by name or id, where the row has none
+    #[arg(long, default_value = "member")]
+    role: String,
+    /// Only look: read all rows, and say which would be refused
+    #[arg(long)]
+    dry_run: bool,
+    /// Where refused rows go, with the reason: {"line","email","message"}, one a line
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// Begin at the first row, though the file was imported (or in part) before
+    #[arg(long)]
+    restart: bool,
+    /// Take the source's word that an address is verified for a proof of it
+    #[arg(long)]
+    trust_verified: bool,
+    /// Firebase: a file with the project's base64_signer_key; or set FIREBASE_SIGNER_KEY
+    #[arg(long, value_name = "FILE")]
+    firebase_signer_key: Option<PathBuf>,
+    /// Firebase: the project's base64_salt_separator
+    #[arg(long, value_name = "BASE64", default_value = "Bw==")]
+    firebase_salt_separator: String,
+    /// Firebase: the project's rounds
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    firebase_rounds: u32,
+    /// Firebase: the project's mem_cost
+    #[arg(long, value_name = "N", default_value_t = 14)]
+    firebase_mem_cost: u32,
+}
+
+impl Import {
+    fn order(self) -> Result<app::import::ImportOrder, String> {
+        let key = match &self.firebase_signer_key {
+            _ if self.source != Source::Firebase => None,
+            Some(file) => Some(app::import::signer_key(file)?),
+            None => std::env::var("FIREBASE_SIGNER_KEY").ok(),
+        };
+        let firebase = key.map(|key| FirebaseParams {
+            signer_key: SecretText::new(key),
+            salt_separator: self.firebase_salt_separator,
+            rounds: self.firebase_rounds,
+            mem_cost: self.firebase_mem_cost,
+        });
+        Ok(app::import::ImportOrder {
+            file: self.file,
+            source: self.source,
+            tenant: self.tenant,
+            role: self.role,
+            dry_run: self.dry_run,
+            rejects: self.rejects,
+            restart: self.restart,
+            trust_verified: self.trust_verified,
+            firebase,
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -138,6 +210,9 @@ fn main() -> ExitCode {
                 eprintln!("{}", made.about);
                 print(&format!("{}\n", made.secret.reveal()))
             })
+        }
+        Some(Command::Import(import)) => {
+            import.order().and_then(|order| run(app::import(&settings, order))).and_then(|said| print(&format!("{said}\n")))
         }
         Some(Command::Audit(Audit::Verify { tenant })) => run(app::verify_audit(&settings, tenant)).and_then(|(said, whole)| {
             print(&said)?;

@@ -17,7 +17,14 @@ use crate::{
         time::{Clock, SystemClock},
     },
     ephemeral::{Ephemeral, Limit, embedded::Embedded},
-    gateway::{Mailer, SmsSender, breach::RangeApi, mailbox::Mailbox, smtp::SmtpMailer, templates::Templates, twilio::TwilioSender},
+    gateway::{
+        Mailer, SmsSender,
+        breach::{BreachRange, RangeApi},
+        mailbox::Mailbox,
+        smtp::SmtpMailer,
+        templates::Templates,
+        twilio::TwilioSender,
+    },
     service::{Parts, Rules, Services, SignupMode, keys::Keys, limits::LimitRules},
     sqlite::File,
     store::{Store, sqlite::SqliteStore},
@@ -96,7 +103,7 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
         store: store.clone(),
         ephemeral: ephemeral.clone(),
         pool: pool.clone(),
-        breach: Arc::new(RangeApi::new(&settings.breach_url).map_err(|e| AppError::new("QEETID_BREACH_URL", e))?),
+        breach: breach(settings)?,
         keyring,
         keys: keys.clone(),
         clock: clock.clone(),
@@ -107,7 +114,11 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
     Ok(Built { services: Services::new(parts, rules(settings)), store, ephemeral, keys, pool, outbox, mailbox, clock, rng })
 }
 
-fn start_pool(settings: &Settings, rng: Arc<dyn Rng>) -> Result<Pool, AppError> {
+pub(super) fn breach(settings: &Settings) -> Result<Arc<dyn BreachRange>, AppError> {
+    Ok(Arc::new(RangeApi::new(&settings.breach_url).map_err(|e| AppError::new("QEETID_BREACH_URL", e))?))
+}
+
+pub(super) fn start_pool(settings: &Settings, rng: Arc<dyn Rng>) -> Result<Pool, AppError> {
     let a = &settings.argon2;
     let params = Argon2Params::new(a.m, a.t, a.p).map_err(|e| AppError::new("QEETID_ARGON2", e))?;
     let config =

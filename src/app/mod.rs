@@ -4,9 +4,11 @@
 pub mod api_key;
 mod build;
 mod commands;
+pub mod import;
 mod upkeep;
 
 pub use commands::{migrate, openapi, rotate_keys, verify_audit};
+pub use import::import;
 
 use crate::{
     config::Settings,

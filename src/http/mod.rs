@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod auth;
 pub mod bearer;
+pub mod bulk;
 pub mod connection;
 pub mod cors;
 pub mod devmailbox;
@@ -31,6 +32,7 @@ pub mod server;
 pub mod sessions;
 pub mod tenants;
 pub mod types;
+pub mod upload;
 pub mod verify;
 pub mod wellknown;
 
@@ -89,6 +91,8 @@ enum Tag {
     Audit,
     /// Inviting people to a tenant, and answering.
     Invites,
+    /// Users of the operator's tenant.
+    Users,
     /// Keys and probes.
     Operations,
 }
@@ -103,6 +107,7 @@ type DocumentedApi = (
     policy::PolicyApi,
     audit::AuditApi,
     invites::InvitesApi,
+    bulk::BulkApi,
     wellknown::WellKnownApi,
 );
 
@@ -117,6 +122,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         policy::PolicyApi(services.clone()),
         audit::AuditApi(services.clone()),
         invites::InvitesApi(services.clone()),
+        bulk::BulkApi(services.clone()),
         wellknown::WellKnownApi(services.clone()),
     )
 }

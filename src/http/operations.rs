@@ -99,6 +99,8 @@ pub const OPERATIONS: &[Operation] = &[
     bearer("listMyInvites", &[]),
     bearer("acceptMyInvite", &[NotFound, Conflict]),
     bearer("declineMyInvite", &[NotFound]),
+    with(Permission::UserWrite, "createUsers", &[NotFound]),
+    with(Permission::UserWrite, "importUsers", &[]),
     public("getJwks", &[]),
     public("getHealth", &[]),
     public("getReadiness", &[Unavailable]),

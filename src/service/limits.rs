@@ -108,6 +108,18 @@ impl Limits {
         self.allow(limit, who, now).await
     }
 
+    /// Whether one more would be within `limit`; counts nothing.
+    ///
+    /// # Errors
+    /// `RateLimited` if not.
+    pub async fn within(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
+        if !self.rules.on {
+            return Ok(());
+        }
+        let decision = self.ephemeral.peek(limit, who, now).await?;
+        if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
+    }
+
     async fn allow(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
         if !self.rules.on {
             return Ok(());

@@ -24,6 +24,7 @@
 //!              invites(&Operator, TenantId, Option<InviteStatus>, &Page) -> Listed<Invite>
 //!              my_invites, accept_my_invite, decline_my_invite; invite_accept.rs: accept_invite(&Caller, &str, …) -> TokenPair
 //! idempotency.rs take_turn(Asked) -> Turn
+//! bulk.rs      bulk(&Caller, &Operator) -> Bulk                          upload(&Caller, &Operator, Source, …) -> Upload
 //! keys.rs      jwks() -> Vec<PublicJwk>                                  ready() -> Vec<Part>
 //! limits.rs    network_limit(Network) -> Option<Decision>
 //! ```
@@ -33,10 +34,12 @@ pub mod api;
 pub mod api_keys;
 pub mod audit;
 mod auth_policy;
+pub mod bulk;
 pub mod chainer;
 mod change;
 pub mod error;
 pub mod idempotency;
+pub mod import;
 mod invite_accept;
 pub mod invites;
 pub mod keys;

@@ -15,6 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Rows in one command at most.
 pub const MAX_ROWS: usize = 1000;
 
+/// Steps whose outcomes are kept: so many may be on their way at once, and whoever goes on can say what became of each row.
+pub const RECENT: usize = 4;
+
 /// Names an import: a digest of its tenant, source and file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImportId(pub [u8; 32]);
@@ -39,8 +42,10 @@ pub struct ImportStep {
     pub from: u64,
     /// The first record that is not settled by it.
     pub next: u64,
-    /// How many records in between were refused before they got here.
+    /// How many records in between were refused before they got here, for whatever reason.
     pub refused: u64,
+    /// Those of them that could be read (their passwords would not do): their places among all that could, ascending.
+    pub unfit: Vec<u32>,
     /// There are no more.
     pub finished: bool,
 }
@@ -54,7 +59,7 @@ pub struct ImportUsers {
     pub users: Vec<ImportUser>,
     /// The import that they are a step of, if it keeps count.
     pub step: Option<ImportStep>,
-    /// Written with it, if any account is made.
+    /// Written with it, whatever becomes of the rows.
     pub audit: Vec<AuditEvent>,
 }
 
@@ -69,10 +74,13 @@ pub enum RowOutcome {
     EmailTaken,
     /// The tenant has no such role.
     NoRole,
+    /// Its password would not do: it never came to the store.
+    Unfit,
 }
 
 impl RowOutcome {
-    const LETTERS: [(Self, char); 4] = [(Self::Created, '+'), (Self::IsMember, 'm'), (Self::EmailTaken, 't'), (Self::NoRole, 'r')];
+    const LETTERS: [(Self, char); 5] =
+        [(Self::Unfit, 'p'), (Self::Created, '+'), (Self::IsMember, 'm'), (Self::EmailTaken, 't'), (Self::NoRole, 'r')];
     fn letter(self) -> char {
         Self::LETTERS.iter().find(|(outcome, _)| *outcome == self).map_or('?', |(_, letter)| *letter)
     }
@@ -126,10 +134,10 @@ pub struct ImportProgress {
     pub created: u64,
     /// Records refused so far, for whatever reason.
     pub refused: u64,
-    /// The first record of the last step.
-    pub first_of_last: u64,
-    /// What became of that step's accounts.
-    pub outcomes: Outcomes,
+    /// The first record of the last [`RECENT`] steps.
+    pub recent_from: u64,
+    /// What became of those steps' accounts.
+    pub recent: Outcomes,
     /// When it began.
     pub started_at: Timestamp,
     /// When it was through.

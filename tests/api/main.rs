@@ -12,6 +12,7 @@ mod delivery;
 mod email;
 mod enumeration;
 mod idempotency;
+mod import;
 mod invites;
 mod limits;
 mod passwords;

@@ -73,7 +73,8 @@ pub(crate) async fn only_live_organizations_take_accounts(store: S) {
 pub(crate) async fn an_import_goes_on_where_it_stopped(store: S) {
     let (tenant, id) = (company(&store).await, import_id());
     assert_eq!(store.import_progress(id).await.unwrap(), None);
-    let step = |from, next, refused, finished| Some(ImportStep { id, from, next, refused, finished });
+    let step =
+        |from, next, refused, finished| Some(ImportStep { id, from, next, refused, unfit: vec![1; usize::from(from == 0)], finished });
     let first = ImportUsers { step: step(0, 3, 1, false), ..batch(tenant, vec![row(tenant), row(tenant)]) };
     assert_eq!(store.import_users(&ctx(T), first.clone()).await.unwrap(), done(&[Created, Created]));
     // The same step by another command, and one that leaves records out.
@@ -87,8 +88,8 @@ pub(crate) async fn an_import_goes_on_where_it_stopped(store: S) {
         next: 5,
         created: 3,
         refused: 2,
-        first_of_last: 3,
-        outcomes: Outcomes(vec![Created, IsMember]),
+        recent_from: 0,
+        recent: Outcomes(vec![Created, Unfit, Created, Created, IsMember]),
         started_at: T,
         finished_at: Some(T.plus(secs(5))),
     };
@@ -100,12 +101,25 @@ pub(crate) async fn an_import_goes_on_where_it_stopped(store: S) {
     assert_eq!(store.import_users(&ctx(T), first).await.unwrap(), done(&[IsMember, IsMember]));
 }
 
+pub(crate) async fn the_outcomes_of_the_last_steps_are_kept(store: S) {
+    let (tenant, id) = (company(&store).await, import_id());
+    for n in 0..10 {
+        let step = ImportStep { id, from: 5 * n, next: 5 * n + 5, refused: 3, unfit: vec![], finished: false };
+        let cmd = ImportUsers { step: Some(step), ..batch(tenant, vec![row(tenant), row(tenant)]) };
+        assert_eq!(store.import_users(&ctx(T), cmd).await.unwrap(), done(&[Created, Created]));
+        let progress = store.import_progress(id).await.unwrap().unwrap();
+        let first = (n + 1).saturating_sub(RECENT as u64);
+        assert_eq!((progress.recent_from, progress.recent.0.len() as u64), (5 * first, 2 * (n + 1 - first)));
+        assert_eq!((progress.next, progress.created, progress.refused), (5 * n + 5, 2 * n + 2, 3 * n + 3));
+    }
+}
+
 pub(crate) async fn one_step_8_at_once(store: S) {
     let (tenant, id) = (company(&store).await, import_id());
     let outcomes = at_once(8, |_| {
         let store = store.clone();
         async move {
-            let step = ImportStep { id, from: 0, next: 1, refused: 0, finished: false };
+            let step = ImportStep { id, from: 0, next: 1, refused: 0, unfit: vec![], finished: false };
             store.import_users(&ctx(T), ImportUsers { step: Some(step), ..batch(tenant, vec![row(tenant)]) }).await.unwrap()
         }
     })

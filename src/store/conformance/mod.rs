@@ -69,7 +69,8 @@ macro_rules! store_conformance_suite {
                 create_session, rotate_session, revoke_sessions, confirm_email, confirm_phone, begin_email_change,
                 confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
             imports: each_row_stands_on_its_own, a_rerun_of_a_batch_writes_nothing, only_live_organizations_take_accounts,
-                an_import_goes_on_where_it_stopped, one_step_8_at_once, kinds_of_imported_hashes_are_counted;
+                an_import_goes_on_where_it_stopped, the_outcomes_of_the_last_steps_are_kept, one_step_8_at_once,
+                kinds_of_imported_hashes_are_counted;
             invites: every_field_of_an_invite_survives, invites_need_an_organization_and_a_role, a_new_invite_revokes_the_former,
                 sending_again_raises_the_serial, revoking_ends_an_invite, invites_are_listed_by_status_and_page,
                 an_address_sees_what_is_open_to_it, accepting_makes_the_account_and_all_of_it,

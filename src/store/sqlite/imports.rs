@@ -59,9 +59,7 @@ fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result
     let outcomes = cmd.users.iter().take(MAX_ROWS).map(|row| one(c, cmd.tenant_id, row, &mut roles));
     let outcomes = Outcomes(outcomes.collect::<rusqlite::Result<_>>()?);
     let created = outcomes.0.iter().filter(|o| **o == RowOutcome::Created).count();
-    if created > 0 {
-        ending::audit(c, &cmd.audit)?;
-    }
+    ending::audit(c, &cmd.audit)?;
     if let Some(step) = &cmd.step {
         end_step(c, now, step, created as u64, &outcomes)?;
     }
@@ -101,8 +99,7 @@ fn holder(c: &Connection, tenant: TenantId, digest: &ContactDigest) -> rusqlite:
 fn begin_step(c: &Connection, now: Timestamp, tenant: TenantId, step: &ImportStep) -> rusqlite::Result<bool> {
     if step.from == 0 {
         c.prepare_cached(
-            "INSERT INTO imports (id, tenant_id, next_record, created, refused, first_of_last, outcomes, started_at)
-             VALUES (?1, ?2, 0, 0, 0, 0, '', ?3) ON CONFLICT DO NOTHING",
+            "INSERT INTO imports (id, tenant_id, next_record, created, refused, recent, started_at) VALUES (?1, ?2, 0, 0, 0, '', ?3) ON CONFLICT DO NOTHING",
         )?
         .execute(params![step.id.0, tenant.as_bytes(), stamp(now)])?;
     }
@@ -112,34 +109,47 @@ fn begin_step(c: &Connection, now: Timestamp, tenant: TenantId, step: &ImportSte
 
 fn end_step(c: &Connection, now: Timestamp, step: &ImportStep, created: u64, outcomes: &Outcomes) -> rusqlite::Result<()> {
     let refused = step.refused + (outcomes.0.len() as u64 - created);
+    let before: String = c.prepare_cached("SELECT recent FROM imports WHERE id = ?1")?.query_row([step.id.0], |row| row.get(0))?;
+    let mut recent: Vec<&str> = before.split(',').filter(|s| !s.is_empty()).collect();
+    recent.drain(..(recent.len() + 1).saturating_sub(RECENT));
+    let mut all = outcomes.clone();
+    for at in &step.unfit {
+        all.0.insert((*at as usize).min(all.0.len()), RowOutcome::Unfit);
+    }
+    let last = format!("{}:{}", step.from, all.letters());
+    recent.push(&last);
     c.prepare_cached(
-        "UPDATE imports SET next_record = ?2, created = created + ?3, refused = refused + ?4, first_of_last = ?5, outcomes = ?6,
-         finished_at = ?7 WHERE id = ?1",
+        "UPDATE imports SET next_record = ?2, created = created + ?3, refused = refused + ?4, recent = ?5, finished_at = ?6 WHERE id = ?1",
     )?
-    .execute(params![
-        step.id.0,
-        int(step.next),
-        int(created),
-        int(refused),
-        int(step.from),
-        outcomes.letters(),
-        step.finished.then_some(stamp(now))
-    ])
+    .execute(params![step.id.0, int(step.next), int(created), int(refused), recent.join(","), step.finished.then_some(stamp(now))])
     .map(drop)
 }
 
 fn progress(c: &Connection, id: ImportId) -> rusqlite::Result<Option<ImportProgress>> {
-    c.prepare_cached("SELECT next_record, created, refused, first_of_last, outcomes, started_at, finished_at FROM imports WHERE id = ?1")?
+    c.prepare_cached("SELECT next_record, created, refused, recent, started_at, finished_at FROM imports WHERE id = ?1")?
         .query_row([id.0], |row| {
+            let (recent_from, recent) = recent(row.get_ref(3)?.as_str()?).ok_or_else(|| strange(3, "no outcomes"))?;
             Ok(ImportProgress {
                 next: number(row, 0)?,
                 created: number(row, 1)?,
                 refused: number(row, 2)?,
-                first_of_last: number(row, 3)?,
-                outcomes: Outcomes::from_letters(row.get_ref(4)?.as_str()?).ok_or_else(|| strange(4, "no outcomes"))?,
-                started_at: time(row, 5)?,
-                finished_at: maybe_time(row, 6)?,
+                recent_from,
+                recent,
+                started_at: time(row, 4)?,
+                finished_at: maybe_time(row, 5)?,
             })
         })
         .optional()
+}
+
+/// The first record and all outcomes of `0:+++m,1000:++`.
+fn recent(text: &str) -> Option<(u64, Outcomes)> {
+    let (mut from, mut all) = (None, Outcomes::default());
+    for step in text.split(',').filter(|s| !s.is_empty()) {
+        let (first, letters) = step.split_once(':')?;
+        let first: u64 = first.parse().ok()?;
+        from.get_or_insert(first);
+        all.0.extend(Outcomes::from_letters(letters)?.0);
+    }
+    Some((from.unwrap_or(0), all))
 }

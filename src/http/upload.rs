@@ -1,0 +1,74 @@
+//! A body that is read as it comes, and never kept whole.
+
+use super::{
+    errors::{ApiError, Code},
+    payload::BODY_TIME,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, combinators::BoxBody};
+use hyper::body::Body as _;
+use poem::{Request, RequestBody, Result, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry},
+};
+use std::io;
+
+/// The largest file, in bytes.
+pub const MAX_UPLOAD: u64 = 10 * 1024 * 1024;
+/// What a file may be called.
+const TYPES: [&str; 3] = ["application/x-ndjson", "application/json", "text/csv"];
+
+/// A file on its way in.
+pub struct Upload {
+    body: BoxBody<Bytes, io::Error>,
+    read: u64,
+}
+
+impl<'a> ApiExtractor<'a> for Upload {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(_: &mut Registry) {}
+
+    fn request_meta() -> Option<MetaRequest> {
+        let file = || MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "binary")));
+        let content = TYPES.iter().map(|content_type| MetaMediaType { content_type, schema: file() }).collect();
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        let body: BoxBody<Bytes, io::Error> = body.take()?.into();
+        let given = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let given = given.split(';').next().unwrap_or_default().trim();
+        if !TYPES.iter().any(|t| given.eq_ignore_ascii_case(t)) {
+            return Err(ApiError::detail(Code::UnsupportedMediaType, format!("It must be {}.", TYPES.join(", "))).into());
+        }
+        // Said in advance: refused before a byte is read.
+        if body.size_hint().lower() > MAX_UPLOAD {
+            return Err(ApiError::new(Code::PayloadTooLarge).into());
+        }
+        Ok(Self { body, read: 0 })
+    }
+}
+
+impl Upload {
+    /// The next bytes, as they come; the reader's pace is the sender's.
+    ///
+    /// # Errors
+    /// Larger than 10 MiB, cut off, or nothing came for 20 seconds. What was read before stands.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            let late = |_| ApiError::detail(Code::MalformedRequest, "The body did not arrive in time. Rows before stand.");
+            let Some(frame) = tokio::time::timeout(BODY_TIME, self.body.frame()).await.map_err(late)? else { return Ok(None) };
+            let frame = frame.map_err(|e| ApiError::logged(Code::MalformedRequest, e.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            self.read += data.len() as u64;
+            if self.read > MAX_UPLOAD {
+                return Err(ApiError::detail(Code::PayloadTooLarge, "Files are at most 10 MiB. Rows before that stand."));
+            }
+            return Ok(Some(data));
+        }
+    }
+}
