@@ -46,7 +46,7 @@ impl Progress {
     /// It is through.
     pub(super) fn end(&self) {
         let end = if self.terminal { "\n" } else { "" };
-        let _ = write!(std::io::stderr(), "{end}took {:.1} s\n", self.began.elapsed().as_secs_f64());
+        let _ = writeln!(std::io::stderr(), "{end}took {:.1} s", self.began.elapsed().as_secs_f64());
     }
 }
 
