@@ -66,20 +66,28 @@ func main() {
 	password := fmt.Sprintf("violet harbour %d tangent", os.Getpid())
 
 	api := client()
-	signup, err := api.SignupWithResponse(ctx, qeetid.SignupRequest{Email: email, Password: password})
+	key := "signup-" + email
+	once := &qeetid.SignupParams{IdempotencyKey: &key}
+	signup, err := api.SignupWithResponse(ctx, once, qeetid.SignupRequest{Email: email, Password: password})
 	must("signup", err)
 	account := signup.JSON201
 	if account == nil {
 		fail("signup: %s", signup.Body)
 	}
 
+	again, err := api.SignupWithResponse(ctx, once, qeetid.SignupRequest{Email: email, Password: password})
+	must("signup again", err)
+	if string(again.Body) != string(signup.Body) || again.HTTPResponse.Header.Get("Idempotent-Replayed") != "true" {
+		fail("sent again with its key: %s", again.Body)
+	}
+
 	person := client(with("Bearer " + account.AccessToken))
-	start, err := person.StartEmailVerificationWithResponse(ctx, account.UserId)
+	start, err := person.StartEmailVerificationWithResponse(ctx, account.UserId, nil)
 	must("start", err)
 	if start.JSON200 == nil {
 		fail("start: %s", start.Body)
 	}
-	confirm, err := person.ConfirmEmailVerificationWithResponse(ctx, account.UserId, qeetid.CodeRequest{Code: code(email)})
+	confirm, err := person.ConfirmEmailVerificationWithResponse(ctx, account.UserId, nil, qeetid.CodeRequest{Code: code(email)})
 	must("confirm", err)
 	if confirm.JSON200 == nil {
 		fail("confirm: %s", confirm.Body)
@@ -90,20 +98,20 @@ func main() {
 		fail("the address is not proved: %s", me.Body)
 	}
 
-	pair, err := api.RefreshWithResponse(ctx, qeetid.RefreshRequest{RefreshToken: account.RefreshToken})
+	pair, err := api.RefreshWithResponse(ctx, nil, qeetid.RefreshRequest{RefreshToken: account.RefreshToken})
 	must("refresh", err)
 	if pair.JSON200 == nil || pair.JSON200.RefreshToken == account.RefreshToken {
 		fail("refresh: %s", pair.Body)
 	}
 
 	server := client(with("ApiKey " + os.Getenv("SDK_KEY")))
-	user, err := server.CreateUserWithResponse(ctx, qeetid.CreateUserRequest{Email: "made-by-" + email, Password: &password})
+	user, err := server.CreateUserWithResponse(ctx, nil, qeetid.CreateUserRequest{Email: "made-by-" + email, Password: &password})
 	must("create", err)
 	if user.JSON201 == nil || user.JSON201.Email != "made-by-"+email {
 		fail("create: %s", user.Body)
 	}
 
-	wrong, err := api.LoginWithResponse(ctx, qeetid.LoginRequest{Email: email, Password: "not the password"})
+	wrong, err := api.LoginWithResponse(ctx, nil, qeetid.LoginRequest{Email: email, Password: "not the password"})
 	must("login", err)
 	if wrong.JSON401 == nil || wrong.JSON401.Error.Code != "invalid_credentials" {
 		fail("an error is not typed: %s", wrong.Body)
