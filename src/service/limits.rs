@@ -55,10 +55,15 @@ pub struct LimitRules {
 
 /// A note that the address has an account goes out at most once a day.
 const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, window: Duration::from_secs(86_400) };
+/// Refused passwords of one address that the audit tells of: who guesses must not fill it.
+const REFUSALS: Limit = Limit { name: "refusals_told", max: 10, window: Duration::from_secs(3600) };
+/// Locks of one address that it tells of.
+const LOCKS: Limit = Limit { name: "locks_told", max: 1, window: Duration::from_secs(15 * 60) };
 /// How many sign-ins of one address from one network may wait for each other.
 const WAITING_ATTEMPTS: usize = 16;
 
 /// Asks the counters.
+#[derive(Clone)]
 pub struct Limits {
     rules: LimitRules,
     ephemeral: Arc<dyn Ephemeral>,
@@ -200,6 +205,11 @@ impl Limits {
     /// Whether a reset mail may go to this address; the caller answers the same either way.
     pub async fn forgot_password(&self, email: &ContactDigest, now: Timestamp) -> Result<bool> {
         Ok(self.allow(&self.rules.forgot_password, &Subject::contact(email), now).await.is_ok())
+    }
+
+    /// Whether the audit tells of one more refused password, or of the lock that came of them.
+    pub async fn refusal_told(&self, email: &ContactDigest, locked: bool, now: Timestamp) -> Result<bool> {
+        Ok(self.ephemeral.hit(if locked { &LOCKS } else { &REFUSALS }, &Subject::contact(email), now).await?.allowed)
     }
 
     /// Whether the owner of an address may be told (again) that somebody signed up with it.

@@ -33,8 +33,8 @@ impl Services {
         let _one = self.limits.one_attempt(&digest, caller.network).await?;
         let lookup = self.store.login_lookup(&digest, caller.network).await?;
         let now = self.clock.now();
-        self.limits.password_try(&digest, caller.network, lookup.known_network, now).await?;
         let user = lookup.user.filter(|u| u.deleted_at.is_none());
+        self.count_try(caller, &digest, lookup.known_network, user.as_ref(), Actor::Anonymous).await?;
         let hash = user.as_ref().and_then(|u| u.password_hash.clone());
         let verified = match self.pool.verify(password.clone(), hash, flow(user.as_ref(), &digest, caller), Class::Interactive).await {
             Ok(verified) => verified,
@@ -44,7 +44,8 @@ impl Services {
                 return Err(e.into());
             }
         };
-        let Some(user) = user.filter(|_| verified.matches) else {
+        let Some(user) = user.as_ref().filter(|_| verified.matches).cloned() else {
+            self.note_refusal(caller, digest, user.as_ref(), Actor::Anonymous, "sign_in.refused");
             return Err(self.refuse(&verified).await);
         };
         self.limits.password_right(&digest, caller.network, lookup.known_network, now).await?;
@@ -133,7 +134,7 @@ impl Services {
         let _one = self.limits.one_attempt(&digest, caller.network).await?;
         let now = self.clock.now();
         let known = self.store.login_lookup(&digest, caller.network).await?.known_network;
-        self.limits.password_try(&digest, caller.network, known, now).await?;
+        self.count_try(caller, &digest, known, Some(user), Actor::User(user.id)).await?;
         let verified = self.pool.verify(password, Some(hash), flow(Some(user), &digest, caller), Class::Interactive).await;
         if !matches!(&verified, Ok(v) if !v.matches) {
             self.limits.password_right(&digest, caller.network, known, now).await?;
@@ -142,8 +143,34 @@ impl Services {
         if verified.matches {
             return Ok(());
         }
+        self.note_refusal(caller, digest, Some(user), Actor::User(user.id), "password.refused");
         self.refuse(&verified).await;
         Err(Error::WrongPassword)
+    }
+
+    /// Counts one try of a password; one too many is told in the audit.
+    async fn count_try(&self, caller: &Caller, digest: &ContactDigest, known: bool, user: Option<&User>, actor: Actor) -> Result<()> {
+        let counted = self.limits.password_try(digest, caller.network, known, self.clock.now()).await;
+        if matches!(counted, Err(Error::AccountLocked { .. })) {
+            self.note_refusal(caller, *digest, user, actor, "sign_in.locked");
+        }
+        counted
+    }
+
+    /// Has the audit tell of a refused password, in the background: so that the answer takes the same for addresses without an
+    /// account, for which a command without events is written all the same.
+    fn note_refusal(&self, caller: &Caller, digest: ContactDigest, user: Option<&User>, actor: Actor, event: &'static str) {
+        let (store, limits, ctx) = (self.store.clone(), self.limits.clone(), self.ctx(caller, actor));
+        let locked = event == "sign_in.locked";
+        let events: Vec<_> = user.map(|u| self.audit(caller, actor, u.home_tenant, u.id, event)).into_iter().collect();
+        self.background.spawn(async move {
+            if !limits.refusal_told(&digest, locked, ctx.now).await.unwrap_or(false) {
+                return;
+            }
+            if let Err(e) = store.write_audit(&ctx, events).await {
+                tracing::warn!(error = %e, "a refused password could not be put into the audit");
+            }
+        });
     }
 
     /// The tenant of the scope, with its policy.

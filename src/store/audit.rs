@@ -2,7 +2,8 @@
 
 use super::{Result, commands::Cas};
 use crate::domain::{
-    audit::{AuditEntry, ChainRow, Head},
+    audit::{AuditEntry, AuditEvent, ChainRow, Head},
+    context::Ctx,
     ids::{AuditId, TenantId, UserId},
     time::Timestamp,
 };
@@ -25,12 +26,14 @@ pub struct ChainState {
     pub stray: Option<AuditId>,
 }
 
-/// Audit events. They are written by the commands of the other traits; the rules of [`super::Store`] hold.
+/// Audit events. Most are written by the commands of the other traits; the rules of [`super::Store`] hold.
 ///
 /// One process at a time links events: it holds a lease, under a fence that only grows. Links are conditional on the fence,
 /// so that a former holder, however late it wakes up, can't make a second branch.
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
+    /// Writes events that belong to no other command.
+    async fn write_audit(&self, ctx: &Ctx, events: Vec<AuditEvent>) -> Result<()>;
     /// Events of a tenant, newest first, those made before `after` (the last id of the page before), at most `limit`.
     async fn audit_events(&self, tenant: TenantId, after: Option<AuditId>, limit: u32) -> Result<Vec<Shown>>;
     /// Whether any event waits for its link.

@@ -80,6 +80,37 @@ async fn what_happens_is_listed_newest_first_with_who_where_and_in_which_request
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_and_the_lock_are_told_and_do_not_fill_the_list() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__WRONG_PASSWORDS", "14/15m").start().await;
+    let who = app.signup().await;
+    for _ in 0..14 {
+        app.login(&who.email, "not the password").await.refused(401, "invalid_credentials");
+        app.login("nobody@example.com", "not the password").await.refused(401, "invalid_credentials");
+    }
+    for _ in 0..3 {
+        app.login(&who.email, &who.password).await.refused(429, "account_locked");
+    }
+    // The signed-in person's own try counts with them.
+    let change = json!({"current_password": "not it", "new_password": "violet anchor meadow 93"});
+    app.post_as(&who.access, "/v1/auth/password", change).await.refused(429, "account_locked");
+    let mut events = vec![];
+    for _ in 0..50 {
+        events = list(&app, &who, "?limit=200").await;
+        if names(&events).contains(&"sign_in.locked") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let told = |name| events.iter().filter(|e| e["event"] == name).count();
+    assert_eq!((told("sign_in.refused"), told("sign_in.locked"), told("user.signed_up")), (10, 1, 1), "{:?}", names(&events));
+    let refused = events.iter().find(|e| e["event"] == "sign_in.refused").unwrap();
+    assert_eq!(
+        (&refused["actor"]["type"], &refused["user_id"], &refused["network"]),
+        (&json!("anonymous"), &json!(who.user_id), &json!("127.0.0.1"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_are_linked_within_seconds_and_through_a_kill() {
     let mut app = App::new().await;
     let who = app.signup().await;

@@ -200,3 +200,12 @@ pub(crate) async fn every_audited_tenant_is_found(store: S) {
     }
     assert!(mine.iter().all(|t| found.contains(t)));
 }
+
+pub(crate) async fn events_without_another_command_are_written_once(store: S) {
+    let tenant = tenant_id();
+    let (ctx, events) = (ctx(T), some(tenant, 2));
+    for _ in 0..3 {
+        store.write_audit(&ctx, events.clone()).await.unwrap();
+        assert_eq!(store.audit_events(tenant, None, 9).await.unwrap().len(), 2);
+    }
+}

@@ -62,7 +62,7 @@ macro_rules! store_conformance_suite {
                 who_belongs_nowhere_else_keeps_his_last_role, owners_who_demote_each_other_leave_one,
                 a_first_proof_by_a_reset_ends_the_makers_keys;
             audit: events_are_listed_newest_first, each_tenant_has_one_chain, the_lease_has_one_holder, chainers_at_once_make_one_chain,
-                erasing_keeps_the_chain_whole, every_audited_tenant_is_found;
+                erasing_keeps_the_chain_whole, every_audited_tenant_is_found, events_without_another_command_are_written_once;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
                 retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
             reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,

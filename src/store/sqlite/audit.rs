@@ -7,6 +7,7 @@ use super::{
 use crate::{
     domain::{
         audit::{ActorKind, AuditEntry, AuditEvent, ChainRow, Head, Seal},
+        context::Ctx,
         ids::{AuditId, TenantId, UserId},
         network::Network,
         time::Timestamp,
@@ -218,6 +219,9 @@ fn chain(c: &Connection, tenant: TenantId, after: u64, limit: u32) -> rusqlite::
 
 #[async_trait]
 impl AuditStore for SqliteStore {
+    async fn write_audit(&self, ctx: &Ctx, events: Vec<AuditEvent>) -> Result<()> {
+        self.command(ctx, move |c, _| write(c, &events)).await
+    }
     async fn audit_events(&self, tenant: TenantId, after: Option<AuditId>, limit: u32) -> Result<Vec<Shown>> {
         self.read(move |c| events(c, tenant, after, limit)).await
     }
