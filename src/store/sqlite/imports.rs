@@ -20,7 +20,7 @@ use crate::{
     store::{Result, imports::*},
 };
 use async_trait::async_trait;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 impl Outcome for ImportOutcome {
     /// Progress only moves on; a tenant that is gone may come back.
@@ -55,8 +55,8 @@ fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result
     {
         return Ok(ImportOutcome::Stale);
     }
-    let mut roles = HashMap::new();
-    let outcomes = cmd.users.iter().take(MAX_ROWS).map(|row| one(c, cmd.tenant_id, row, &mut roles));
+    let mut seen = Seen::default();
+    let outcomes = cmd.users.iter().take(MAX_ROWS).map(|row| one(c, cmd.tenant_id, row, &mut seen));
     let outcomes = Outcomes(outcomes.collect::<rusqlite::Result<_>>()?);
     let created = outcomes.0.iter().filter(|o| **o == RowOutcome::Created).count();
     ending::audit(c, &cmd.audit)?;
@@ -66,10 +66,19 @@ fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result
     Ok(ImportOutcome::Done(outcomes))
 }
 
-fn one(c: &Connection, tenant_id: TenantId, row: &ImportUser, roles: &mut HashMap<RoleId, bool>) -> rusqlite::Result<RowOutcome> {
-    let known = match roles.get(&row.role) {
+/// What the rows of a batch have in common is looked up once.
+#[derive(Default)]
+struct Seen {
+    /// Roles, and whether the tenant has them.
+    roles: HashMap<RoleId, bool>,
+    /// Kinds of hashes that are counted.
+    kinds: HashSet<String>,
+}
+
+fn one(c: &Connection, tenant_id: TenantId, row: &ImportUser, seen: &mut Seen) -> rusqlite::Result<RowOutcome> {
+    let known = match seen.roles.get(&row.role) {
         Some(known) => *known,
-        None => *roles.entry(row.role).or_insert(access::has_role(c, tenant_id, row.role)?),
+        None => *seen.roles.entry(row.role).or_insert(access::has_role(c, tenant_id, row.role)?),
     };
     if !known {
         return Ok(RowOutcome::NoRole);
@@ -77,7 +86,12 @@ fn one(c: &Connection, tenant_id: TenantId, row: &ImportUser, roles: &mut HashMa
     if let Some(who) = users::holder(c, &row.user.email.digest())? {
         return Ok(if is_member(c, who, tenant_id)? { RowOutcome::IsMember } else { RowOutcome::EmailTaken });
     }
-    users::insert(c, &row.user)?;
+    if let Some(hash) = &row.user.password_hash
+        && seen.kinds.insert(hash.census())
+    {
+        users::count_kind(c, hash)?;
+    }
+    users::insert_uncounted(c, &row.user)?;
     tenants::join(c, &Membership { user_id: row.user.id, tenant_id, roles: vec![row.role], joined_at: row.user.created_at })?;
     ending::audit(c, &row.audit)?;
     Ok(RowOutcome::Created)

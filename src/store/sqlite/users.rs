@@ -56,6 +56,11 @@ pub(super) fn insert(c: &Connection, u: &User) -> rusqlite::Result<()> {
     if let Some(hash) = &u.password_hash {
         count_kind(c, hash)?;
     }
+    insert_uncounted(c, u)
+}
+
+/// For whoever has counted the kind of its hash.
+pub(super) fn insert_uncounted(c: &Connection, u: &User) -> rusqlite::Result<()> {
     c.prepare_cached(concat!(
         "INSERT INTO users (",
         user_columns!(),
