@@ -108,6 +108,15 @@ impl Limits {
         self.allow(limit, who, now).await
     }
 
+    /// Whether there is one left of whatever `limit` counts for `who`; counts nothing.
+    pub async fn has_left(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
+        if !self.rules.on {
+            return Ok(());
+        }
+        let decision = self.ephemeral.peek(limit, who, now).await?;
+        if decision.remaining > 0 { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
+    }
+
     async fn allow(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
         if !self.rules.on {
             return Ok(());
