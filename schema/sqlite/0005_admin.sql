@@ -64,10 +64,6 @@ WHEN OLD.status <> NEW.status OR OLD.deleted_at IS NOT NEW.deleted_at BEGIN
     UPDATE memberships SET suspended = (NEW.status = 'suspended'), deleted_at = NEW.deleted_at WHERE user_id = NEW.id;
 END;
 
--- What is kept about one person in the audit, for his export and for his erasure.
-CREATE INDEX audit_of_user ON audit (user_id) WHERE user_id IS NOT NULL;
-CREATE INDEX audit_of_actor ON audit (actor_id) WHERE actor_id IS NOT NULL;
-
 -- Deleted tenants on their way out. reached: members up to this one have been seen to; null once all have.
 CREATE TABLE tenant_endings (
     tenant_id BLOB PRIMARY KEY NOT NULL,

@@ -41,6 +41,8 @@ pub enum ContactCommand {
     Enter,
     /// Uses the turn.
     Create(Ticket, Box<(Ctx, CreateUser)>),
+    /// The address may be free again: what is remembered of it is forgotten.
+    Forget,
     /// Gives the turn back unused.
     Abandon(Ticket),
     /// Writes a sign-up that waits for its code (`verify_first`).
@@ -274,6 +276,10 @@ impl Entity for Contact {
             ContactCommand::Enter => {
                 self.enter(reply).await;
                 return Next::Continue;
+            }
+            ContactCommand::Forget => {
+                self.taken = None;
+                (ContactReply::Done, Next::Continue)
             }
             ContactCommand::Abandon(ticket) => {
                 if self.holder.is_some_and(|(holder, _)| holder == ticket) {

@@ -15,7 +15,11 @@ use crate::{
         user::User,
     },
     ephemeral::{CodeKey, CodeRecord, Ephemeral, EphemeralError, NewCode},
-    store::{Store, StoreError, commands::*},
+    store::{
+        Store, StoreError,
+        admin::{ChangeMember, MemberOutcome},
+        commands::*,
+    },
 };
 use std::sync::Arc;
 
@@ -39,6 +43,8 @@ pub enum UserCommand {
     UpdateProfile(Box<(Ctx, UpdateProfile)>),
     /// [`Store::delete_user`].
     Delete(Box<(Ctx, DeleteUser)>),
+    /// [`crate::store::admin::AdminStore::change_member`].
+    Change(Box<(Ctx, ChangeMember)>),
     /// [`Store::undo_email_change`].
     UndoEmailChange(Box<(Ctx, UndoEmailChange)>),
 }
@@ -98,6 +104,8 @@ pub enum UserReply {
     Reset(ResetOutcome),
     /// The new profile.
     Profile(Box<User>),
+    /// How a change by an admin ended.
+    Changed(MemberOutcome),
     /// The last owner of an organization can't go.
     LastOwner,
     /// The store could not do it.
@@ -268,6 +276,9 @@ impl Entity for UserActor {
                 DeleteOutcome::Deleted => UserReply::Done,
                 DeleteOutcome::LastOwner => UserReply::LastOwner,
             }),
+            UserCommand::Change(work) => {
+                answer(settled(|| store.change_member(&work.0, work.1.clone())).await.map(Cas::Done), UserReply::Changed)
+            }
             UserCommand::UndoEmailChange(work) => {
                 answer(settled(|| store.undo_email_change(&work.0, work.1.clone())).await, |outcome| match outcome {
                     EmailChangeOutcome::Changed => UserReply::Done,

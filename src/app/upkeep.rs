@@ -5,7 +5,7 @@ use crate::{
     credentials::pool::Pool,
     domain::time::Clock,
     ephemeral::Ephemeral,
-    service::{chainer::Chainer, keys::Keys},
+    service::{Services, chainer::Chainer, keys::Keys},
     store::{Store, commands::Swept},
 };
 use std::{sync::Arc, time::Duration};
@@ -31,6 +31,7 @@ pub(super) fn start(parts: &Built) -> Upkeep {
     let mut set = JoinSet::new();
     set.spawn(read_revocations(parts.keys.clone()));
     set.spawn(reload_keys(parts.keys.clone()));
+    set.spawn(empty_bins(parts.services.clone()));
     set.spawn(sweep(parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone()));
     set.spawn(Chainer::new(parts.store.clone(), parts.clock.clone(), &*parts.rng).run());
     Upkeep(set)
@@ -61,6 +62,15 @@ async fn reload_keys(keys: Arc<Keys>) {
             tracing::error!(error = %e, "signing keys can't be read; those of before stay in use");
         }
         keys.forget_old_revocations();
+    }
+}
+
+async fn empty_bins(services: Arc<Services>) {
+    loop {
+        if let Err(e) = services.empty_bins().await {
+            tracing::error!(error = %e, "the recycle bin can't be emptied; it is tried again in a minute");
+        }
+        tokio::time::sleep(SWEEP).await;
     }
 }
 

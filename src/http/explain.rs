@@ -17,11 +17,11 @@ pub fn explain<T: Type>(bytes: &[u8]) -> ApiError {
     let Value::Object(object) = value else {
         return ApiError::detail(Code::ValidationFailed, "The body must be a JSON object.");
     };
-    let fields = registry.schemas.get(T::name().as_ref()).map(|schema| problems(schema, &object)).unwrap_or_default();
+    let fields = registry.schemas.get(T::name().as_ref()).map(|schema| problems(&registry, schema, &object)).unwrap_or_default();
     ApiError::fields(fields)
 }
 
-fn problems(schema: &MetaSchema, object: &serde_json::Map<String, Value>) -> BTreeMap<String, String> {
+fn problems(registry: &Registry, schema: &MetaSchema, object: &serde_json::Map<String, Value>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for (name, property) in &schema.properties {
         let required = schema.required.contains(name);
@@ -31,7 +31,14 @@ fn problems(schema: &MetaSchema, object: &serde_json::Map<String, Value>) -> BTr
             None | Some(Value::Null) => None,
             Some(value) => match property {
                 MetaSchemaRef::Inline(property) => mismatch(property, value),
-                MetaSchemaRef::Reference(_) => (!value.is_object()).then_some("must be an object"),
+                MetaSchemaRef::Reference(name) => match registry.schemas.get(name) {
+                    // A list of words: it is referred to only where it isn't one of them, or something else is wrong as well.
+                    Some(named) if !named.enum_items.is_empty() => {
+                        (!named.enum_items.contains(value)).then_some("must be one of the values listed in the document")
+                    }
+                    Some(named) => mismatch(named, value),
+                    None => None,
+                },
             },
         };
         if let Some(problem) = problem {

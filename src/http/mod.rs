@@ -30,9 +30,13 @@ pub mod roles;
 pub mod routes;
 pub mod server;
 pub mod sessions;
+pub mod tenant_admin;
 pub mod tenants;
 pub mod types;
 pub mod upload;
+pub mod users;
+pub mod users_admin;
+pub mod users_export;
 pub mod verify;
 pub mod wellknown;
 
@@ -91,7 +95,7 @@ enum Tag {
     Audit,
     /// Inviting people to a tenant, and answering.
     Invites,
-    /// Users of the operator's tenant.
+    /// Users of the operator's tenant, for its admins.
     Users,
     /// Keys and probes.
     Operations,
@@ -104,6 +108,9 @@ type DocumentedApi = (
     verify::VerifyApi,
     tenants::TenantsApi,
     roles::RolesApi,
+    users::UsersApi,
+    users_admin::UsersAdminApi,
+    tenant_admin::TenantAdminApi,
     policy::PolicyApi,
     audit::AuditApi,
     invites::InvitesApi,
@@ -119,6 +126,9 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         verify::VerifyApi(services.clone()),
         tenants::TenantsApi(services.clone()),
         roles::RolesApi(services.clone()),
+        users::UsersApi(services.clone()),
+        users_admin::UsersAdminApi(services.clone()),
+        tenant_admin::TenantAdminApi(services.clone()),
         policy::PolicyApi(services.clone()),
         audit::AuditApi(services.clone()),
         invites::InvitesApi(services.clone()),

@@ -48,16 +48,16 @@ pub enum ActorKind {
 #[derive(Debug, Serialize, Object)]
 pub struct SessionList {
     /// The sessions.
-    items: Vec<Session>,
+    pub(super) items: Vec<Session>,
     /// Always null: all of them are in `items`.
-    next_cursor: Option<String>,
+    pub(super) next_cursor: Option<String>,
 }
 
 /// How many sessions were ended.
 #[derive(Debug, Serialize, Object)]
 pub struct Revoked {
     /// The number.
-    revoked: u64,
+    pub(super) revoked: u64,
 }
 
 /// Whether there is a password.

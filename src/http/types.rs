@@ -124,7 +124,21 @@ macro_rules! only_out {
         }
     )*};
 }
-only_out!(Time, Shown, FreeObject);
+only_out!(Time, Shown);
+
+impl ParseFromJSON for FreeObject {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        match value {
+            Some(Value::Object(object)) => Ok(Self(object)),
+            _ => Err(ParseError::custom("not an object")),
+        }
+    }
+}
+impl ToJSON for FreeObject {
+    fn to_json(&self) -> Option<Value> {
+        Some(Value::Object(self.0.clone()))
+    }
+}
 
 /// Texts that come in. None of them shows itself in `Debug`: passwords and tokens are secret, addresses and names personal.
 macro_rules! texts {
@@ -164,6 +178,8 @@ texts! {
     PasswordText { format: Some("password"), max_length: Some(256) }
     /// A new password: the policy of the tenant may ask for more.
     NewPasswordText { format: Some("password"), min_length: Some(8), max_length: Some(256), example: Some("violet-anchor-93-meadow".into()) }
+    /// A hash of a password, as another system wrote it.
+    HashText { format: Some("password"), max_length: Some(512) }
     /// An e-mail address; what is allowed is said in the description, not by `format`.
     EmailText { max_length: Some(320), example: Some("ada@example.com".into()) }
     /// A phone number.

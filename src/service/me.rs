@@ -14,9 +14,9 @@ use crate::{
 
 impl Services {
     async fn view(&self, who: &Principal, user: User) -> Result<UserView> {
-        let membership = self.store.membership(who.user_id, who.tenant_id).await?;
-        let roles = membership.as_ref().map(Self::role_names).unwrap_or_default();
-        Ok(UserView { user, tenant_id: who.tenant_id, roles })
+        let roles = self.store.membership(who.user_id, who.tenant_id).await?.map(|m| m.roles).unwrap_or_default();
+        let names = self.role_names_in(who.tenant_id, &roles).await?;
+        Ok(UserView { user, tenant_id: who.tenant_id, roles: names.of(&roles) })
     }
 
     /// The caller's account, as seen from the tenant of the scope.

@@ -49,7 +49,7 @@ impl Services {
         if same { Ok(Some(position.to_vec())) } else { Err(Error::InvalidCursor) }
     }
 
-    fn cursor(&self, scope: &[&[u8]], position: &[u8]) -> Result<String> {
+    pub(super) fn cursor(&self, scope: &[&[u8]], position: &[u8]) -> Result<String> {
         let key = self.keyring.current();
         let parts: Vec<&[u8]> = scope.iter().copied().chain([position]).collect();
         let tag = self.keyring.mac(key, Label::Cursor, &parts).ok_or_else(|| Error::Internal("no key".into()))?;

@@ -69,6 +69,16 @@ impl File {
         self.0.writer.write(f).await
     }
 
+    /// Rewrites the file if it has at most `up_to` bytes (nobody can write meanwhile), and in any case empties the log into
+    /// it: what was deleted is then in neither. `secure_delete` alone leaves remnants where rows had been moved before.
+    /// `false`: it is larger.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Refused`].
+    pub async fn rewrite(&self, up_to: u64) -> Result<bool, Error> {
+        self.0.writer.rewrite(up_to).await
+    }
+
     /// Runs `f` on a reader's thread, in a transaction of its own: it sees one state of the file, in which every write
     /// acknowledged before is there. For what may take long; see [`File::read_here`] for what doesn't.
     ///

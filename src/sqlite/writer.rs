@@ -34,6 +34,40 @@ trait Job: Send {
     fn run(&mut self, conn: &Connection) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, fate: Result<(), Error>);
     fn waited(&self) -> Duration;
+    /// It can't run inside a transaction, and gets the connection for itself.
+    fn outside(&self) -> bool {
+        false
+    }
+}
+
+/// See [`super::File::rewrite`].
+struct Rewrite {
+    up_to: u64,
+    done: bool,
+    since: Instant,
+    reply: oneshot::Sender<Result<bool, Error>>,
+}
+
+impl Job for Rewrite {
+    fn run(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let pages: u64 = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.cast_unsigned();
+        let size: u64 = conn.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.cast_unsigned();
+        if pages * size <= self.up_to {
+            conn.execute_batch("VACUUM")?;
+            self.done = true;
+        }
+        // The log holds former pages until it is cut. A reader in the middle of something keeps it: then the next checkpoint does.
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+    fn answer(self: Box<Self>, fate: Result<(), Error>) {
+        let _ = self.reply.send(fate.map(|()| self.done));
+    }
+    fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+    fn outside(&self) -> bool {
+        true
+    }
 }
 
 struct Write<T, F> {
@@ -98,6 +132,15 @@ impl Writer {
         }
     }
 
+    pub(super) async fn rewrite(&self, up_to: u64) -> Result<bool, Error> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Rewrite { up_to, done: false, since: Instant::now(), reply });
+        let queue = self.queue.as_ref().ok_or(Error::Busy("closed"))?;
+        queue.send_timeout(job, QUEUE_WAIT).await.map_err(|_| Error::Busy("too many writes wait"))?;
+        // It changes nothing that anybody could read: if it failed, or nobody knows, it may be done again.
+        answer.await.unwrap_or_else(|_| Err(Error::refused("the writer is gone")))
+    }
+
     pub(super) fn stats(&self) -> Stats {
         Stats { commits: self.counters.commits.load(Relaxed), writes: self.counters.writes.load(Relaxed) }
     }
@@ -135,8 +178,13 @@ impl Worker {
         while jobs.blocking_recv_many(&mut waiting, GROUP) > 0 {
             let mut group = waiting.drain(..).peekable();
             // More than once only if a write takes the transaction of those before it down with it.
-            while group.peek().is_some() {
-                self.transaction(&mut group);
+            while let Some(next) = group.peek() {
+                if next.outside() {
+                    group.next().into_iter().for_each(|job| self.alone(job));
+                } else {
+                    let mut inside = std::iter::from_fn(|| group.next_if(|job| !job.outside()));
+                    self.transaction(&mut inside);
+                }
             }
         }
     }
@@ -152,6 +200,17 @@ impl Worker {
             self.conn = Some(conn);
         }
         Ok(self.conn.as_ref().expect("opened above"))
+    }
+
+    fn alone(&mut self, mut job: Box<dyn Job>) {
+        let fate = match self.connection() {
+            Ok(conn) => job.run(conn),
+            Err(e) => Err(e),
+        };
+        if fate.as_ref().is_err_and(spoils_connection) {
+            self.conn = None;
+        }
+        job.answer(fate.map_err(|e| Error::refused(&e)));
     }
 
     fn transaction(&mut self, group: &mut dyn Iterator<Item = Box<dyn Job>>) {

@@ -4,6 +4,7 @@
 //! is the suite that every backend passes unchanged, `sqlite` is the embedded backend.
 
 pub mod access;
+pub mod admin;
 pub mod audit;
 pub mod commands;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::domain::{
     user::{Membership, User},
 };
 use access::AccessStore;
+use admin::AdminStore;
 use async_trait::async_trait;
 use audit::AuditStore;
 use commands::*;
@@ -49,7 +51,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: AccessStore + AuditStore + ImportStore + InviteStore + PolicyStore + Send + Sync + 'static {
+pub trait Store: AccessStore + AdminStore + AuditStore + ImportStore + InviteStore + PolicyStore + Send + Sync + 'static {
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

@@ -61,11 +61,17 @@ pub(super) fn grant(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite:
     if roles.is_empty() {
         return Ok(None);
     }
+    let permissions = allowed_by(c, tenant, &roles)?;
+    Ok(Some(Grant { roles, permissions, kind }))
+}
+
+/// What roles allow together.
+pub(super) fn allowed_by(c: &Connection, tenant: TenantId, roles: &[RoleId]) -> rusqlite::Result<PermissionSet> {
     let mut together = PermissionSet::default();
-    for role in &roles {
+    for role in roles {
         together = together.union(allows(c, tenant, *role)?.unwrap_or_default());
     }
-    Ok(Some(Grant { roles, permissions: together, kind }))
+    Ok(together)
 }
 
 pub(super) fn roles(c: &Connection, tenant: TenantId) -> rusqlite::Result<Vec<Role>> {
@@ -243,6 +249,13 @@ pub(super) fn keys(c: &Connection, tenant: TenantId, after: Option<ApiKeyId>, li
     ))?
     .query_map(params![tenant.as_bytes(), below, limit], key)?
     .collect()
+}
+
+/// Every key that a person made, in all tenants.
+pub(super) fn keys_of_maker(c: &Connection, user: UserId) -> rusqlite::Result<Vec<ApiKey>> {
+    c.prepare_cached(concat!("SELECT ", key_columns!(), " FROM api_keys k WHERE k.user_id = ?1 ORDER BY k.id"))?
+        .query_map([user.as_bytes()], key)?
+        .collect()
 }
 
 pub(super) fn revoke_key(c: &Connection, now: Timestamp, cmd: &RevokeApiKey) -> rusqlite::Result<Cas<()>> {

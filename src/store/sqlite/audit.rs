@@ -106,6 +106,13 @@ pub(super) fn erase(c: &Connection, user: UserId) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What a user did, and what was done to him, newest first.
+pub(super) fn about(c: &Connection, user: UserId, limit: u32) -> rusqlite::Result<Vec<AuditEntry>> {
+    c.prepare_cached(concat!("SELECT ", columns!(), " FROM audit a WHERE a.user_id = ?1 OR a.actor_id = ?1 ORDER BY a.id DESC LIMIT ?2"))?
+        .query_map(params![user.as_bytes(), limit], entry)?
+        .collect()
+}
+
 fn events(c: &Connection, tenant: TenantId, after: Option<AuditId>, limit: u32) -> rusqlite::Result<Vec<Shown>> {
     let below = after.map_or([0xff; 16], |id| *id.as_bytes());
     c.prepare_cached(concat!(

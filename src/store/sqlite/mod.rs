@@ -5,10 +5,14 @@
 //! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities.
 
 mod access;
+mod admin;
+mod admin_impl;
+mod admin_write;
 mod audit;
 mod command;
 mod email_change;
 mod ending;
+mod erase;
 mod imports;
 mod invites;
 mod invites_impl;

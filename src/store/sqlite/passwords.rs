@@ -31,7 +31,7 @@ pub(super) fn change(c: &Connection, now: Timestamp, cmd: &ChangePassword) -> ru
 }
 
 /// Sets the hash and raises the epoch, if it is still `epoch`.
-fn set(c: &Connection, now: Timestamp, user: UserId, epoch: u64, hash: &PasswordHash) -> rusqlite::Result<bool> {
+pub(super) fn set(c: &Connection, now: Timestamp, user: UserId, epoch: u64, hash: &PasswordHash) -> rusqlite::Result<bool> {
     let set = c
         .prepare_cached(
             "UPDATE users SET password_hash = ?3, password_epoch = ?5, credential_epoch = ?5, updated_at = ?4, version = version + 1

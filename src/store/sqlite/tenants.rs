@@ -153,11 +153,11 @@ pub(super) fn end_membership(c: &Connection, user: UserId, tenant: TenantId) -> 
         .map(drop)
 }
 
-/// An owner in the recycle bin can't act, and doesn't count.
+/// An owner who is suspended or in the recycle bin can't act, and doesn't count.
 pub(super) fn has_other_owner(c: &Connection, tenant: TenantId, but: UserId) -> rusqlite::Result<bool> {
     c.prepare_cached(
         "SELECT 1 FROM member_roles r JOIN users u ON u.id = r.user_id
-         WHERE r.tenant_id = ?1 AND r.role_id = ?2 AND r.user_id <> ?3 AND u.deleted_at IS NULL",
+         WHERE r.tenant_id = ?1 AND r.role_id = ?2 AND r.user_id <> ?3 AND u.deleted_at IS NULL AND u.status = 'active'",
     )?
     .exists([tenant.as_bytes(), RoleId::OWNER.as_bytes(), but.as_bytes()])
 }

@@ -208,17 +208,22 @@ pub(super) fn delete(c: &Connection, now: Timestamp, cmd: &DeleteUser) -> rusqli
     if tenants::holds_up_an_organization(c, user.id)? {
         return Ok(Cas::Done(DeleteOutcome::LastOwner));
     }
+    into_bin(c, now, &user, cmd.purge_after)?;
+    ending::audit(c, &cmd.audit)?;
+    Ok(Cas::Done(DeleteOutcome::Deleted))
+}
+
+/// Puts a user into the recycle bin, with all that follows; how many live sessions ended.
+pub(super) fn into_bin(c: &Connection, now: Timestamp, user: &User, purge_after: Timestamp) -> rusqlite::Result<u64> {
     c.prepare_cached(
         "UPDATE users SET deleted_at = ?2, purge_after = ?3, updated_at = ?2, credential_epoch = credential_epoch + 1,
          version = version + 1 WHERE id = ?1",
     )?
-    .execute(params![user.id.as_bytes(), stamp(now), stamp(cmd.purge_after)])?;
+    .execute(params![user.id.as_bytes(), stamp(now), stamp(purge_after)])?;
     c.prepare_cached("UPDATE undo_links SET used_at = ?2, sweep_at = ?3 WHERE user_id = ?1 AND used_at IS NULL")?.execute(params![
         user.id.as_bytes(),
         stamp(now),
         stamp(super::email_change::sweep_at(now))
     ])?;
-    ending::epoch_raised(c, user.id, user.credential_epoch, now, None)?;
-    ending::audit(c, &cmd.audit)?;
-    Ok(Cas::Done(DeleteOutcome::Deleted))
+    ending::epoch_raised(c, user.id, user.credential_epoch, now, None)
 }

@@ -1,0 +1,188 @@
+//! What else admins do with users: passwords, sessions, the recycle bin, the export.
+
+use super::{
+    Tag,
+    bearer::Credentials,
+    dto::{Session, User},
+    errors::ApiError,
+    fields::{All, new_password},
+    page::{Cursor, page},
+    payload::{In, NoContent, Out},
+    sessions::{Revoked, SessionList},
+    types::{NewPasswordText, Time},
+    users_export::UserExport,
+};
+use crate::{
+    domain::{ids::UserId, permission::Permission, user},
+    service::{Services, api::Caller},
+};
+use poem::web::Data;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A new password.
+#[derive(Debug, Object)]
+pub struct SetPasswordRequest {
+    /// 8 to 256 characters, as the tenant's policy asks.
+    password: NewPasswordText,
+}
+
+/// A user in the recycle bin.
+#[derive(Debug, Serialize, Object)]
+pub struct DeletedUser {
+    /// Its id.
+    id: UserId,
+    /// Its address, which stays taken.
+    email: String,
+    /// Its name.
+    display_name: Option<String>,
+    /// When it was deleted.
+    deleted_at: Option<Time>,
+    /// When it was made.
+    created_at: Time,
+    /// When it is removed for good.
+    purge_after: Option<Time>,
+}
+
+impl From<user::User> for DeletedUser {
+    fn from(u: user::User) -> Self {
+        Self {
+            id: u.id,
+            email: u.email.as_str().to_owned(),
+            display_name: u.display_name,
+            deleted_at: u.deleted_at.map(Time),
+            created_at: Time(u.created_at),
+            purge_after: u.purge_after.map(Time),
+        }
+    }
+}
+
+/// Users in the recycle bin.
+#[derive(Debug, Serialize, Object)]
+pub struct DeletedUserList {
+    /// The users, the latest deletion first.
+    items: Vec<DeletedUser>,
+    /// For the next page; null: this is the last one.
+    next_cursor: Option<String>,
+}
+
+/// The routes.
+pub struct UsersAdminApi(pub Arc<Services>);
+
+#[OpenApi(tag = "Tag::Users")]
+impl UsersAdminApi {
+    /// Set a user's password
+    ///
+    /// All of his sessions end. Only for a user who belongs to no other tenant and may do no more than the caller: else 403.
+    #[oai(path = "/v1/users/:id/password", method = "post", operation_id = "setUserPassword")]
+    async fn set_password(
+        &self,
+        caller: Data<&Caller>,
+        by: Credentials,
+        /// The user.
+        id: Path<UserId>,
+        body: In<SetPasswordRequest>,
+    ) -> Result<NoContent, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+        let (password,) = (new_password("password", &body.0.password),).all()?;
+        self.0.set_password(&caller, &by, id.0, password).await?;
+        Ok(NoContent)
+    }
+
+    /// List a user's sessions
+    ///
+    /// Newest first, ended ones included for a while. Only for a user who belongs to no other tenant and may do no more than the caller: else 403.
+    #[oai(path = "/v1/users/:id/sessions", method = "get", operation_id = "listUserSessions")]
+    async fn sessions(
+        &self,
+        by: Credentials,
+        /// The user.
+        id: Path<UserId>,
+    ) -> Result<Out<SessionList>, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserRead).await?;
+        let items = self.0.sessions_of(&by, id.0).await?.into_iter().map(Session::from).collect();
+        Ok(Out(SessionList { items, next_cursor: None }))
+    }
+
+    /// End all of a user's sessions
+    ///
+    /// Only for a user who belongs to no other tenant and may do no more than the caller: else 403.
+    #[oai(path = "/v1/users/:id/sessions/revoke-all", method = "post", operation_id = "revokeUserSessions")]
+    async fn end_sessions(
+        &self,
+        caller: Data<&Caller>,
+        by: Credentials,
+        /// The user.
+        id: Path<UserId>,
+    ) -> Result<Out<Revoked>, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+        Ok(Out(Revoked { revoked: self.0.end_sessions_of(&caller, &by, id.0).await? }))
+    }
+
+    /// List the recycle bin
+    ///
+    /// The latest deletion first.
+    #[oai(path = "/v1/users/deleted", method = "get", operation_id = "listDeletedUsers")]
+    async fn deleted(
+        &self,
+        by: Credentials,
+        /// Items of the page, 1 to 200; 50 if left out.
+        limit: Query<Option<u32>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<Cursor>>,
+    ) -> Result<Out<DeletedUserList>, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserRead).await?;
+        let listed = self.0.deleted_users(&by, &page(limit.0, cursor.0)?).await?;
+        Ok(Out(DeletedUserList { items: listed.items.into_iter().map(DeletedUser::from).collect(), next_cursor: listed.next }))
+    }
+
+    /// Restore a user
+    ///
+    /// Out of the recycle bin, with the memberships and the status of before; 404 if it isn't there.
+    #[oai(path = "/v1/users/:id/restore", method = "post", operation_id = "restoreUser")]
+    async fn restore(
+        &self,
+        caller: Data<&Caller>,
+        by: Credentials,
+        /// The user.
+        id: Path<UserId>,
+    ) -> Result<Out<User>, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+        Ok(Out(self.0.restore_user(&caller, &by, id.0).await?.into()))
+    }
+
+    /// Purge a user
+    ///
+    /// From the recycle bin only, else 409: every row of the user is erased, and the address is free. The audit keeps a receipt without personal data.
+    #[oai(path = "/v1/users/:id/purge", method = "delete", operation_id = "purgeUser")]
+    async fn purge(
+        &self,
+        caller: Data<&Caller>,
+        by: Credentials,
+        /// The user.
+        id: Path<UserId>,
+    ) -> Result<NoContent, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+        self.0.purge_user(&caller, &by, id.0).await?;
+        Ok(NoContent)
+    }
+
+    /// Export a user
+    ///
+    /// All that is kept about one user, also one in the recycle bin; of the password only whether there is one. Only for a user who belongs to no other
+    /// tenant and may do no more than the caller: else 403.
+    #[oai(path = "/v1/users/:id/export", method = "get", operation_id = "exportUser")]
+    async fn export(
+        &self,
+        by: Credentials,
+        /// The user.
+        id: Path<UserId>,
+    ) -> Result<Out<UserExport>, ApiError> {
+        let by = self.0.operator(&by.0, Permission::UserRead).await?;
+        Ok(Out(self.0.export_user(&by, id.0).await?.into()))
+    }
+}

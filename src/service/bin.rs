@@ -1,0 +1,60 @@
+//! What the sweeper does with the recycle bin and with deleted tenants.
+
+use super::{Services, error::Result};
+use crate::{
+    domain::{
+        audit::AuditEvent,
+        context::{Actor, Ctx},
+        ids::{AuditId, CommandId},
+    },
+    store::commands::Cas,
+};
+
+/// Users purged in one go; then others get their turn.
+const USERS: u32 = 100;
+/// Steps towards the end of deleted tenants in one go.
+const STEPS: u32 = 400;
+
+impl Services {
+    /// Purges users whose time in the recycle bin is over, and goes on with deleted tenants. Safe to run on several nodes at once, and to be cut off anywhere.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn empty_bins(&self) -> Result<()> {
+        for _ in 0..STEPS {
+            let step = self.store.end_tenants(self.clock.now()).await?;
+            if !step.more {
+                break;
+            }
+        }
+        loop {
+            let overdue = self.store.overdue_users(self.clock.now(), USERS).await?;
+            let mut purged = 0;
+            for user in &overdue {
+                let now = self.clock.now();
+                let ctx =
+                    Ctx { command: CommandId::new(&*self.clock, &*self.rng), now, actor: Actor::System, network: None, request_id: None };
+                let receipt = AuditEvent {
+                    id: AuditId::new(&*self.clock, &*self.rng),
+                    tenant_id: user.home_tenant,
+                    event: "user.purged".to_owned(),
+                    actor: Actor::System,
+                    user_id: Some(user.user_id),
+                    network: None,
+                    request_id: None,
+                    at: now,
+                };
+                // `Stale`: restored, or purged by somebody else, while we looked.
+                purged += u64::from(self.store.purge_overdue(&ctx, user.user_id, vec![receipt]).await? == Cas::Done(()));
+            }
+            if purged > 0 {
+                tracing::info!(purged, "users left the recycle bin for good");
+            }
+            if overdue.len() < USERS as usize || purged == 0 {
+                break;
+            }
+        }
+        self.store.scrub().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,353 @@
+//! Users made and changed by admins. The store checks the fence once more as it writes.
+
+use super::{
+    Services,
+    access::Operator,
+    api::{Caller, UserView},
+    error::{Error, Result},
+    session::unexpected,
+};
+use crate::{
+    actors::{
+        contact::ContactCommand,
+        user::{UserCommand, UserReply},
+    },
+    credentials::{
+        formats::foreign::Imported,
+        pool::{Class, Flow},
+    },
+    domain::{
+        contact::{Email, Phone},
+        hash::PasswordHash,
+        ids::{RoleId, UserId},
+        outbox::Message,
+        secret::{Password, SecretText},
+        tenant::TenantKind,
+        user::{CodeSerials, Membership, User, UserStatus},
+    },
+    ephemeral::{Limit, Subject},
+    store::{
+        admin::{ChangeMember, CreateMember, CreateMemberOutcome, MemberChange, MemberOutcome},
+        commands::Revocation,
+    },
+};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Answers that reveal an account outside the tenant: anybody can make a tenant, and must not find out who has accounts here.
+const REVEALED: Limit = Limit { name: "accounts_revealed", max: 20, window: DAY };
+/// Once that is used up, an hour's refusals are one event.
+const REFUSAL_AUDITED: Limit = Limit { name: "accounts_revealed_audit", max: 1, window: Duration::from_secs(3600) };
+/// Bytes of metadata, as JSON.
+pub const METADATA: usize = 16 * 1024;
+
+/// How a new user will sign in.
+#[derive(Debug, Clone)]
+pub enum NewSecret {
+    /// With this password.
+    Password(Password),
+    /// With the password that this hash is of.
+    Hash(SecretText),
+    /// With one that he sets by a mailed link.
+    Mailed,
+}
+
+/// A user to be made.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// The address.
+    pub email: Email,
+    /// How to sign in.
+    pub secret: NewSecret,
+    /// At most 200 characters.
+    pub display_name: Option<String>,
+    /// A number.
+    pub phone: Option<Phone>,
+    /// At most [`METADATA`].
+    pub metadata: Map<String, Value>,
+    /// The admin says that the address is right.
+    pub email_verified: bool,
+    /// `member`, if left out.
+    pub role: Option<RoleId>,
+}
+
+/// A change of a user; the outer `None` keeps, the inner one clears.
+#[derive(Debug, Clone, Default)]
+pub struct UserChange {
+    /// At most 200 characters.
+    pub display_name: Option<Option<String>>,
+    /// A number.
+    pub phone: Option<Option<Phone>>,
+    /// Suspending ends all sessions.
+    pub status: Option<UserStatus>,
+    /// At most [`METADATA`].
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Refuses metadata that is too large.
+///
+/// # Errors
+/// `Validation`.
+pub(super) fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
+    let bytes = serde_json::to_vec(metadata).map_err(|e| Error::Internal(e.to_string()))?.len();
+    if bytes <= METADATA { Ok(()) } else { Err(Error::field("metadata", "is larger than 16 KiB")) }
+}
+
+impl Services {
+    /// Makes a user whose home is the operator's tenant.
+    ///
+    /// # Errors
+    /// `Validation` (also for a personal tenant), `WeakPassword`, `Forbidden` for a role that allows more than the operator
+    /// holds, `EmailTaken`; `RateLimited` once too many of those answers told of accounts elsewhere.
+    pub async fn create_user(&self, caller: &Caller, by: &Operator, new: NewUser) -> Result<UserView> {
+        if by.kind == TenantKind::Personal {
+            return Err(Error::field("tenant_id", "is a personal tenant, which has one member"));
+        }
+        check_metadata(&new.metadata)?;
+        let role = new.role.unwrap_or(RoleId::MEMBER);
+        if role != RoleId::MEMBER {
+            self.givable_role(by, role).await?;
+        }
+        // Asked before anything is looked up: a refusal must not depend on who has an account.
+        self.may_reveal(caller, by).await?;
+        let password_hash = self.hash_of(caller, by, &new.email, new.secret).await?;
+        let now = self.clock.now();
+        let user_id = UserId::new(&*self.clock, &*self.rng);
+        let mailed = password_hash.is_none();
+        let user = User {
+            id: user_id,
+            home_tenant: by.tenant_id,
+            last_tenant: None,
+            email_verified_at: None,
+            email_asserted_at: new.email_verified.then_some(now),
+            phone: new.phone,
+            phone_verified_at: None,
+            display_name: new.display_name,
+            locale: None,
+            status: UserStatus::Active,
+            metadata: new.metadata,
+            password_hash,
+            credential_epoch: 1,
+            version: 1,
+            code_serials: CodeSerials::default(),
+            last_login_at: None,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+            purge_after: None,
+            email: new.email,
+        };
+        let cmd = CreateMember {
+            job: mailed.then(|| self.job(Message::ResetRequested { contact: user.email.digest() })),
+            membership: Membership { user_id, tenant_id: by.tenant_id, roles: vec![role], joined_at: now },
+            audit: vec![self.audit_of(caller, by, Some(user_id), "user.created")],
+            user: user.clone(),
+        };
+        let ctx = self.ctx_of(caller, by);
+        match crate::actors::entity::settled(|| self.store.create_member(&ctx, cmd.clone())).await? {
+            CreateMemberOutcome::Created => {
+                if mailed {
+                    (self.wake_outbox)();
+                }
+                let names = self.role_names_in(by.tenant_id, [&role]).await?;
+                Ok(UserView { user, tenant_id: by.tenant_id, roles: names.of(&[role]) })
+            }
+            CreateMemberOutcome::TakenInside => Err(Error::EmailTaken),
+            CreateMemberOutcome::TakenOutside => {
+                self.count_revealed(by).await?;
+                Err(Error::EmailTaken)
+            }
+            CreateMemberOutcome::NoTenant => Err(Error::Forbidden),
+            CreateMemberOutcome::NoRole => Err(Error::NotFound),
+        }
+    }
+
+    async fn hash_of(&self, caller: &Caller, by: &Operator, email: &Email, secret: NewSecret) -> Result<Option<PasswordHash>> {
+        // Whoever makes many users waits behind his own.
+        let flow = Flow { group: *by.tenant_id.as_bytes(), network: caller.network };
+        let bad = |e: crate::credentials::formats::BadHash| Error::field("password_hash", e.to_string());
+        Ok(match secret {
+            NewSecret::Password(password) => {
+                self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, email).await?;
+                Some(self.pool.hash(password, flow, Class::Interactive).await?)
+            }
+            NewSecret::Hash(text) => Some(match Imported::parse(text.reveal()).map_err(bad)? {
+                Imported::Kept(hash) => hash,
+                Imported::Weak(weak) => self.pool.wrap(weak, flow, Class::Interactive).await?,
+            }),
+            NewSecret::Mailed => None,
+        })
+    }
+
+    /// Whether the tenant may still learn of accounts elsewhere today.
+    ///
+    /// # Errors
+    /// `RateLimited`; audited.
+    pub(super) async fn may_reveal(&self, caller: &Caller, by: &Operator) -> Result<()> {
+        let (who, now) = (Subject::of(&[by.tenant_id.as_bytes()]), self.clock.now());
+        let refused = match self.limits.within(&REVEALED, &who, now).await {
+            Err(refused @ Error::RateLimited { .. }) => refused,
+            other => return other,
+        };
+        if self.ephemeral.hit(&REFUSAL_AUDITED, &who, now).await?.allowed {
+            let audit = vec![self.audit_of(caller, by, None, "tenant.probing_refused")];
+            self.store.note(&self.ctx_of(caller, by), audit).await?;
+        }
+        Err(refused)
+    }
+
+    /// Counts one answer that tells of an account elsewhere.
+    ///
+    /// # Errors
+    /// `RateLimited`: others took the last one meanwhile.
+    pub(super) async fn count_revealed(&self, by: &Operator) -> Result<()> {
+        self.limits.by_subject(&REVEALED, &Subject::of(&[by.tenant_id.as_bytes()]), self.clock.now()).await
+    }
+
+    /// Changes what is given.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` outside the fence; `Conflict` for suspending the last owner.
+    pub async fn update_user(&self, caller: &Caller, by: &Operator, user_id: UserId, change: UserChange) -> Result<UserView> {
+        change.metadata.as_ref().map_or(Ok(()), check_metadata)?;
+        // Somebody else may write between our read and our write; his fields are kept.
+        for _ in 0..4 {
+            let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
+            let (old, change) = (member.user, change.clone());
+            let status = change.status.unwrap_or(old.status);
+            let event = match (old.status, status) {
+                (UserStatus::Active, UserStatus::Suspended) => "user.suspended",
+                (UserStatus::Suspended, UserStatus::Active) => "user.activated",
+                _ => "user.updated",
+            };
+            let what = MemberChange::Update {
+                expect_version: old.version,
+                display_name: change.display_name.unwrap_or(old.display_name),
+                phone: change.phone.unwrap_or(old.phone),
+                status,
+                metadata: change.metadata.unwrap_or(old.metadata),
+            };
+            match self.change_member(caller, by, user_id, what, event).await {
+                Ok(_) => return self.user(by, user_id).await,
+                Err(Changing::Stale) => {}
+                Err(Changing::Error(e)) => return Err(e),
+            }
+        }
+        Err(Error::Conflict("the user has changed meanwhile"))
+    }
+
+    /// Puts a user into the recycle bin: all sessions end, the address stays taken.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` outside the fence; `Conflict` for the last owner.
+    pub async fn delete_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<()> {
+        let bin = self.scope(by.tenant_id).await?.policy.recycle_bin();
+        let what = MemberChange::Delete { purge_after: self.clock.now().plus(bin) };
+        Ok(self.change_member(caller, by, user_id, what, "user.deleted").await.map(drop)?)
+    }
+
+    /// Sets a user's password: all sessions end.
+    ///
+    /// # Errors
+    /// `WeakPassword`, `NotFound`; `Forbidden` outside the fence.
+    pub async fn set_password(&self, caller: &Caller, by: &Operator, user_id: UserId, password: Password) -> Result<()> {
+        let member = self.store.member(by.tenant_id, user_id).await?.filter(|m| m.user.deleted_at.is_none()).ok_or(Error::NotFound)?;
+        // Before any work is done for him; the store decides.
+        if !member.sole || !Self::fence(by).permissions.covers(member.permissions) {
+            return Err(Error::Forbidden);
+        }
+        self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, &member.user.email).await?;
+        let flow = Flow { group: *by.tenant_id.as_bytes(), network: caller.network };
+        let hash = self.pool.hash(password, flow, Class::Interactive).await?;
+        let what = MemberChange::SetPassword { hash, job: Some(self.job(Message::PasswordChanged { user_id })) };
+        self.change_member(caller, by, user_id, what, "password.set").await?;
+        (self.wake_outbox)();
+        Ok(())
+    }
+
+    /// Ends all of a user's sessions; says how many were alive.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` outside the fence.
+    pub async fn end_sessions_of(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<u64> {
+        let known = self.store.sessions(user_id).await?;
+        let revoked = self.change_member(caller, by, user_id, MemberChange::EndSessions, "session.all_ended").await?;
+        self.keys.revoke(known.into_iter().map(|s| Revocation::Session(s.id)));
+        Ok(revoked)
+    }
+
+    /// Takes a user out of the recycle bin, with his memberships.
+    ///
+    /// # Errors
+    /// `NotFound` if he isn't in it; `Forbidden` outside the fence.
+    pub async fn restore_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<UserView> {
+        self.change_member(caller, by, user_id, MemberChange::Restore, "user.restored").await?;
+        self.user(by, user_id).await
+    }
+
+    /// Removes a user for good: every row of him goes, and his address is free.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if he isn't in the recycle bin; `Forbidden` outside the fence.
+    pub async fn purge_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<()> {
+        let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
+        self.change_member(caller, by, user_id, MemberChange::Purge, "user.purged").await?;
+        // Best effort, for a second's worth of memory.
+        let _ = self.ask_contact(caller, member.user.email.digest(), ContactCommand::Forget).await;
+        Ok(())
+    }
+
+    async fn change_member(
+        &self,
+        caller: &Caller,
+        by: &Operator,
+        user_id: UserId,
+        what: MemberChange,
+        event: &'static str,
+    ) -> std::result::Result<u64, Changing> {
+        let cmd = ChangeMember { user_id, by: Self::fence(by), what, audit: vec![self.audit_of(caller, by, Some(user_id), event)] };
+        let ctx = self.ctx_of(caller, by);
+        match self.ask_user(caller, user_id, UserCommand::Change(Box::new((ctx, cmd)))).await? {
+            UserReply::Changed(MemberOutcome::Done { raised_to, revoked }) => {
+                if let Some(epoch) = raised_to {
+                    self.epoch_raised(user_id, epoch, None);
+                }
+                Ok(revoked)
+            }
+            UserReply::Changed(MemberOutcome::NotFound) => Err(Error::NotFound.into()),
+            UserReply::Changed(MemberOutcome::Forbidden) => Err(Error::Forbidden.into()),
+            UserReply::Changed(MemberOutcome::LastOwner) => {
+                Err(Error::Conflict("the last active owner can't be suspended or deleted").into())
+            }
+            UserReply::Changed(MemberOutcome::WrongPlace) if event == "user.purged" => {
+                Err(Error::Conflict("the user is not in the recycle bin: delete first").into())
+            }
+            UserReply::Changed(MemberOutcome::WrongPlace) => Err(Error::NotFound.into()),
+            UserReply::Changed(MemberOutcome::Stale) => Err(Changing::Stale),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}
+
+/// Why a change was not made.
+enum Changing {
+    /// The account has changed meanwhile.
+    Stale,
+    Error(Error),
+}
+
+impl From<Error> for Changing {
+    fn from(e: Error) -> Self {
+        Self::Error(e)
+    }
+}
+
+impl From<Changing> for Error {
+    fn from(e: Changing) -> Self {
+        match e {
+            Changing::Stale => Error::Conflict("the user has changed meanwhile"),
+            Changing::Error(e) => e,
+        }
+    }
+}

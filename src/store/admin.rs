@@ -1,0 +1,289 @@
+//! What admins do to the users of their tenant, and to the tenant itself.
+
+use super::{
+    Result,
+    commands::{Cas, PendingEmailChange, UndoLink},
+};
+use crate::domain::{
+    api_key::ApiKey,
+    audit::{AuditEntry, AuditEvent},
+    contact::{Email, Phone},
+    context::Ctx,
+    hash::PasswordHash,
+    ids::{RoleId, TenantId, UserId},
+    network::Network,
+    outbox::Job,
+    permission::PermissionSet,
+    session::Session,
+    tenant::Tenant,
+    time::Timestamp,
+    user::{Membership, User, UserStatus},
+};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// A user as a member of one tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// The account; it may be in the recycle bin.
+    pub user: User,
+    /// Its roles in the tenant.
+    pub roles: Vec<RoleId>,
+    /// What they allow together.
+    pub permissions: PermissionSet,
+    /// It belongs to no other tenant (deleted ones count).
+    pub sole: bool,
+}
+
+/// Which members of a tenant. None of them is in the recycle bin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberFilter {
+    /// Of which tenant.
+    pub tenant_id: TenantId,
+    /// Only those whose address or name begins so; in lower case, not empty.
+    pub prefix: Option<String>,
+    /// Only those with this status.
+    pub status: Option<UserStatus>,
+}
+
+/// Where a page of members ended: the term under which the last one was found (empty without a prefix), and who it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberPosition {
+    /// The term.
+    pub term: String,
+    /// Who.
+    pub user_id: UserId,
+}
+
+/// A page of members.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberPage {
+    /// At most as many as asked for.
+    pub members: Vec<Member>,
+    /// Where to go on, if there may be more. A page of a search may hold fewer than asked for (even none) and still not be
+    /// the last: a call looks at a bounded number of rows.
+    pub next: Option<MemberPosition>,
+}
+
+/// A user made by an admin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CreateMember {
+    /// The account, complete. Its address is claimed; its home is the tenant.
+    pub user: User,
+    /// In the tenant.
+    pub membership: Membership,
+    /// The mail with the link to set a password.
+    pub job: Option<Job>,
+    /// Written with it.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// Outcome of [`CreateMember`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CreateMemberOutcome {
+    /// It is there.
+    Created,
+    /// A member of the tenant (perhaps in the bin) has the address.
+    TakenInside,
+    /// Somebody else has it.
+    TakenOutside,
+    /// The tenant is gone, or is a personal one.
+    NoTenant,
+    /// The tenant has no such role.
+    NoRole,
+}
+
+/// Who changes something, and in which tenant: he may do so to users who belong there and nowhere else, and who may do no more than he.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// His tenant.
+    pub tenant_id: TenantId,
+    /// What he may do, with what every member may.
+    pub permissions: PermissionSet,
+}
+
+/// A change of one user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// The whole new values, if the version is still the one read. A number that changes is unproved. Suspending raises the epoch, and all sessions end.
+    Update {
+        /// The version read.
+        expect_version: u64,
+        /// New value.
+        display_name: Option<String>,
+        /// New value.
+        phone: Option<Phone>,
+        /// New value.
+        status: UserStatus,
+        /// New value.
+        metadata: serde_json::Map<String, serde_json::Value>,
+    },
+    /// A new password: epoch up, all sessions end.
+    SetPassword {
+        /// Of the new one.
+        hash: PasswordHash,
+        /// The notice.
+        job: Option<Job>,
+    },
+    /// Into the recycle bin: epoch up, all sessions end.
+    Delete {
+        /// When it leaves the bin.
+        purge_after: Timestamp,
+    },
+    /// Out of the bin, with its memberships and the status it had.
+    Restore,
+    /// Out of the bin for good: every row of it goes, the address is free.
+    Purge,
+    /// All sessions end.
+    EndSessions,
+}
+
+/// A change of one user by an admin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeMember {
+    /// Whose.
+    pub user_id: UserId,
+    /// By whom.
+    pub by: Fence,
+    /// What.
+    pub what: MemberChange,
+    /// Written with it. For [`MemberChange::Purge`] it is the receipt, and must hold nothing personal.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// Outcome of [`ChangeMember`]. Nothing was written but with `Done`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberOutcome {
+    /// It is so now.
+    Done {
+        /// The epoch, if it was raised: tokens of older ones are to be refused.
+        raised_to: Option<u64>,
+        /// How many live sessions ended.
+        revoked: u64,
+    },
+    /// No such member (for restore and purge: of all, bin or not).
+    NotFound,
+    /// He belongs to another tenant too, or may do more than who asks.
+    Forbidden,
+    /// The last active owner can't be suspended or deleted.
+    LastOwner,
+    /// Restore and purge are for the recycle bin only; all else for users outside it.
+    WrongPlace,
+    /// The version has moved on.
+    Stale,
+}
+
+/// All that is kept about one user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The account.
+    pub user: User,
+    /// Where it belongs, deleted tenants too.
+    pub memberships: Vec<(Tenant, Membership)>,
+    /// Sessions, newest first, at most 200.
+    pub sessions: Vec<Session>,
+    /// Networks that it signed in from.
+    pub networks: Vec<(Network, Timestamp)>,
+    /// An e-mail change that waits for its code.
+    pub pending_change: Option<PendingEmailChange>,
+    /// Undo links, which hold former addresses.
+    pub undo_links: Vec<UndoLink>,
+    /// API keys that the user made.
+    pub api_keys: Vec<ApiKey>,
+    /// Invites to its address: of which tenant, when.
+    pub invites: Vec<(TenantId, Timestamp)>,
+    /// What it did, and what was done to it: the latest 10,000, newest first.
+    pub audit: Vec<AuditEntry>,
+}
+
+/// A user whose time in the recycle bin is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// Who.
+    pub user_id: UserId,
+    /// Whose audit gets the receipt.
+    pub home_tenant: TenantId,
+    /// The address that is about to be free.
+    pub email: Email,
+}
+
+/// The whole new values of a tenant, if the version is still the one read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpdateTenant {
+    /// Which.
+    pub tenant_id: TenantId,
+    /// The version read.
+    pub expect_version: u64,
+    /// New value.
+    pub name: String,
+    /// New value.
+    pub slug: String,
+    /// New value.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Written with it.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// Outcome of [`UpdateTenant`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateTenantOutcome {
+    /// It is so now.
+    Done,
+    /// Another tenant has the slug.
+    SlugTaken,
+    /// The version has moved on, or the tenant is gone.
+    Stale,
+}
+
+/// The end of an organization.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeleteTenant {
+    /// Which.
+    pub tenant_id: TenantId,
+    /// Written with it.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// What a step of [`AdminStore::end_tenants`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndedTenants {
+    /// Members seen to.
+    pub members: u64,
+    /// Tenants removed for good.
+    pub purged: u64,
+    /// There is more to do.
+    pub more: bool,
+}
+
+/// Users and tenants as admins see them. The rules of [`super::Store`] hold.
+#[async_trait]
+pub trait AdminStore: Send + Sync + 'static {
+    /// Makes a user, or says who has the address. Sign-ups of the address that wait for their code end.
+    async fn create_member(&self, ctx: &Ctx, cmd: CreateMember) -> Result<CreateMemberOutcome>;
+    /// One member of a live tenant, in the recycle bin or not.
+    async fn member(&self, tenant: TenantId, user: UserId) -> Result<Option<Member>>;
+    /// Members: without a prefix by id (which is the order of their making), with one by the term found. The first page costs what the last does.
+    async fn members(&self, filter: MemberFilter, after: Option<MemberPosition>, limit: u32) -> Result<MemberPage>;
+    /// Members in the recycle bin, the latest deletion first.
+    async fn deleted_members(&self, tenant: TenantId, after: Option<(Timestamp, UserId)>, limit: u32) -> Result<Vec<User>>;
+    /// Changes one user, within the fence.
+    async fn change_member(&self, ctx: &Ctx, cmd: ChangeMember) -> Result<MemberOutcome>;
+    /// All that is kept about one user.
+    async fn kept_about(&self, user: UserId) -> Result<Option<Kept>>;
+    /// Users whose `purge_after` has come, the longest overdue first.
+    async fn overdue_users(&self, now: Timestamp, limit: u32) -> Result<Vec<Overdue>>;
+    /// Purges one of them, if its time has come (`ctx.now`) and it is still in the bin; `audit` is the receipt.
+    async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>>;
+    /// Changes a tenant.
+    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome>;
+    /// Deletes an organization, softly: its API keys die with it. `Stale`: there is none. Members, sessions and invites follow by [`AdminStore::end_tenants`].
+    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>>;
+    /// A step towards the end of deleted tenants, a few hundred rows: sessions scoped to them end, members who belong nowhere else go to the recycle bin;
+    /// after 30 days the tenants are removed. Call again while `more`.
+    async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants>;
+    /// Writes events that belong to no other command.
+    async fn note(&self, ctx: &Ctx, audit: Vec<AuditEvent>) -> Result<()>;
+    /// Rewrites what has to be rewritten so that no remnant of an erased row is left in unused space, if something was erased since; `false`: nothing
+    /// to do, or the store is too large for it to be done beside the traffic.
+    async fn scrub(&self) -> Result<bool>;
+}

@@ -1,0 +1,77 @@
+//! [`AdminStore`]: which function of this folder does it.
+
+use super::{SqliteStore, admin, admin_write, ending, erase, store_error};
+use crate::{
+    domain::{
+        audit::AuditEvent,
+        context::Ctx,
+        ids::{TenantId, UserId},
+        time::Timestamp,
+        user::User,
+    },
+    store::{Result, admin::*, commands::Cas},
+};
+use async_trait::async_trait;
+
+/// Rewriting takes about a second for 100 MB, and nobody can write meanwhile: larger files are rewritten by hand (`VACUUM`).
+const SCRUBBED: u64 = 64 * 1024 * 1024;
+
+#[async_trait]
+impl AdminStore for SqliteStore {
+    async fn create_member(&self, ctx: &Ctx, cmd: CreateMember) -> Result<CreateMemberOutcome> {
+        self.command(ctx, move |c, now| admin_write::create(c, now, &cmd)).await
+    }
+    async fn member(&self, tenant: TenantId, user: UserId) -> Result<Option<Member>> {
+        self.get(|c| admin::member(c, tenant, user))
+    }
+    async fn members(&self, filter: MemberFilter, after: Option<MemberPosition>, limit: u32) -> Result<MemberPage> {
+        self.read(move |c| admin::members(c, &filter, after.as_ref(), limit)).await
+    }
+    async fn deleted_members(&self, tenant: TenantId, after: Option<(Timestamp, UserId)>, limit: u32) -> Result<Vec<User>> {
+        self.read(move |c| admin::deleted(c, tenant, after, limit)).await
+    }
+    async fn change_member(&self, ctx: &Ctx, cmd: ChangeMember) -> Result<MemberOutcome> {
+        self.command(ctx, move |c, now| admin_write::change(c, now, &cmd)).await
+    }
+    async fn kept_about(&self, user: UserId) -> Result<Option<Kept>> {
+        self.read(move |c| admin::kept_about(c, user)).await
+    }
+    async fn overdue_users(&self, now: Timestamp, limit: u32) -> Result<Vec<Overdue>> {
+        self.get(|c| admin::overdue(c, now, limit))
+    }
+    async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| admin_write::purge_overdue(c, now, user, &audit)).await
+    }
+    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome> {
+        self.command(ctx, move |c, now| admin_write::update_tenant(c, now, &cmd)).await
+    }
+    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| admin_write::delete_tenant(c, now, &cmd)).await
+    }
+    async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants> {
+        self.write(move |c| erase::end_tenants(c, now)).await
+    }
+    async fn note(&self, ctx: &Ctx, audit: Vec<AuditEvent>) -> Result<()> {
+        self.command(ctx, move |c, _| ending::audit(c, &audit)).await
+    }
+    async fn scrub(&self) -> Result<bool> {
+        // Noted before, not after: what is erased meanwhile asks for another time.
+        let needed = self
+            .write(|c| {
+                let needed = admin::scrubbing_needed(c)?;
+                c.execute("UPDATE scrubbing SET needed = 0 WHERE needed = 1", [])?;
+                Ok(needed)
+            })
+            .await?;
+        if !needed {
+            return Ok(false);
+        }
+        match self.file.rewrite(SCRUBBED).await {
+            Ok(done) => Ok(done),
+            Err(e) => {
+                self.write(|c| c.execute("UPDATE scrubbing SET needed = 1", [])).await?;
+                Err(store_error(e))
+            }
+        }
+    }
+}

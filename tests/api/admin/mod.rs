@@ -1,0 +1,94 @@
+//! Users as their admins see them, and the tenant itself.
+
+mod fences;
+mod purge;
+mod tenant;
+mod users;
+
+use crate::support::{
+    app::{Account, App, fresh_email, fresh_password},
+    client::{Client, Reply},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const ROLE_OWNER: &str = "00000000-0000-7000-8000-000000000001";
+const ROLE_ADMIN: &str = "00000000-0000-7000-8000-000000000002";
+
+/// An organization, and the token of its owner that is scoped to it.
+struct Org {
+    id: String,
+    owner: Account,
+    token: String,
+}
+
+async fn org(app: &Client) -> Org {
+    let owner = app.signup().await;
+    let made = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201);
+    let switched = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": made.str("id")})).await.expect(200);
+    Org { id: made.str("id"), owner, token: switched.str("access_token") }
+}
+
+/// A user that an admin made.
+#[derive(Clone)]
+struct Made {
+    id: String,
+    email: String,
+    password: String,
+}
+
+impl Org {
+    async fn make(&self, app: &Client) -> Made {
+        self.make_with(app, json!({})).await
+    }
+    /// With more fields.
+    async fn make_with(&self, app: &Client, more: Value) -> Made {
+        let (email, password) = (fresh_email(), fresh_password());
+        let mut body = json!({"email": email, "password": password});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let user = app.post_as(&self.token, "/v1/users", body).await.expect(201);
+        Made { id: user.str("id"), email: user.str("email"), password }
+    }
+    async fn patch(&self, app: &Client, id: &str, body: Value) -> Reply {
+        app.send(Method::PATCH, &format!("/v1/users/{id}"), Some(&self.token), Some(body)).await
+    }
+    async fn get(&self, app: &Client, path: &str) -> Reply {
+        app.get_as(&self.token, path).await
+    }
+    async fn post(&self, app: &Client, path: &str, body: Value) -> Reply {
+        app.post_as(&self.token, path, body).await
+    }
+    async fn delete(&self, app: &Client, path: &str) -> Reply {
+        app.delete_as(&self.token, path).await
+    }
+    /// The ids of a list.
+    async fn ids(&self, app: &Client, path: &str) -> Vec<String> {
+        ids(&self.get(app, path).await.expect(200))
+    }
+    /// An API key with these scopes.
+    async fn key(&self, app: &Client, scopes: &[&str]) -> String {
+        self.post(app, "/v1/api-keys", json!({"name": "k", "scopes": scopes})).await.expect(201).str("secret")
+    }
+    async fn events(&self, app: &Client) -> Vec<String> {
+        let list = self.get(app, &format!("/v1/tenants/{}/audit?limit=200", self.id)).await.expect(200);
+        list.body["items"].as_array().unwrap().iter().map(|e| e["event"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn ids(list: &Reply) -> Vec<String> {
+    list.body["items"].as_array().unwrap().iter().map(|u| u["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Puts somebody from elsewhere into an organization, as an invite does.
+fn join(app: &App, org: &Org, who: &Account, role: &str) {
+    let raw = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
+    raw.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let hex = |id: &str| id.replace('-', "");
+    let (user, tenant, role) = (hex(&who.user_id), hex(&org.id), hex(role));
+    raw.execute_batch(&format!(
+        "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE;
+         INSERT INTO memberships (user_id, tenant_id, joined_at) VALUES (x'{user}', x'{tenant}', 0);
+         INSERT INTO member_roles (user_id, tenant_id, role_id) VALUES (x'{user}', x'{tenant}', x'{role}'); COMMIT;"
+    ))
+    .unwrap();
+}
