@@ -36,7 +36,7 @@ async fn somebody_who_belongs_elsewhere_too_can_only_be_read() {
     app.login(&guest.email, &guest.password).await.expect(200);
     // He deletes himself: he is in the bin, and not theirs to restore or to purge.
     app.send(Method::DELETE, "/v1/me", Some(&guest.access), Some(json!({"current_password": guest.password}))).await.expect(204);
-    assert_eq!(org.ids(&app, "/v1/users/deleted").await, [guest.user_id.clone()]);
+    assert_eq!(org.ids(&app, "/v1/users/deleted").await, std::slice::from_ref(&guest.user_id));
     org.post(&app, &format!("/v1/users/{}/restore", guest.user_id), json!({})).await.refused(403, "forbidden");
     org.delete(&app, &format!("/v1/users/{}/purge", guest.user_id)).await.refused(403, "forbidden");
 }

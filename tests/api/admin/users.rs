@@ -223,11 +223,11 @@ async fn the_recycle_bin() {
     assert!(item["purge_after"].as_str().unwrap() > item["deleted_at"].as_str().unwrap());
     let first = org.get(&app, "/v1/users/deleted?limit=1").await.expect(200);
     let cursor = first.str("next_cursor");
-    assert_eq!(org.ids(&app, &format!("/v1/users/deleted?limit=1&cursor={cursor}")).await, [made.id.clone()]);
+    assert_eq!(org.ids(&app, &format!("/v1/users/deleted?limit=1&cursor={cursor}")).await, std::slice::from_ref(&made.id));
 
     let restored = org.post(&app, &format!("{path}/restore"), json!({})).await.expect(200);
     assert_eq!(restored.body["roles"], json!(["Auditor"]), "with its memberships");
     app.login(&made.email, &made.password).await.expect(200);
     assert_eq!(app.refresh(&pair.refresh).await.status, 401);
-    assert_eq!(org.ids(&app, "/v1/users/deleted").await, [second.id.clone()]);
+    assert_eq!(org.ids(&app, "/v1/users/deleted").await, std::slice::from_ref(&second.id));
 }
