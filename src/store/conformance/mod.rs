@@ -6,6 +6,7 @@
 
 pub(crate) mod access;
 pub(crate) mod accounts;
+pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod deletion;
 pub(crate) mod email_change;
@@ -54,6 +55,9 @@ macro_rules! store_conformance_suite {
                 used_and_expired_links, an_address_taken_meanwhile;
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
             policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
+            admin: a_member_is_made_or_the_holder_told, one_address_16_members_at_once, members_are_listed_and_found,
+                the_fence_holds_at_the_write, a_suspension_ends_sessions_once, the_last_active_owner_stays, restored_or_purged,
+                only_the_overdue_are_purged, a_tenant_changes_by_version, reruns_of_admins_give_the_first_outcome;
             access: a_grant_is_what_all_roles_allow_together, roles_are_listed_by_name, a_name_is_taken_once,
                 a_tenant_has_at_most_100_roles, roles_are_given_and_taken, every_field_of_a_key_survives, keys_are_listed_newest_first,
                 a_revoked_key_is_told_to_all_nodes_once, uses_only_move_on, a_tenant_has_at_most_1000_live_keys,

@@ -203,6 +203,8 @@ async fn sweeps_and_lookups_go_by_index() {
         "SELECT id FROM outbox WHERE parked = 0 AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2",
         "SELECT user_id FROM member_roles WHERE tenant_id = ?1 AND role_id = ?2 AND user_id <> ?3",
         "SELECT user_id FROM memberships WHERE tenant_id = ?1 AND user_id > ?2 ORDER BY user_id LIMIT 50",
+        admin::BY_STATUS,
+        admin::BY_TERM,
     ] {
         let plan: Vec<String> = raw
             .get(|c| {
