@@ -1,7 +1,7 @@
 //! One actor per address: lets one sign-up through at a time and tells the others how it ended, so that a thousand
 //! sign-ups of one address cost one hash and one write.
 
-use super::entity::{Entity, Next, ReplyTo, next_after, settled};
+use super::entity::{Entity, Me, Next, ReplyTo, next_after, settled};
 use crate::{
     domain::{
         contact::ContactDigest,
@@ -30,9 +30,31 @@ const TRIES_TOKEN: u32 = 5;
 /// … and of the address's code under all tokens.
 const TRIES_CODE: u32 = 25;
 
-/// Proof of having the turn.
+/// Which turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(u64);
+
+/// The turn at an address. It goes on to the next one when the last clone is dropped, wherever that is: in a request that was
+/// cut off, or in an answer that nobody took.
+#[derive(Clone)]
+pub struct Turn(Arc<Held>);
+
+struct Held {
+    ticket: Ticket,
+    actor: Me<Contact>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.actor.tell(ContactCommand::GiveBack(self.ticket));
+    }
+}
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.ticket.fmt(f)
+    }
+}
 
 /// What it takes.
 #[derive(Clone)]
@@ -40,11 +62,11 @@ pub enum ContactCommand {
     /// Waits for the turn to sign up (before hashing).
     Enter,
     /// Uses the turn.
-    Create(Ticket, Box<(Ctx, CreateUser)>),
+    Create(Turn, Box<(Ctx, CreateUser)>),
     /// The address may be free again: what is remembered of it is forgotten.
     Forget,
-    /// Gives the turn back unused.
-    Abandon(Ticket),
+    /// The turn was used, given back, or its time is over.
+    GiveBack(Ticket),
     /// Writes a sign-up that waits for its code (`verify_first`).
     Begin(Box<BeginSignup>),
     /// Uses the code.
@@ -80,15 +102,15 @@ pub struct ConfirmSignup {
 /// What it answers.
 #[derive(Debug, Clone)]
 pub enum ContactReply {
-    /// Yours; come back with `Create` or `Abandon`.
-    Turn(Ticket),
+    /// Yours; come back with `Create`, or drop it.
+    Turn(Turn),
     /// The account is there.
     Created,
     /// Somebody has the address.
     Taken(UserId),
     /// The turn took too long and went to somebody else.
     TurnLost,
-    /// `Abandon` or `Begin` is done.
+    /// `Forget`, `GiveBack` or `Begin` is done.
     Done,
     /// Wrong, dead or unknown code.
     CodeInvalid,
@@ -122,27 +144,36 @@ impl Contact {
         CodeKey { purpose: CodePurpose::Signup, subject: self.digest.as_bytes().to_vec() }
     }
 
-    fn pass_turn_on(&mut self) {
+    fn pass_turn_on(&mut self, me: &Me<Self>) {
         self.holder = None;
         while let Some(next) = self.crowd.pop_front() {
             if !next.is_abandoned() {
                 self.tickets += 1;
                 let ticket = Ticket(self.tickets);
                 self.holder = Some((ticket, Instant::now() + TURN));
-                next.send(ContactReply::Turn(ticket));
+                // Who waits must not wait for longer than that, even if the holder does.
+                if !self.crowd.is_empty() {
+                    me.tell_after(TURN, ContactCommand::GiveBack(ticket));
+                }
+                next.send(ContactReply::Turn(Turn(Arc::new(Held { ticket, actor: me.clone() }))));
                 return;
             }
         }
     }
 
-    async fn enter(&mut self, reply: ReplyTo<ContactReply>) {
+    async fn enter(&mut self, reply: ReplyTo<ContactReply>, me: &Me<Self>) {
         if let Some((user, at)) = self.taken
             && at.elapsed() < REMEMBER
         {
             return reply.send(ContactReply::Taken(user));
         }
-        if self.holder.is_some_and(|(_, until)| Instant::now() < until) {
+        if let Some((ticket, until)) = self.holder
+            && Instant::now() < until
+        {
             reply.not_begun();
+            if self.crowd.is_empty() {
+                me.tell_after(until.saturating_duration_since(Instant::now()), ContactCommand::GiveBack(ticket));
+            }
             return self.crowd.push_back(reply);
         }
         // The first of a crowd: one read now saves a hash if the address is taken.
@@ -154,7 +185,7 @@ impl Contact {
             Ok(None) => {
                 reply.not_begun();
                 self.crowd.push_back(reply);
-                self.pass_turn_on();
+                self.pass_turn_on(me);
             }
             Err(e) => reply.send(ContactReply::Store(e)),
         }
@@ -169,8 +200,8 @@ impl Contact {
         }
     }
 
-    async fn create(&mut self, ticket: Ticket, ctx: &Ctx, cmd: CreateUser) -> (ContactReply, Next) {
-        if self.holder.is_none_or(|(holder, _)| holder != ticket) {
+    async fn create(&mut self, turn: &Turn, ctx: &Ctx, cmd: CreateUser, me: &Me<Self>) -> (ContactReply, Next) {
+        if self.holder.is_none_or(|(holder, _)| holder != turn.0.ticket) {
             return (ContactReply::TurnLost, Next::Continue);
         }
         let user = cmd.user.id;
@@ -186,13 +217,13 @@ impl Contact {
                 ContactReply::Taken(by)
             }
             Ok(CreateUserOutcome::PendingGone) => {
-                self.pass_turn_on();
+                self.pass_turn_on(me);
                 ContactReply::CodeInvalid
             }
             Err(e) => {
                 // With an unknown outcome the actor goes, and the crowd asks its successor.
                 if e.certainty == Certainty::CertainlyNot {
-                    self.pass_turn_on();
+                    self.pass_turn_on(me);
                 }
                 ContactReply::Store(e)
             }
@@ -271,23 +302,23 @@ impl Entity for Contact {
     type Command = ContactCommand;
     type Reply = ContactReply;
 
-    async fn handle(&mut self, command: ContactCommand, reply: ReplyTo<ContactReply>) -> Next {
+    async fn handle(&mut self, command: ContactCommand, reply: ReplyTo<ContactReply>, me: &Me<Self>) -> Next {
         let (answer, next) = match command {
             ContactCommand::Enter => {
-                self.enter(reply).await;
+                self.enter(reply, me).await;
                 return Next::Continue;
             }
             ContactCommand::Forget => {
                 self.taken = None;
                 (ContactReply::Done, Next::Continue)
             }
-            ContactCommand::Abandon(ticket) => {
+            ContactCommand::GiveBack(ticket) => {
                 if self.holder.is_some_and(|(holder, _)| holder == ticket) {
-                    self.pass_turn_on();
+                    self.pass_turn_on(me);
                 }
                 (ContactReply::Done, Next::Continue)
             }
-            ContactCommand::Create(ticket, work) => self.create(ticket, &work.0, work.1).await,
+            ContactCommand::Create(turn, work) => self.create(&turn, &work.0, work.1, me).await,
             ContactCommand::Begin(begin) => self.begin(*begin).await,
             ContactCommand::Confirm(confirm) => self.confirm(*confirm).await,
         };

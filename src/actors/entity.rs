@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
@@ -31,8 +32,8 @@ pub trait Entity: Send + Sync + Sized + 'static {
     type Command: Clone + Send + 'static;
     /// What it answers.
     type Reply: Send + 'static;
-    /// Does one command and answers, or keeps `reply` to answer later.
-    fn handle(&mut self, command: Self::Command, reply: ReplyTo<Self::Reply>) -> impl Future<Output = Next> + Send;
+    /// Does one command and answers, or keeps `reply` to answer later. `me` is where it can leave word for itself.
+    fn handle(&mut self, command: Self::Command, reply: ReplyTo<Self::Reply>, me: &Me<Self>) -> impl Future<Output = Next> + Send;
 }
 
 /// Where the answer goes. Dropped without an answer, the asker learns whether his command had begun.
@@ -57,10 +58,38 @@ impl<R> ReplyTo<R> {
     }
 }
 
+/// An actor's own address: commands that nobody waits for, past the bound on who may wait. For a few words to oneself, not for others' requests.
+pub struct Me<E: Entity>(ActorRef<Envelope<E>>);
+
+impl<E: Entity> Clone for Me<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E: Entity> Me<E> {
+    /// Puts a command at the end of the row. An actor that is gone hears nothing: its successor knows nothing of it either.
+    pub fn tell(&self, command: E::Command) {
+        let (mut envelope, _, _) = Envelope::pack(command);
+        envelope.asked = false;
+        let _ = self.0.send_message(envelope);
+    }
+    /// The same, later.
+    pub fn tell_after(&self, time: Duration, command: E::Command) {
+        let me = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            me.tell(command);
+        });
+    }
+}
+
 /// A command on its way.
 pub struct Envelope<E: Entity> {
     command: E::Command,
     reply: ReplyTo<E::Reply>,
+    /// Somebody waits for the answer, or did.
+    asked: bool,
 }
 
 impl<E: Entity> Envelope<E> {
@@ -68,7 +97,7 @@ impl<E: Entity> Envelope<E> {
     pub fn pack(command: E::Command) -> (Self, oneshot::Receiver<E::Reply>, Arc<AtomicBool>) {
         let (sender, receiver) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
-        (Self { command, reply: ReplyTo { sender, begun: begun.clone() } }, receiver, begun)
+        (Self { command, reply: ReplyTo { sender, begun: begun.clone() }, asked: true }, receiver, begun)
     }
 }
 
@@ -91,12 +120,13 @@ impl<E: Entity> Actor for Shell<E> {
     }
 
     async fn handle(&self, myself: ActorRef<Self::Msg>, envelope: Envelope<E>, entity: &mut E) -> Result<(), ActorProcessingErr> {
-        if envelope.reply.is_abandoned() {
+        if envelope.asked && envelope.reply.is_abandoned() {
             return Ok(());
         }
         envelope.reply.begun.store(true, Ordering::Release);
-        if entity.handle(envelope.command, envelope.reply).await == Next::Stop {
-            myself.stop(None);
+        let me = Me(myself);
+        if entity.handle(envelope.command, envelope.reply, &me).await == Next::Stop {
+            me.0.stop(None);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One actor per tenant: memberships change one after the other, so that two last owners can't leave at once.
 
-use super::entity::{Entity, Next, ReplyTo, next_after, settled};
+use super::entity::{Entity, Me, Next, ReplyTo, next_after, settled};
 use crate::{
     domain::{context::Ctx, ids::TenantId},
     store::{
@@ -74,7 +74,7 @@ impl Entity for TenantActor {
     type Command = TenantCommand;
     type Reply = TenantReply;
 
-    async fn handle(&mut self, command: TenantCommand, reply: ReplyTo<TenantReply>) -> Next {
+    async fn handle(&mut self, command: TenantCommand, reply: ReplyTo<TenantReply>, _: &Me<Self>) -> Next {
         let outcome = match command {
             TenantCommand::Create(work) => settled(|| self.store.create_tenant(&work.0, work.1.clone())).await.map(TenantReply::Created),
             TenantCommand::Leave(work) => settled(|| self.store.leave_tenant(&work.0, work.1.clone())).await.map(TenantReply::Left),

@@ -2,7 +2,7 @@
 
 use super::{
     directory::{AskError, Bounds, Directory},
-    entity::{Entity, Next, ReplyTo},
+    entity::{Entity, Me, Next, ReplyTo},
     supervisor::Supervisor,
 };
 use crate::domain::network::Network;
@@ -34,7 +34,7 @@ impl Entity for Counter {
     type Command = Do;
     type Reply = u32;
 
-    async fn handle(&mut self, command: Do, reply: ReplyTo<u32>) -> Next {
+    async fn handle(&mut self, command: Do, reply: ReplyTo<u32>, _: &Me<Self>) -> Next {
         self.seen += 1;
         match command {
             Do::Add => reply.send(self.seen),

@@ -1,6 +1,6 @@
 //! One actor per user: one-time codes, resets, password changes, revocations and the like happen one after the other.
 
-use super::entity::{Entity, Next, ReplyTo, next_after, settled};
+use super::entity::{Entity, Me, Next, ReplyTo, next_after, settled};
 use crate::{
     domain::{
         audit::AuditEvent,
@@ -257,7 +257,7 @@ impl Entity for UserActor {
     type Command = UserCommand;
     type Reply = UserReply;
 
-    async fn handle(&mut self, command: UserCommand, reply: ReplyTo<UserReply>) -> Next {
+    async fn handle(&mut self, command: UserCommand, reply: ReplyTo<UserReply>, _: &Me<Self>) -> Next {
         let store = &self.store;
         let (said, next) = match command {
             UserCommand::StartCode(start) => self.start_code(*start).await,

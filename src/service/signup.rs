@@ -7,8 +7,7 @@ use super::{
     login::flow,
 };
 use crate::{
-    actors::contact::{BeginSignup, ConfirmSignup, Contact, ContactCommand, ContactReply, Ticket},
-    actors::directory::Directory,
+    actors::contact::{BeginSignup, ConfirmSignup, ContactCommand, ContactReply},
     credentials::pool::Class,
     domain::{
         contact::{ContactDigest, Email},
@@ -16,7 +15,6 @@ use crate::{
         hash::PasswordHash,
         ids::{JobId, PendingSignupId, RoleId, TenantId, UserId},
         keyring::Label,
-        network::Network,
         outbox::Message,
         rng,
         secret::SecretText,
@@ -28,7 +26,7 @@ use crate::{
     ephemeral::{CODE_TTL, NewCode},
     store::commands::{CreateUser, PendingSignup},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// A sign-up waits this long for its code: as long as a few codes live.
 const PENDING_TTL: Duration = Duration::from_secs(3600);
@@ -52,17 +50,15 @@ impl Services {
         // All ids first: a rerun of the request makes the same, and knows the account by them.
         let mut create = self.new_account(caller, input.email, None, input.display_name, None);
         let ctx = self.ctx(caller, Actor::User(create.user.id));
-        let ticket = match self.ask_contact(caller, digest, ContactCommand::Enter).await? {
-            ContactReply::Turn(ticket) => ticket,
+        let turn = match self.ask_contact(caller, digest, ContactCommand::Enter).await? {
+            ContactReply::Turn(turn) => turn,
             ContactReply::Taken(user) if user == create.user.id => return self.made_before(create).await.map(created),
             ContactReply::Taken(user) => return Err(self.taken(caller, &digest, user).await),
             other => return Err(unexpected(&other)),
         };
-        let mut turn = Turn { contacts: self.contacts.clone(), digest, ticket: Some(ticket) };
         let hash = self.pool.hash(input.password.clone(), flow(None, &digest, caller), Class::Interactive).await?;
         create.user.password_hash = Some(hash);
-        turn.ticket = None;
-        match self.ask_contact(caller, digest, ContactCommand::Create(ticket, Box::new((ctx, create.clone())))).await? {
+        match self.ask_contact(caller, digest, ContactCommand::Create(turn, Box::new((ctx, create.clone())))).await? {
             ContactReply::Created => self.signed_up(create).map(created),
             ContactReply::Taken(user) if user == create.user.id => self.made_before(create).await.map(created),
             ContactReply::Taken(user) => Err(self.taken(caller, &digest, user).await),
@@ -236,25 +232,6 @@ impl Services {
 
 fn created(account: NewAccount) -> SignupOutcome {
     SignupOutcome::Created(Box::new(account))
-}
-
-/// The turn at a contact; handed back if the request ends (or is cut off) before it was used.
-struct Turn {
-    contacts: Arc<Directory<Contact>>,
-    digest: ContactDigest,
-    ticket: Option<Ticket>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let (contacts, digest) = (self.contacts.clone(), self.digest);
-            let network: Option<Network> = None;
-            tokio::spawn(async move {
-                let _ = contacts.ask(digest, network, ContactCommand::Abandon(ticket)).await;
-            });
-        }
-    }
 }
 
 fn unexpected(reply: &ContactReply) -> Error {

@@ -1,0 +1,92 @@
+//! The turn at an address, on a real store: whatever becomes of who has it, the next one gets it.
+
+use futures_util::FutureExt;
+use qeetid::{
+    actors::{
+        contact::{Contact, ContactCommand, ContactReply, Turn},
+        directory::{AskError, Bounds, Directory},
+        supervisor::Supervisor,
+    },
+    domain::{contact::Email, keyring::Keyring},
+    ephemeral::embedded::Embedded,
+    sqlite::File,
+    store::sqlite::SqliteStore,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+struct Contacts {
+    directory: Arc<Directory<Contact>>,
+    _dir: tempfile::TempDir,
+    _supervisor: Supervisor,
+}
+
+impl Contacts {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::open(&dir.path().join("t.db"), 2).unwrap();
+        let store = Arc::new(SqliteStore::open(file.clone()).await.unwrap());
+        let ephemeral = Arc::new(Embedded::open(file).await.unwrap());
+        let keyring = Arc::new(Keyring::new([&[7; 32][..]]));
+        let supervisor = Supervisor::start().await.unwrap();
+        let directory = Directory::new(&supervisor, Bounds::default(), move |digest| {
+            Contact::new(digest, store.clone(), ephemeral.clone(), keyring.clone())
+        });
+        Self { directory, _dir: dir, _supervisor: supervisor }
+    }
+
+    async fn enter(&self) -> Result<ContactReply, AskError> {
+        let digest = "somebody@example.com".parse::<Email>().unwrap().digest();
+        self.directory.ask(digest, None, ContactCommand::Enter).await
+    }
+
+    async fn turn(&self) -> Turn {
+        match self.enter().await {
+            Ok(ContactReply::Turn(turn)) => turn,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_takes_costs_no_time() {
+    let contacts = Contacts::new().await;
+    let began = Instant::now();
+    for _ in 0..10 {
+        // Its request is cut off after the actor has answered and before the answer is looked at.
+        let mut leaving = Box::pin(contacts.enter());
+        drop((&mut leaving).now_or_never());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(leaving);
+        drop(contacts.turn().await);
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_is_dropped_goes_to_who_waits() {
+    let contacts = Contacts::new().await;
+    let held = contacts.turn().await;
+    let waiting = contacts.turn();
+    let dropping = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(held);
+    };
+    let began = Instant::now();
+    tokio::join!(waiting, dropping);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_is_kept_too_long_goes_on_by_itself() {
+    let contacts = Contacts::new().await;
+    let _kept = contacts.turn().await;
+    // Both wait already when the time is over, and nobody else comes.
+    let waiting = async { tokio::join!(async { drop(contacts.turn().await) }, async { drop(contacts.turn().await) }) };
+    let began = Instant::now();
+    waiting.await;
+    let took = began.elapsed();
+    assert!(Duration::from_secs(4) < took && took < Duration::from_secs(9), "{took:?}");
+}
