@@ -169,7 +169,9 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_due ON outbox (due_at) WHERE parked = 0;
 CREATE INDEX outbox_parked ON outbox (id) WHERE parked = 1;
 
--- Clustered by tenant, in order of time (the ids are). actor_id only where the actor is a person.
+-- Audit events, clustered by tenant, in order of time (the ids are). actor_id: a user or an API key. The seals are what links
+-- cover in the place of personal data: a salt of 16 bytes, or, once the data is erased, its salted digest (32 bytes). seq: its
+-- link's; null: not linked yet.
 CREATE TABLE audit (
     tenant_id BLOB NOT NULL,
     id BLOB NOT NULL,
@@ -180,8 +182,14 @@ CREATE TABLE audit (
     network BLOB,
     request_id TEXT,
     at INTEGER NOT NULL,
+    actor_seal BLOB NOT NULL,
+    subject_seal BLOB NOT NULL,
+    seq INTEGER,
     PRIMARY KEY (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX audit_unlinked ON audit (tenant_id, id) WHERE seq IS NULL;
+CREATE INDEX audit_of_user ON audit (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX audit_of_actor ON audit (actor_id) WHERE actor_id IS NOT NULL;
 
 -- What commands gave, for their reruns. No personal data: it outlives a purge by up to a day.
 CREATE TABLE commands (

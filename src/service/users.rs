@@ -192,7 +192,7 @@ impl Services {
         };
         if self.ephemeral.hit(&REFUSAL_AUDITED, &who, now).await?.allowed {
             let audit = vec![self.audit_of(caller, by, None, "tenant.probing_refused")];
-            self.store.note(&self.ctx_of(caller, by), audit).await?;
+            self.store.write_audit(&self.ctx_of(caller, by), audit).await?;
         }
         Err(refused)
     }

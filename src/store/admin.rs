@@ -281,8 +281,6 @@ pub trait AdminStore: Send + Sync + 'static {
     /// A step towards the end of deleted tenants, a few hundred rows: sessions scoped to them end, members who belong nowhere else go to the recycle bin;
     /// after 30 days the tenants are removed. Call again while `more`.
     async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants>;
-    /// Writes events that belong to no other command.
-    async fn note(&self, ctx: &Ctx, audit: Vec<AuditEvent>) -> Result<()>;
     /// Rewrites what has to be rewritten so that no remnant of an erased row is left in unused space, if something was erased since; `false`: nothing
     /// to do, or the store is too large for it to be done beside the traffic.
     async fn scrub(&self) -> Result<bool>;

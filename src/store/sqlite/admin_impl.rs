@@ -1,6 +1,6 @@
 //! [`AdminStore`]: which function of this folder does it.
 
-use super::{SqliteStore, admin, admin_write, ending, erase, store_error};
+use super::{SqliteStore, admin, admin_write, erase, store_error};
 use crate::{
     domain::{
         audit::AuditEvent,
@@ -50,9 +50,6 @@ impl AdminStore for SqliteStore {
     }
     async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants> {
         self.write(move |c| erase::end_tenants(c, now)).await
-    }
-    async fn note(&self, ctx: &Ctx, audit: Vec<AuditEvent>) -> Result<()> {
-        self.command(ctx, move |c, _| ending::audit(c, &audit)).await
     }
     async fn scrub(&self) -> Result<bool> {
         // Noted before, not after: what is erased meanwhile asks for another time.
