@@ -7,6 +7,7 @@ CREATE TABLE invites (
     role_id BLOB NOT NULL,
     status TEXT NOT NULL,
     inviter BLOB,
+    inviter_key BLOB,
     nonce BLOB NOT NULL,
     serial INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,

@@ -2,7 +2,7 @@
 
 use super::{
     contact::Email,
-    ids::{InviteId, RoleId, TenantId, UserId},
+    ids::{ApiKeyId, InviteId, RoleId, TenantId, UserId},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -57,8 +57,11 @@ pub struct Invite {
     pub role_id: RoleId,
     /// As the row says: an invite whose time is over stays `Pending` until it is swept. See [`Invite::status_at`].
     pub status: InviteStatus,
-    /// The person who invited, or who made the API key that did; `None`: a key of the command line.
+    /// The person who invited (or sent it again last), or who made the API key that did; `None`: a key of the command line.
     pub inviter: Option<UserId>,
+    /// The API key that invited; `None`: the person did it himself. Whoever invited must still hold what the role allows when
+    /// the invite is accepted: who is gone, suspended or demoted by then, or whose key has ended, gives nothing any more.
+    pub inviter_key: Option<ApiKeyId>,
     /// Random part of the tokens' HMACs.
     pub nonce: [u8; 16],
     /// Raised each time it is sent again; the tokens carry it, so that those of before die.
@@ -101,6 +104,7 @@ mod tests {
             role_id: RoleId::MEMBER,
             status: InviteStatus::Pending,
             inviter: None,
+            inviter_key: None,
             nonce: [3; 16],
             serial: 1,
             expires_at: end,

@@ -202,7 +202,9 @@ impl InvitesApi {
     /// address has an account, or is of a member already (who is given the role by accepting). An address has one pending invite
     /// in a tenant: a new one revokes the former. A mail to an address that nobody has proved doesn't name the tenant. One address
     /// gets at most 20 such mails a day, from all tenants together; past it the invite is made all the same, and the token in the
-    /// answer works. A personal tenant invites nobody: 422.
+    /// answer works. A personal tenant invites nobody: 422. An invite is worth what whoever sent it last (a person, or an API key)
+    /// still holds when it is accepted: if he has left, is suspended, or no longer holds all that the role allows, or if the key has
+    /// ended, it can't be accepted, until somebody who may sends it again.
     #[oai(path = "/v1/invites", method = "post", operation_id = "createInvite")]
     async fn create(
         &self,
@@ -276,7 +278,8 @@ impl InvitesApi {
     /// By the token of the mail, or by the one that was handed over. If the address has no account, one is made with this password,
     /// and its home is the inviting tenant; else the password must be the account's, and signs in. The session is scoped to the
     /// inviting tenant. The mailed token proves the address. Without a password the mailed token tells whether there is an account
-    /// (409) or one is to be made (422); the other one doesn't (422).
+    /// (409) or one is to be made (422); the other one doesn't (422). An invite that was answered or revoked, has expired, or whose
+    /// sender may no longer give its role, is 400 `invite_invalid`.
     #[oai(path = "/v1/invites/accept", method = "post", operation_id = "acceptInvite")]
     async fn accept(&self, caller: Data<&Caller>, body: In<AcceptInviteRequest>) -> Result<Out<TokenPair>, ApiError> {
         let AcceptInviteRequest { token, password, display_name: name } = body.0;

@@ -72,6 +72,13 @@ impl Operator {
             Who::Server { maker, .. } => *maker,
         }
     }
+    /// The server's key.
+    pub fn key_id(&self) -> Option<ApiKeyId> {
+        match &self.who {
+            Who::Person(_) => None,
+            Who::Server { key, .. } => Some(*key),
+        }
+    }
     /// The path names a tenant: it must be the one he acts in.
     ///
     /// # Errors

@@ -106,7 +106,8 @@ impl Services {
         if lookup.user.is_none() {
             self.check_new_password("password", password, &shown.tenant.policy, &shown.invite.email).await?;
         }
-        self.limits.password_try(digest, caller.network, lookup.known_network, now).await?;
+        let account = lookup.user.as_ref().filter(|u| u.deleted_at.is_none());
+        self.count_try(caller, digest, lookup.known_network, account, Actor::Anonymous).await?;
         let given_back = || self.limits.password_right(digest, caller.network, lookup.known_network, now);
         let Some(user) = lookup.user else {
             let hash = self.pool.hash(password.clone(), flow(None, digest, caller), Class::Interactive).await;
@@ -120,6 +121,8 @@ impl Services {
         }
         let verified = verified?;
         if !verified.matches || user.deleted_at.is_some() {
+            let account = Some(&user).filter(|u| u.deleted_at.is_none());
+            self.note_refusal(caller, *digest, account, Actor::Anonymous, "sign_in.refused");
             return Err(self.refuse(&verified).await);
         }
         if user.status == UserStatus::Suspended {

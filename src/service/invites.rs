@@ -51,6 +51,7 @@ impl Services {
             role_id,
             status: InviteStatus::Pending,
             inviter: by.user_id(),
+            inviter_key: by.key_id(),
             nonce: rng::bytes(&*self.rng),
             serial: 1,
             expires_at: now.plus(ttl(&tenant)),
@@ -68,7 +69,7 @@ impl Services {
     }
 
     /// Sends an invite again, with a new time to live; the tokens of before die. An expired one is pending again. Whoever does it
-    /// gets a token of his own, and so must hold what the invite gives.
+    /// gets a token of his own, and so must hold what the invite gives; it is his invite from now on.
     ///
     /// # Errors
     /// `NotFound` for another tenant's, `Conflict` if it was answered or revoked, `Forbidden` for a role that allows more than the
@@ -86,12 +87,15 @@ impl Services {
             let may_mail = self.limits.invite(tenant.id, &invite.email.digest(), now).await?;
             let expect_serial = invite.serial;
             let (status, serial) = (InviteStatus::Pending, expect_serial + 1);
-            let invite = Invite { status, serial, expires_at: now.plus(ttl(&tenant)), ..invite };
+            let (inviter, inviter_key) = (by.user_id(), by.key_id());
+            let invite = Invite { status, serial, expires_at: now.plus(ttl(&tenant)), inviter, inviter_key, ..invite };
             let cmd = ResendInvite {
                 tenant_id: tenant.id,
                 invite_id: id,
                 expect_serial,
                 expires_at: invite.expires_at,
+                inviter,
+                inviter_key,
                 job: may_mail.then(|| self.invite_mail(&invite)),
                 audit: vec![self.audit_of(caller, by, None, "invite.resent")],
             };

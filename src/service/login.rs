@@ -149,7 +149,14 @@ impl Services {
     }
 
     /// Counts one try of a password; one too many is told in the audit.
-    async fn count_try(&self, caller: &Caller, digest: &ContactDigest, known: bool, user: Option<&User>, actor: Actor) -> Result<()> {
+    pub(super) async fn count_try(
+        &self,
+        caller: &Caller,
+        digest: &ContactDigest,
+        known: bool,
+        user: Option<&User>,
+        actor: Actor,
+    ) -> Result<()> {
         let counted = self.limits.password_try(digest, caller.network, known, self.clock.now()).await;
         if matches!(counted, Err(Error::AccountLocked { .. })) {
             self.note_refusal(caller, *digest, user, actor, "sign_in.locked");
@@ -159,7 +166,7 @@ impl Services {
 
     /// Has the audit tell of a refused password, in the background: so that the answer takes the same for addresses without an
     /// account, for which a command without events is written all the same.
-    fn note_refusal(&self, caller: &Caller, digest: ContactDigest, user: Option<&User>, actor: Actor, event: &'static str) {
+    pub(super) fn note_refusal(&self, caller: &Caller, digest: ContactDigest, user: Option<&User>, actor: Actor, event: &'static str) {
         let (store, limits, ctx) = (self.store.clone(), self.limits.clone(), self.ctx(caller, actor));
         let locked = event == "sign_in.locked";
         let events: Vec<_> = user.map(|u| self.audit(caller, actor, u.home_tenant, u.id, event)).into_iter().collect();

@@ -5,7 +5,7 @@ use crate::domain::{
     audit::AuditEvent,
     contact::ContactDigest,
     context::Ctx,
-    ids::{InviteId, TenantId, UserId},
+    ids::{ApiKeyId, InviteId, TenantId, UserId},
     invite::{Invite, InviteStatus},
     network::Network,
     outbox::Job,
@@ -55,6 +55,10 @@ pub struct ResendInvite {
     pub expect_serial: u64,
     /// When it is void now.
     pub expires_at: Timestamp,
+    /// Who answers for it from now on; see [`Invite::inviter`].
+    pub inviter: Option<UserId>,
+    /// See [`Invite::inviter_key`].
+    pub inviter_key: Option<ApiKeyId>,
     /// Its mail, if one may go out.
     pub job: Option<Job>,
     /// Written with it.
@@ -149,7 +153,7 @@ pub struct AcceptInvite {
 pub enum AcceptOutcome {
     /// A member now, with the role.
     Joined,
-    /// The invite is no longer open, or its tenant or role is gone.
+    /// The invite is no longer open, its tenant or role is gone, or whoever invited may no longer give that role.
     Gone,
     /// A new account was to be made, and somebody has the address.
     EmailTaken(UserId),
@@ -191,7 +195,7 @@ pub trait InviteStore: Send + Sync + 'static {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Invite>>;
-    /// What is open to an address at `now`, with the (live) tenants, newest first, at most 200.
+    /// What an address could accept at `now`, with the (live) tenants, newest first, at most 200.
     async fn open_invites(&self, email: &ContactDigest, now: Timestamp) -> Result<Vec<(Invite, Tenant)>>;
     /// One of them.
     async fn open_invite(&self, email: &ContactDigest, id: InviteId, now: Timestamp) -> Result<Option<(Invite, Tenant)>>;

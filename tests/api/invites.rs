@@ -444,6 +444,19 @@ async fn wrong_passwords_count_and_mails_are_bounded() {
     }
     accept(&app, &sent.str("token"), Some(&known.password)).await.refused(429, "account_locked");
     app.login(&known.email, &known.password).await.refused(429, "account_locked");
+    // Told to the person as a refused sign-in is.
+    let audit = format!("/v1/tenants/{}/audit?limit=200", known.tenant_id);
+    let told = async |name: &str| {
+        let events = app.get_as(&known.access, &audit).await.expect(200).body["items"].clone();
+        events.as_array().unwrap().iter().filter(|e| e["event"] == name && e["user_id"] == *known.user_id).count()
+    };
+    for _ in 0..100 {
+        if told("sign_in.refused").await == 10 && told("sign_in.locked").await > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((told("sign_in.refused").await, told("sign_in.locked").await), (10, 1));
 
     let email = fresh_email();
     let first = org.invite(&app, &email).await.expect(201);

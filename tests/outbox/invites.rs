@@ -53,6 +53,7 @@ async fn invite(w: &World, tenant_id: TenantId, email: &str) -> Invite {
         role_id: RoleId::MEMBER,
         status: InviteStatus::Pending,
         inviter: None,
+        inviter_key: None,
         nonce: rng::bytes(&SystemRng),
         serial: 1,
         expires_at: now.plus(Duration::from_secs(168 * 3600)),
@@ -104,7 +105,16 @@ async fn dead_invites_are_not_sent() {
     assert_eq!(w.store.revoke_invite(&w.ctx(), cmd).await.unwrap(), RevokeOutcome::Revoked);
     let resent = invite(&w, tenant, "resent@example.com").await;
     let (expires_at, tenant_id) = (resent.expires_at, tenant);
-    let cmd = ResendInvite { tenant_id, invite_id: resent.id, expect_serial: 1, expires_at, job: None, audit: vec![] };
+    let cmd = ResendInvite {
+        tenant_id,
+        invite_id: resent.id,
+        expect_serial: 1,
+        expires_at,
+        inviter: None,
+        inviter_key: None,
+        job: None,
+        audit: vec![],
+    };
     assert!(matches!(w.store.resend_invite(&w.ctx(), cmd).await.unwrap(), Cas::Done(_)));
     invite(&w, tenant, "expired@example.com").await;
     w.later(168 * 3600);

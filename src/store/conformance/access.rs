@@ -47,6 +47,10 @@ pub(crate) fn key_of(tenant: TenantId, user_id: Option<UserId>) -> ApiKey {
         created_at: T,
     }
 }
+/// A key of the command line that may do everything in a tenant, for what somebody must have given.
+pub(crate) async fn giver(store: &S, tenant: TenantId) -> ApiKeyId {
+    keyed(store, ApiKey { scopes: PermissionSet::all(), expires_at: None, ..key_of(tenant, None) }).await.id
+}
 async fn keyed(store: &S, key: ApiKey) -> ApiKey {
     let cmd = CreateApiKey { key: key.clone(), audit: vec![] };
     assert_eq!(store.create_api_key(&ctx(T), cmd).await.unwrap(), CreateApiKeyOutcome::Created);

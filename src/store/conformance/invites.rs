@@ -1,23 +1,34 @@
 //! Invites: made, sent again, taken back, listed, answered.
 
-use super::fixture::*;
+use super::{access::key_of, fixture::*, members::joined};
 use crate::{
     domain::{
+        api_key::ApiKey,
         contact::Email,
-        ids::{InviteId, RoleId, TenantId},
+        ids::{ApiKeyId, InviteId, RoleId, TenantId},
         invite::{Invite, InviteStatus},
+        permission::{Permission, PermissionSet, Role},
         rng::SystemRng,
         tenant::Tenant,
         time::{SystemClock, Timestamp},
+        user::UserStatus,
     },
-    store::{commands::*, invites::*},
+    store::{access::*, admin::*, commands::*, invites::*},
 };
 
 async fn company(store: &S) -> (CreateUser, Tenant) {
     let owner = person(store).await;
     let cmd = organization(&owner, T);
     assert_eq!(store.create_tenant(&ctx(T), cmd.clone()).await.unwrap(), CreateTenantOutcome::Created);
+    let (id, scopes) = (giver_of(cmd.tenant.id), PermissionSet::all());
+    let key = ApiKey { id, scopes, expires_at: None, ..key_of(cmd.tenant.id, None) };
+    let made = store.create_api_key(&ctx(T), CreateApiKey { key, audit: vec![] }).await.unwrap();
+    assert_eq!(made, CreateApiKeyOutcome::Created);
     (owner, cmd.tenant)
+}
+/// The key that invites to a [`company`].
+fn giver_of(tenant: TenantId) -> ApiKeyId {
+    ApiKeyId::from_bytes(*tenant.as_bytes())
 }
 fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invite {
     Invite {
@@ -27,6 +38,7 @@ fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invite {
         role_id: RoleId::MEMBER,
         status: InviteStatus::Pending,
         inviter: Some(user_id()),
+        inviter_key: Some(giver_of(tenant_id)),
         nonce: nonce(),
         serial: 1,
         expires_at: now.plus(days(7)),
@@ -41,7 +53,8 @@ async fn invited(store: &S, invite: Invite) -> Invite {
 }
 fn resend(i: &Invite, expires_at: Timestamp) -> ResendInvite {
     let (tenant_id, invite_id, expect_serial) = (i.tenant_id, i.id, i.serial);
-    ResendInvite { tenant_id, invite_id, expect_serial, expires_at, job: None, audit: vec![] }
+    let (inviter, inviter_key) = (i.inviter, i.inviter_key);
+    ResendInvite { tenant_id, invite_id, expect_serial, expires_at, inviter, inviter_key, job: None, audit: vec![] }
 }
 fn revoke_invite(i: &Invite) -> RevokeInvite {
     RevokeInvite { tenant_id: i.tenant_id, invite_id: i.id, audit: vec![] }
@@ -75,7 +88,9 @@ async fn proved(store: &S, p: &CreateUser) {
 
 pub(crate) async fn every_field_of_an_invite_survives(store: S) {
     let (_, tenant) = company(&store).await;
-    let made = invited(&store, Invite { inviter: None, role_id: RoleId::ADMIN, serial: 7, ..invite(tenant.id, address(), T) }).await;
+    let made =
+        invited(&store, Invite { inviter: None, inviter_key: None, role_id: RoleId::ADMIN, serial: 7, ..invite(tenant.id, address(), T) })
+            .await;
     assert_eq!(row(&store, &made).await, made);
     let made = invited(&store, invite(tenant.id, address(), T)).await;
     assert_eq!(row(&store, &made).await, made);
@@ -333,6 +348,85 @@ pub(crate) async fn the_first_proof_by_a_reset_takes_invites_back(store: S) {
     let link = linked(&store, &owner, 2, T).await;
     assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "y")).await.unwrap(), Cas::Done(_)));
     assert_eq!(row(&store, &later).await, later);
+}
+
+/// Nobody gives more than he holds, at the time when it is taken.
+pub(crate) async fn an_invite_is_worth_what_the_inviter_still_holds(store: S) {
+    let (_, tenant) = company(&store).await;
+    let t = tenant.id;
+    let accepts = async |i: &Invite| store.accept_invite(&ctx(T), as_new(i, T).1).await.unwrap();
+    let by = |p: &CreateUser, role_id| Invite { inviter: Some(p.user.id), inviter_key: None, role_id, ..invite(t, address(), T) };
+    let change = |p: &CreateUser, role_id| ChangeRole { user_id: p.user.id, tenant_id: t, role_id, audit: vec![] };
+    let p = person(&store).await;
+    for role in [RoleId::MEMBER, RoleId::ADMIN] {
+        joined(&store, t, &p, role).await;
+    }
+    let (one, admin, member) = (
+        invited(&store, by(&p, RoleId::ADMIN)).await,
+        invited(&store, by(&p, RoleId::ADMIN)).await,
+        invited(&store, by(&p, RoleId::MEMBER)).await,
+    );
+    assert_eq!(accepts(&one).await, AcceptOutcome::Joined);
+    // Demoted: what a member holds he still gives.
+    assert_eq!(store.take_role(&ctx(T), change(&p, RoleId::ADMIN)).await.unwrap(), ChangeRoleOutcome::Done);
+    let guest = person(&store).await;
+    let to_guest = Invite { email: guest.user.email.clone(), ..by(&p, RoleId::ADMIN) };
+    let to_guest = invited(&store, to_guest).await;
+    let listed = async || store.open_invites(&guest.user.email.digest(), T).await.unwrap().len();
+    assert_eq!((accepts(&admin).await, listed().await), (AcceptOutcome::Gone, 0));
+    assert_eq!(store.open_invite(&guest.user.email.digest(), to_guest.id, T).await.unwrap(), None);
+    assert_eq!(accepts(&member).await, AcceptOutcome::Joined);
+    // Sent again by somebody who may: it is his now.
+    let again = ResendInvite { inviter: None, inviter_key: Some(giver_of(t)), ..resend(&to_guest, T.plus(days(8))) };
+    assert_eq!(store.resend_invite(&ctx(T), again).await.unwrap(), Cas::Done(ResendOutcome::Sent));
+    assert_eq!(listed().await, 1);
+    // No longer a member.
+    let left = invited(&store, by(&p, RoleId::MEMBER)).await;
+    assert_eq!(store.take_role(&ctx(T), change(&p, RoleId::MEMBER)).await.unwrap(), ChangeRoleOutcome::Removed);
+    assert_eq!(accepts(&left).await, AcceptOutcome::Gone);
+    // Suspended, in the bin, purged.
+    let (new, joins) = as_new(&invited(&store, invite(t, address(), T)).await, T);
+    assert_eq!(store.accept_invite(&ctx(T), joins).await.unwrap(), AcceptOutcome::Joined);
+    let his = invited(&store, by(&new, RoleId::MEMBER)).await;
+    let turned = async |what| {
+        let fence = Fence { tenant_id: t, permissions: PermissionSet::all() };
+        let cmd = ChangeMember { user_id: new.user.id, by: fence, what, audit: vec![] };
+        assert!(matches!(store.change_member(&ctx(T), cmd).await.unwrap(), MemberOutcome::Done { .. }));
+    };
+    let status = async |status| {
+        let expect_version = user(&store, new.user.id).await.version;
+        turned(MemberChange::Update { expect_version, display_name: None, phone: None, status, metadata: Default::default() }).await;
+    };
+    status(UserStatus::Suspended).await;
+    assert_eq!(accepts(&his).await, AcceptOutcome::Gone);
+    status(UserStatus::Active).await;
+    turned(MemberChange::Delete { purge_after: T.plus(days(1)) }).await;
+    assert_eq!((accepts(&his).await, row(&store, &his).await.status), (AcceptOutcome::Gone, InviteStatus::Pending));
+    turned(MemberChange::Purge).await;
+    assert_eq!((accepts(&his).await, row(&store, &his).await.status), (AcceptOutcome::Gone, InviteStatus::Revoked));
+    // Keys: with too little, revoked, over, of another tenant.
+    let (_, other) = company(&store).await;
+    let key = async |scopes: PermissionSet, expires_at| {
+        let key = ApiKey { scopes, expires_at, ..key_of(t, None) };
+        let cmd = CreateApiKey { key: key.clone(), audit: vec![] };
+        assert_eq!(store.create_api_key(&ctx(T), cmd).await.unwrap(), CreateApiKeyOutcome::Created);
+        key.id
+    };
+    let member = Role::system_permissions(RoleId::MEMBER).unwrap();
+    let few = key([Permission::InviteWrite].into_iter().collect(), None).await;
+    let (good, revoked, over) = (key(member, None).await, key(member, None).await, key(member, Some(T)).await);
+    let cmd = RevokeApiKey { tenant_id: t, key_id: revoked, audit: vec![] };
+    assert_eq!(store.revoke_api_key(&ctx(T), cmd).await.unwrap(), Cas::Done(()));
+    for (key, outcome) in [
+        (good, AcceptOutcome::Joined),
+        (few, AcceptOutcome::Gone),
+        (revoked, AcceptOutcome::Gone),
+        (over, AcceptOutcome::Gone),
+        (giver_of(other.id), AcceptOutcome::Gone),
+    ] {
+        let i = invited(&store, Invite { inviter: None, inviter_key: Some(key), ..invite(t, address(), T) }).await;
+        assert_eq!(accepts(&i).await, outcome);
+    }
 }
 
 pub(crate) async fn reruns_of_invites_give_the_first_outcome(store: S) {

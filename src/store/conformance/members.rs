@@ -1,6 +1,6 @@
 //! What the roles of several members of a tenant do to each other.
 
-use super::fixture::*;
+use super::{access::giver, fixture::*};
 use crate::{
     domain::{
         ids::{RoleId, TenantId},
@@ -19,6 +19,7 @@ pub(crate) async fn joined(store: &S, tenant_id: TenantId, p: &CreateUser, role_
         role_id,
         status: InviteStatus::Pending,
         inviter: None,
+        inviter_key: Some(giver(store, tenant_id).await),
         nonce: nonce(),
         serial: 1,
         expires_at: T.plus(days(7)),
@@ -96,6 +97,7 @@ pub(crate) async fn who_belongs_nowhere_else_keeps_his_last_role(store: S) {
         role_id: RoleId::MEMBER,
         status: InviteStatus::Pending,
         inviter: None,
+        inviter_key: Some(giver(&store, tenant).await),
         nonce: nonce(),
         serial: 1,
         expires_at: T.plus(days(7)),

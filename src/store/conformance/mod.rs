@@ -79,7 +79,7 @@ macro_rules! store_conformance_suite {
                 sending_again_raises_the_serial, revoking_ends_an_invite, invites_are_listed_by_status_and_page,
                 an_address_sees_what_is_open_to_it, accepting_makes_the_account_and_all_of_it,
                 an_account_joins_with_its_own_address_and_epoch, one_invite_16_at_once, declining_needs_a_proved_address,
-                the_first_proof_by_a_reset_takes_invites_back, reruns_of_invites_give_the_first_outcome, sweeping_invites;
+                the_first_proof_by_a_reset_takes_invites_back, an_invite_is_worth_what_the_inviter_still_holds, reruns_of_invites_give_the_first_outcome, sweeping_invites;
             upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
         }
     };

@@ -251,6 +251,14 @@ pub(super) fn keys(c: &Connection, tenant: TenantId, after: Option<ApiKeyId>, li
     .collect()
 }
 
+/// One key of a tenant, while it is good.
+pub(super) fn live_key(c: &Connection, now: Timestamp, tenant: TenantId, id: ApiKeyId) -> rusqlite::Result<Option<ApiKey>> {
+    c.prepare_cached(concat!("SELECT ", key_columns!(), " FROM api_keys k WHERE k.id = ?1 AND k.tenant_id = ?2"))?
+        .query_row([id.as_bytes(), tenant.as_bytes()], key)
+        .optional()
+        .map(|found| found.filter(|k| k.is_live(now)))
+}
+
 /// Every key that a person made, in all tenants.
 pub(super) fn keys_of_maker(c: &Connection, user: UserId) -> rusqlite::Result<Vec<ApiKey>> {
     c.prepare_cached(concat!("SELECT ", key_columns!(), " FROM api_keys k WHERE k.user_id = ?1 ORDER BY k.id"))?

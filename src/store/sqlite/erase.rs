@@ -1,7 +1,7 @@
 //! What goes for good: users out of the recycle bin, and tenants that were deleted.
 
 use super::{
-    audit,
+    audit, invites,
     rows::{self, stamp},
     sessions, users,
 };
@@ -37,6 +37,7 @@ pub(super) fn user(c: &Connection, now: Timestamp, u: &User) -> rusqlite::Result
     )?
     .execute(params![u.id.to_string(), rows::json(&digest)?])?;
     c.prepare_cached("DELETE FROM invites WHERE email_digest = ?1")?.execute([digest.as_bytes()])?;
+    invites::revoke_by_hand(c, now, u.id)?;
     for sql in ["UPDATE api_keys SET user_id = NULL WHERE user_id = ?1", "UPDATE invites SET inviter = NULL WHERE inviter = ?1"] {
         c.prepare_cached(sql)?.execute([id])?;
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{
         contact::{ContactDigest, Email},
-        ids::{InviteId, RoleId, TenantId, UserId},
+        ids::{ApiKeyId, InviteId, RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
         network::Network,
         session::Session,
@@ -39,7 +39,7 @@ const LISTED: u32 = 200;
 
 macro_rules! columns {
     () => {
-        "i.id, i.tenant_id, i.email, i.role_id, i.status, i.inviter, i.nonce, i.serial, i.expires_at, i.accepted_at, i.created_at"
+        "i.id, i.tenant_id, i.email, i.role_id, i.status, i.inviter, i.nonce, i.serial, i.expires_at, i.accepted_at, i.created_at, i.inviter_key"
     };
 }
 
@@ -56,12 +56,27 @@ fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Invite> {
         expires_at: rows::time(row, at + 8)?,
         accepted_at: rows::maybe_time(row, at + 9)?,
         created_at: rows::time(row, at + 10)?,
+        inviter_key: row.get::<_, Option<_>>(at + 11)?.map(ApiKeyId::from_bytes),
     })
 }
 
 /// A tenant that people can be invited to.
 fn takes_members(c: &Connection, tenant: TenantId) -> rusqlite::Result<bool> {
     Ok(tenants::get(c, tenant)?.is_some_and(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization))
+}
+
+/// Nobody gives more than he holds, at the time when it is taken: whether the role is still there, and whoever invited holds
+/// all that it allows.
+fn still_given(c: &Connection, now: Timestamp, invite: &Invite) -> rusqlite::Result<bool> {
+    let Some(given) = access::allows(c, invite.tenant_id, invite.role_id)? else { return Ok(false) };
+    if let Some(key) = invite.inviter_key {
+        return Ok(access::live_key(c, now, invite.tenant_id, key)?.is_some_and(|k| k.scopes.covers(given)));
+    }
+    let Some(inviter) = invite.inviter else { return Ok(false) };
+    if !rows::user_by_id(c, inviter)?.is_some_and(|u| u.may_sign_in()) {
+        return Ok(false);
+    }
+    Ok(access::grant(c, inviter, invite.tenant_id)?.is_some_and(|g| g.permissions.covers(given)))
 }
 
 /// The invite that has ended stays in the lists for a while.
@@ -98,7 +113,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateInvite) -> rusq
     }
     c.prepare_cached(
         "INSERT INTO invites (id, tenant_id, email_digest, email, role_id, status, inviter, nonce, serial, expires_at, accepted_at,
-         created_at, sweep_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?10)",
+         created_at, sweep_at, inviter_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?10, ?13)",
     )?
     .execute(params![
         i.id.as_bytes(),
@@ -113,6 +128,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateInvite) -> rusq
         stamp(i.expires_at),
         i.accepted_at.map(stamp),
         stamp(i.created_at),
+        i.inviter_key.as_ref().map(ApiKeyId::as_bytes),
     ])?;
     if let Some(job) = &cmd.job {
         outbox::put(c, now, job)?;
@@ -130,8 +146,15 @@ pub(super) fn resend(c: &Connection, now: Timestamp, cmd: &ResendInvite) -> rusq
     if pending(c, cmd.tenant_id, &invite.email.digest())?.is_some_and(|other| other.id != invite.id) {
         return Ok(Cas::Done(ResendOutcome::Superseded));
     }
-    c.prepare_cached("UPDATE invites SET status = 'pending', serial = serial + 1, expires_at = ?2, sweep_at = ?2 WHERE id = ?1")?
-        .execute(params![invite.id.as_bytes(), stamp(cmd.expires_at)])?;
+    c.prepare_cached(
+        "UPDATE invites SET status = 'pending', serial = serial + 1, expires_at = ?2, sweep_at = ?2, inviter = ?3, inviter_key = ?4 WHERE id = ?1",
+    )?
+    .execute(params![
+        invite.id.as_bytes(),
+        stamp(cmd.expires_at),
+        cmd.inviter.as_ref().map(UserId::as_bytes),
+        cmd.inviter_key.as_ref().map(ApiKeyId::as_bytes)
+    ])?;
     if let Some(job) = &cmd.job {
         outbox::put(c, now, job)?;
     }
@@ -157,6 +180,15 @@ pub(super) fn revoke_of_inviter(c: &Connection, now: Timestamp, user: UserId) ->
     c.prepare_cached("UPDATE invites SET status = 'revoked', sweep_at = ?2 WHERE inviter = ?1 AND status IN ('pending', 'expired')")?
         .execute(params![user.as_bytes(), stamp(now.plus(KEPT))])
         .map(drop)
+}
+
+/// Takes back what a person offered himself: he is about to be nobody. What his API keys offered is theirs.
+pub(super) fn revoke_by_hand(c: &Connection, now: Timestamp, user: UserId) -> rusqlite::Result<()> {
+    c.prepare_cached(
+        "UPDATE invites SET status = 'revoked', sweep_at = ?2 WHERE inviter = ?1 AND inviter_key IS NULL AND status IN ('pending', 'expired')",
+    )?
+    .execute(params![user.as_bytes(), stamp(now.plus(KEPT))])
+    .map(drop)
 }
 
 pub(super) fn get(c: &Connection, tenant: TenantId, id: InviteId) -> rusqlite::Result<Option<Invite>> {
@@ -231,17 +263,24 @@ fn with_tenant(row: &Row<'_>) -> rusqlite::Result<(Invite, Tenant)> {
 }
 
 pub(super) fn open_to(c: &Connection, email: &ContactDigest, now: Timestamp) -> rusqlite::Result<Vec<(Invite, Tenant)>> {
-    c.prepare_cached(open!("ORDER BY i.id DESC LIMIT ?3"))?.query_map(params![email.as_bytes(), stamp(now), LISTED], with_tenant)?.collect()
+    c.prepare_cached(open!("ORDER BY i.id DESC LIMIT ?3"))?
+        .query_map(params![email.as_bytes(), stamp(now), LISTED], with_tenant)?
+        .filter_map(|found| found.and_then(|f| Ok(still_given(c, now, &f.0)?.then_some(f))).transpose())
+        .collect()
 }
 
 pub(super) fn open_one(c: &Connection, email: &ContactDigest, id: InviteId, now: Timestamp) -> rusqlite::Result<Option<(Invite, Tenant)>> {
-    c.prepare_cached(open!("AND i.id = ?3"))?.query_row(params![email.as_bytes(), stamp(now), id.as_bytes()], with_tenant).optional()
+    let found = c
+        .prepare_cached(open!("AND i.id = ?3"))?
+        .query_row(params![email.as_bytes(), stamp(now), id.as_bytes()], with_tenant)
+        .optional()?;
+    found.map_or(Ok(None), |f| Ok(still_given(c, now, &f.0)?.then_some(f)))
 }
 
 pub(super) fn accept(c: &Connection, now: Timestamp, cmd: &AcceptInvite) -> rusqlite::Result<AcceptOutcome> {
     let invite = get(c, cmd.tenant_id, cmd.invite_id)?.filter(|i| i.is_open(now) && i.serial == cmd.serial);
     let Some(invite) = invite else { return Ok(AcceptOutcome::Gone) };
-    if !takes_members(c, invite.tenant_id)? || access::allows(c, invite.tenant_id, invite.role_id)?.is_none() {
+    if !takes_members(c, invite.tenant_id)? || !still_given(c, now, &invite)? {
         return Ok(AcceptOutcome::Gone);
     }
     match &cmd.joins {
