@@ -11,6 +11,11 @@ use qeetid::{
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Against glibc's allocator: a tenth less CPU for a refresh, and memory goes back to the system after a crowd (`bench-report` shows both).
+/// Without huge pages (`no_thp`): they are for the hashing pool's blocks, and under small objects they keep whole megabytes resident.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sign-up and passwords for many tenants.
 ///
 /// Without a command it serves. Settings come from defaults, then --config FILE, then QEETID_* environment variables, then flags;

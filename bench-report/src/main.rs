@@ -147,7 +147,7 @@ async fn main() -> Result<(), String> {
     let refreshed = refreshes(&server, &tokens, 64, short).await;
     report("refresh, 64 connections", &refreshed);
     let cost = (server.cpu_seconds() - cpu) / refreshed.count(200) as f64;
-    println!("  CPU of the service per refresh {:.0} µs", cost * 1e6);
+    println!("  CPU of the service per refresh {:.0} µs; resident {:.0} MiB", cost * 1e6, server.resident_mib());
 
     let login = logins(&server, 64, long, true).await;
     report("login, 64 connections", &login);
@@ -165,6 +165,7 @@ async fn main() -> Result<(), String> {
         report(&format!("login, {name}"), &storm);
         println!("  successes ÷ those of 64 connections = {:.2}", storm.rate(200) / login.rate(200));
         println!("  refused (503): {:.0}/s, p50 {:.1} ms, p99 {:.1} ms", storm.rate(503), storm.ms(503, 0.5), storm.ms(503, 0.99));
+        println!("  resident {:.0} MiB, peak so far {:.0} MiB", server.resident_mib(), server.peak_mib());
     }
     println!("  peak resident {:.0} MiB ({threads} threads × 19 MiB = {} MiB)", server.peak_mib(), threads * 19);
     Ok(())

@@ -47,7 +47,7 @@ where
     let places = Arc::new(Semaphore::new(config.max_connections));
     let all = u32::try_from(config.max_connections).unwrap_or(u32::MAX);
     let (stage, stage_seen) = watch::channel(Stage::Open);
-    let shared = Arc::new(Shared { endpoint, protocol: protocol(), patience: config.patience });
+    let shared = Arc::new(Shared { endpoint, http1: protocol().http1_only(), http2: protocol().http2_only(), patience: config.patience });
     tokio::pin!(shutdown);
     loop {
         let place = tokio::select! {
@@ -96,7 +96,8 @@ enum Stage {
 
 struct Shared<E> {
     endpoint: E,
-    protocol: auto::Builder<TokioExecutor>,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
     patience: Patience,
 }
 
@@ -119,6 +120,23 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// With this an HTTP/2 client begins (RFC 9113, 3.4); no request of HTTP/1 does.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whether an HTTP/2 client has come. Looks without taking: were the first bytes handed to hyper apart from the rest, it would
+/// keep a read buffer of twice the size for every connection.
+async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let n = socket.peek(&mut seen).await?;
+        if n == PREFACE.len() || seen[..n] != PREFACE[..n] || n == 0 {
+            return Ok(&seen == PREFACE);
+        }
+        // A part of it, which would be there at once at the next look too.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn connection<E>(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared<E>>, mut stage: watch::Receiver<Stage>)
 where
     E: Endpoint<Output = Response> + 'static,
@@ -128,6 +146,14 @@ where
     }
     let local = socket.local_addr().map_or_else(|_| LocalAddr::default(), |a| LocalAddr(a.into()));
     let activity = Activity::new();
+    let protocol = tokio::select! {
+        seen = tokio::time::timeout(shared.patience.head, speaks_http2(&socket)) => match seen {
+            Ok(Ok(true)) => &shared.http2,
+            Ok(Ok(false)) => &shared.http1,
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = reached(&mut stage, Stage::Draining) => return,
+    };
     let (socket, returned) = Lent::new(socket);
     let io = TokioIo::new(Watched::new(socket, activity.clone(), shared.patience));
     let service = {
@@ -145,7 +171,7 @@ where
         })
     };
     {
-        let served = shared.protocol.serve_connection(io, service);
+        let served = protocol.serve_connection(io, service);
         tokio::pin!(served);
         let ended = tokio::select! {
             ended = &mut served => ended,

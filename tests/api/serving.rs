@@ -138,6 +138,38 @@ async fn a_client_that_sends_its_header_slowly_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_bytes_may_come_one_by_one() {
+    let app = App::new().await;
+    // The preface of HTTP/2 and an empty SETTINGS frame, which the server answers with its own; a request that begins like it.
+    let http2 = (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], &b"\x04"[..], 3);
+    let http1 = (&b"PROPFIND /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"[..], &b"HTTP/1.1 405"[..], 0);
+    for (sent, wanted, at) in [http2, http1] {
+        let mut stream = connect(&app);
+        let answer = tokio::task::spawn_blocking(move || {
+            stream.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+            for (n, byte) in sent.iter().enumerate() {
+                stream.write_all(&[*byte]).unwrap();
+                std::thread::sleep(Duration::from_millis(if n < 6 { 30 } else { 1 }));
+            }
+            let mut buffer = [0; 1024];
+            let n = stream.read(&mut buffer).unwrap();
+            buffer[..n].to_vec()
+        });
+        let answer = answer.await.unwrap();
+        assert!(answer.get(at..).is_some_and(|a| a.starts_with(wanted)), "{:?}", String::from_utf8_lossy(&answer));
+    }
+    // A part of the preface, and no more: cut off like any slow head.
+    let mut stream = connect(&app);
+    stream.write_all(b"PRI * HT").unwrap();
+    let start = Instant::now();
+    let end = tokio::task::spawn_blocking(move || {
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_))
+    });
+    assert!(end.await.unwrap() && (4.0..8.5).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn http_2_without_tls_works_beside_http_1() {
     let app = App::new().await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
