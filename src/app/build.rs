@@ -6,7 +6,7 @@ use crate::{
         outbox::{Outbox, OutboxDeps, OutboxHandle},
         supervisor::Supervisor,
     },
-    config::{self, MailUrl, Settings, SmsUrl, StoreUrl},
+    config::{self, EphemeralUrl, MailUrl, Settings, SmsUrl, StoreUrl},
     credentials::{
         params::Argon2Params,
         pool::{Pool, PoolConfig},
@@ -61,11 +61,19 @@ pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
     let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(SystemClock), Arc::new(SystemRng));
     settings.make_data_dir().map_err(|e| AppError::new("data directory", e))?;
     let keyring = Arc::new(settings.keyring(&*rng).map_err(|e| AppError::new("secret", e))?);
-    let StoreUrl::Sqlite(path) = &settings.store;
-    let file = open(path)?;
-    let store = SqliteStore::open(file.clone()).await.map_err(|e| AppError::new("store", e))?;
-    let ephemeral = Embedded::open(file).await.map_err(|e| AppError::new("ephemeral store", e))?;
-    Ok(Storage { store: Arc::new(store), ephemeral: Arc::new(ephemeral), keyring, clock, rng })
+    let (store, file): (Arc<dyn Store>, _) = match &settings.store {
+        StoreUrl::Sqlite(path) => {
+            let file = open(path)?;
+            (Arc::new(SqliteStore::open(file.clone()).await.map_err(|e| AppError::new("store", e))?), Some(file))
+        }
+        StoreUrl::Scylla(_) => return Err(AppError::new("QEETID_STORE_URL", "scylla:// is not supported by this version")),
+    };
+    let ephemeral: Arc<dyn Ephemeral> = match (&settings.ephemeral, file) {
+        (EphemeralUrl::Embedded, Some(file)) => Arc::new(Embedded::open(file).await.map_err(|e| AppError::new("ephemeral store", e))?),
+        (EphemeralUrl::Embedded, None) => return Err(AppError::new("QEETID_EPHEMERAL_URL", "embedded:// needs a store of sqlite://")),
+        (EphemeralUrl::Redis(_), _) => return Err(AppError::new("QEETID_EPHEMERAL_URL", "redis:// is not supported by this version")),
+    };
+    Ok(Storage { store, ephemeral, keyring, clock, rng })
 }
 
 fn open(path: &Path) -> Result<File, AppError> {
@@ -108,6 +116,10 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
         keys: keys.clone(),
         clock: clock.clone(),
         rng: rng.clone(),
+        ephemeral_name: match settings.ephemeral {
+            EphemeralUrl::Embedded => "ephemeral",
+            EphemeralUrl::Redis(_) => "redis",
+        },
         supervisor,
         wake_outbox: Arc::new(move || waking.wake()),
     };

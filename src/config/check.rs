@@ -1,6 +1,6 @@
 //! Combinations that are impossible, or that nobody wants on a public address.
 
-use super::{ConfigError, MailUrl, Settings, SmsUrl};
+use super::{ConfigError, EphemeralUrl, MailUrl, Settings, SmsUrl, StoreUrl};
 use reqwest::Url;
 use std::net::IpAddr;
 
@@ -26,6 +26,22 @@ impl Settings {
         }
         if self.metrics_listen.is_some_and(|m| m == self.listen && m.port() != 0) {
             return Err(self.error("metrics_listen", "is the address of the API; leave it out to have metrics there"));
+        }
+        self.check_stores()
+    }
+
+    /// Which of the stores go together, and what they need.
+    fn check_stores(&self) -> Result<(), ConfigError> {
+        let StoreUrl::Scylla(_) = self.store else { return Ok(()) };
+        if matches!(self.ephemeral, EphemeralUrl::Embedded) {
+            let problem = "embedded:// keeps codes in the SQLite file and counters in one process, and store_url is scylla://, \
+                           which several nodes share; set redis://…";
+            return Err(self.error("ephemeral_url", problem));
+        }
+        if self.secret.is_none() {
+            let problem = "must be set with store_url scylla://, the same on all nodes: one of each node's own would make \
+                           tokens that the others refuse; `openssl rand -hex 32` makes one";
+            return Err(self.error("secret", problem));
         }
         Ok(())
     }

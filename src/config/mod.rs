@@ -1,5 +1,5 @@
 //! Typed settings, from defaults < `--config FILE` (TOML) < `QEETID_*` environment < flags; unknown keys are refused.
-//! `keys` is the table of what can be set, `layers` reads and merges the sources, `values` and `urls` parse,
+//! `keys` is the table of what can be set, `layers` reads and merges the sources, `values`, `urls` and `stores` parse,
 //! `limits` are the rates, `check` refuses impossible combinations, `secret` keeps the embedded secret, `show` prints.
 
 mod check;
@@ -8,6 +8,7 @@ mod layers;
 mod limits;
 mod secret;
 mod show;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod urls;
@@ -15,7 +16,8 @@ mod values;
 
 pub use layers::Sources;
 pub use limits::{Limits, Rate};
-pub use urls::{MailUrl, SmsUrl, StoreUrl};
+pub use stores::{EphemeralUrl, ScyllaUrl, StoreUrl};
+pub use urls::{MailUrl, SmsUrl};
 pub use values::{Argon2Setting, LogFormat, SignupMode};
 
 use crate::domain::{policy::AuthPolicy, secret::SecretText};
@@ -49,6 +51,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where what lasts is kept.
     pub store: StoreUrl,
+    /// Where what expires is kept.
+    pub ephemeral: EphemeralUrl,
     /// How mail leaves.
     pub mail: MailUrl,
     /// Sender of mails, as in a `From:` header.
@@ -98,7 +102,6 @@ impl Settings {
         let data_dir = layers.get("data_dir", values::path)?.unwrap_or_else(|| "./data".into());
         let hash_threads = layers.get("hash_threads", values::number(1, 1024))?.unwrap_or(cores.clamp(1, 1024));
         layers.refuse_clusters()?;
-        layers.get("ephemeral_url", urls::ephemeral)?;
         let settings = Self {
             listen: layers.get("listen", values::address)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4001))),
             app_url: layers.get("app_url", urls::base)?.unwrap_or_else(|| public_url.clone()),
@@ -106,7 +109,8 @@ impl Settings {
             metrics_listen: layers.get("metrics_listen", values::address)?,
             cors_origins: layers.get("cors_origins", urls::origins)?.unwrap_or_default(),
             audience: layers.get("audience", values::text)?.unwrap_or_else(|| public_url.clone()),
-            store: layers.get("store_url", urls::store)?.unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join("qeetid.db"))),
+            store: layers.get("store_url", stores::store)?.unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join("qeetid.db"))),
+            ephemeral: layers.get("ephemeral_url", stores::ephemeral)?.unwrap_or(EphemeralUrl::Embedded),
             mail: layers.get("mail_url", urls::mail)?.unwrap_or(MailUrl::Mailbox),
             mail_from: layers.get("mail_from", values::mail_from)?.unwrap_or_else(|| "Qeet ID <no-reply@localhost>".into()),
             sms: layers.get("sms_url", urls::sms)?.unwrap_or(SmsUrl::Mailbox),

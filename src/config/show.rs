@@ -1,6 +1,6 @@
 //! The effective settings as a file that could be given back with `--config`, secrets hidden.
 
-use super::{MailUrl, Settings, SmsUrl, StoreUrl, layers::policy_fields, urls::without_credentials};
+use super::{EphemeralUrl, MailUrl, Settings, SmsUrl, StoreUrl, layers::policy_fields, urls::without_credentials};
 use serde_json::Value as Json;
 use std::fmt::{self, Write};
 
@@ -35,6 +35,11 @@ impl Settings {
     fn values(&self) -> Vec<(&'static str, Option<String>)> {
         let store = match &self.store {
             StoreUrl::Sqlite(path) => format!("sqlite://{}", path.display()),
+            StoreUrl::Scylla(url) => url.to_string(),
+        };
+        let ephemeral = match &self.ephemeral {
+            EphemeralUrl::Embedded => "embedded://".to_owned(),
+            EphemeralUrl::Redis(url) => without_credentials(url.reveal()),
         };
         let mail = match &self.mail {
             MailUrl::Mailbox => "mailbox://".to_owned(),
@@ -57,7 +62,7 @@ impl Settings {
             ("audience", Some(quoted(&self.audience))),
             ("data_dir", Some(quoted(self.data_dir.display()))),
             ("store_url", Some(quoted(store))),
-            ("ephemeral_url", Some(quoted("embedded://"))),
+            ("ephemeral_url", Some(quoted(ephemeral))),
             ("mail_url", Some(quoted(mail))),
             ("mail_from", Some(quoted(&self.mail_from))),
             ("sms_url", Some(quoted(sms))),
@@ -126,6 +131,8 @@ mod tests {
             ("QEETID_SECRET", planted),
             ("QEETID_MAIL_URL", "smtp://planted:planted@mail.example:25"),
             ("QEETID_SMS_URL", "twilio://planted:planted@api.twilio.com?from=+15551234567"),
+            ("QEETID_STORE_URL", "scylla://planted:planted@db1,db2/qeetid"),
+            ("QEETID_EPHEMERAL_URL", "redis://planted:planted@cache.example"),
         ];
         let settings = Settings::load(env(&pairs)).unwrap();
         for shown in [settings.show(), format!("{settings:?}")] {
@@ -134,6 +141,8 @@ mod tests {
         let shown = settings.show();
         assert!(shown.lines().any(|l| l.starts_with("secret = \"[hidden]\"") && l.ends_with("# environment")), "{shown}");
         assert!(shown.contains("smtp://[hidden]@mail.example:25"), "{shown}");
+        assert!(shown.contains("scylla://[hidden]@db1:9042,db2:9042/qeetid?rf=3"), "{shown}");
+        assert!(shown.contains("redis://[hidden]@cache.example"), "{shown}");
         assert!(shown.lines().any(|l| l.starts_with("listen = ") && l.ends_with("# default")), "{shown}");
     }
 }

@@ -81,8 +81,6 @@ fn what_kubernetes_injects_is_passed_over() {
 
 #[test]
 fn what_this_version_has_not_is_said() {
-    refused(&[("QEETID_STORE_URL", "scylla://h/k")], &["QEETID_STORE_URL: only sqlite:// is supported by this version"]);
-    refused(&[("QEETID_EPHEMERAL_URL", "redis://h")], &["QEETID_EPHEMERAL_URL: only embedded:// is supported by this version"]);
     refused(&[("QEETID_CLUSTER_SEEDS", "a:1")], &["QEETID_CLUSTER_SEEDS", "clusters"]);
 }
 
@@ -92,6 +90,9 @@ fn wrong_values_are_refused_by_name() {
         ("QEETID_LISTEN", "localhost"),
         ("QEETID_PUBLIC_URL", "https://id.example.com/auth"),
         ("QEETID_PUBLIC_URL", "ftp://id.example.com"),
+        ("QEETID_STORE_URL", "postgres://h/k"),
+        ("QEETID_STORE_URL", "scylla://h"),
+        ("QEETID_EPHEMERAL_URL", "memcached://h"),
         ("QEETID_SECRET", "abcd"),
         ("QEETID_SECRET", ""),
         ("QEETID_ARGON2", "m=4096,t=1,p=1"),
@@ -125,9 +126,13 @@ fn secrets_come_from_files_too_but_never_from_flags() {
 
 #[test]
 fn errors_never_show_a_secret() {
-    for (key, value) in
-        [("QEETID_SECRET", "planted"), ("QEETID_MAIL_URL", "smtq://u:planted@h"), ("QEETID_SMS_URL", "twilio://u:planted@h")]
-    {
+    for (key, value) in [
+        ("QEETID_SECRET", "planted"),
+        ("QEETID_MAIL_URL", "smtq://u:planted@h"),
+        ("QEETID_SMS_URL", "twilio://u:planted@h"),
+        ("QEETID_STORE_URL", "scylla://u:planted@h"),
+        ("QEETID_EPHEMERAL_URL", "redis://u:planted@h/x"),
+    ] {
         let error = load(&[(key, value)]).unwrap_err().0;
         assert!(error.contains(key) && !error.contains("planted"), "{error}");
     }
@@ -149,6 +154,18 @@ fn the_mailbox_and_public_addresses_do_not_go_together() {
         assert!(load(&[("QEETID_PUBLIC_URL", private)]).is_ok(), "{private}");
     }
     refused(&[("QEETID_PUBLIC_URL", "http://127.0.0.1.example.com")], &["QEETID_MAIL_URL"]);
+}
+
+#[test]
+fn a_shared_store_asks_for_what_nodes_share() {
+    let secret = "ab".repeat(32);
+    let shared = [("QEETID_STORE_URL", "scylla://h/k"), ("QEETID_EPHEMERAL_URL", "redis://h"), ("QEETID_SECRET", &secret)];
+    let s = load(&shared).unwrap();
+    assert!(matches!(s.store, StoreUrl::Scylla(_)) && matches!(s.ephemeral, EphemeralUrl::Redis(_)));
+    refused(&[shared[0], shared[2]], &["QEETID_EPHEMERAL_URL", "embedded://", "redis://"]);
+    refused(&shared[..2], &["QEETID_SECRET", "scylla://"]);
+    // One node may have its counters and codes in Redis.
+    assert!(load(&shared[1..2]).is_ok());
 }
 
 #[test]

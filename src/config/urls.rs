@@ -3,14 +3,6 @@
 use super::values::list;
 use crate::domain::secret::SecretText;
 use reqwest::Url;
-use std::path::PathBuf;
-
-/// Where what lasts is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// One SQLite file.
-    Sqlite(PathBuf),
-}
 
 /// How mail leaves.
 #[derive(Debug, Clone)]
@@ -85,18 +77,6 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
     })
 }
 
-pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
-    match text.split_once("://") {
-        Some(("sqlite", path)) if !path.is_empty() && !path.contains(['?', '#']) => Ok(StoreUrl::Sqlite(path.into())),
-        Some(("sqlite", _)) => Err("needs a path, such as sqlite:///var/lib/qeetid/qeetid.db".into()),
-        _ => Err("only sqlite:// is supported by this version".into()),
-    }
-}
-
-pub(super) fn ephemeral(text: &str) -> Result<(), String> {
-    if text == "embedded://" { Ok(()) } else { Err("only embedded:// is supported by this version".into()) }
-}
-
 pub(super) fn mail(text: &str) -> Result<MailUrl, String> {
     if text == "mailbox://" {
         return Ok(MailUrl::Mailbox);
@@ -146,7 +126,7 @@ fn is_sender(text: &str) -> bool {
 }
 
 /// Takes percent-encoding away; `None` if that isn't UTF-8 or is cut off.
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     let (mut out, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {
         rest = tail;
@@ -202,10 +182,6 @@ mod tests {
 
     #[test]
     fn schemes() {
-        assert_eq!(store("sqlite://./data/x.db"), Ok(StoreUrl::Sqlite("./data/x.db".into())));
-        assert!(store("sqlite://").is_err());
-        assert_eq!(store("scylla://h/k").unwrap_err(), "only sqlite:// is supported by this version");
-        assert!(ephemeral("redis://h").is_err() && ephemeral("embedded://").is_ok());
         assert!(matches!(mail("smtp://u:p@h:587"), Ok(MailUrl::Smtp(_))));
         for bad in ["http://h", "smtp://", "h:25", "mailbox", ""] {
             assert!(mail(bad).is_err(), "{bad}");

@@ -127,6 +127,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What expires.
     pub ephemeral: Arc<dyn Ephemeral>,
+    /// What it is called where the parts that fail are named.
+    pub ephemeral_name: &'static str,
     /// Where hashing happens.
     pub pool: Pool,
     /// Which passwords were in breaches.
@@ -151,6 +153,7 @@ pub struct Services {
     limits: Limits,
     store: Arc<dyn Store>,
     ephemeral: Arc<dyn Ephemeral>,
+    ephemeral_name: &'static str,
     pool: Pool,
     breach: Arc<dyn BreachRange>,
     keyring: Arc<Keyring>,
@@ -169,7 +172,7 @@ pub struct Services {
 impl Services {
     /// Puts them together; starts the directories of actors.
     pub fn new(parts: Parts, rules: Rules) -> Arc<Self> {
-        let Parts { store, ephemeral, pool, breach, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
+        let Parts { store, ephemeral, ephemeral_name, pool, breach, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
         let rng: Arc<dyn Rng> = Arc::new(idempotency::RunRng(rng));
         let bounds = Bounds::default();
         let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
@@ -184,6 +187,7 @@ impl Services {
             rules,
             store,
             ephemeral,
+            ephemeral_name,
             pool,
             breach,
             keyring,
@@ -218,7 +222,7 @@ impl Services {
         let (store, ephemeral) = tokio::join!(store, ephemeral);
         vec![
             Part { name: "store", ok: store },
-            Part { name: "ephemeral", ok: ephemeral },
+            Part { name: self.ephemeral_name, ok: ephemeral },
             Part { name: "keys", ok: !self.keys.jwks().is_empty() },
             Part { name: "draining", ok: !self.draining.load(Ordering::Relaxed) },
         ]
