@@ -4,12 +4,13 @@
 //! still being guessed, nor for HTTP/2. Here a slow client loses its place after [`Patience::head`], an idle one keeps its
 //! connection for [`Patience::idle`].
 
+use super::request::X_REQUEST_ID;
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -45,6 +46,7 @@ pub struct Activity {
     in_flight: AtomicU32,
     idle_since_millis: AtomicU64,
     http2: AtomicBool,
+    unreadable: AtomicU16,
 }
 
 impl Activity {
@@ -56,6 +58,7 @@ impl Activity {
             in_flight: AtomicU32::new(0),
             idle_since_millis: AtomicU64::new(0),
             http2: AtomicBool::new(false),
+            unreadable: AtomicU16::new(0),
         })
     }
 
@@ -72,6 +75,23 @@ impl Activity {
     /// Whether a request head has come yet.
     pub fn has_asked(&self) -> bool {
         self.requests.load(Ordering::Acquire) > 0
+    }
+
+    /// The status that hyper had for a head which it could not read. Its answer was held back: it has no error body.
+    pub fn unreadable(&self) -> Option<u16> {
+        Some(self.unreadable.load(Ordering::Acquire)).filter(|status| *status != 0)
+    }
+
+    /// Whether `written` is an answer of hyper's own, and as such is to be held back.
+    fn holds_back(&self, written: &[u8]) -> bool {
+        let own = self.in_flight.load(Ordering::Acquire) == 0
+            && written.starts_with(b"HTTP/1.1 4")
+            && !written.windows(X_REQUEST_ID.as_str().len()).any(|w| w.eq_ignore_ascii_case(X_REQUEST_ID.as_str().as_bytes()));
+        if own {
+            let status = written.get(9..12).and_then(|s| std::str::from_utf8(s).ok()?.parse().ok());
+            self.unreadable.store(status.unwrap_or(400), Ordering::Release);
+        }
+        own
     }
 
     fn idle_since(&self) -> Instant {
@@ -177,6 +197,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.activity.holds_back(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.watch_write(cx, written)
     }
@@ -184,9 +207,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The answer in place of the one held back is still to come.
+        if self.activity.unreadable().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if bufs.first().is_some_and(|first| self.activity.holds_back(first)) {
+            return Poll::Ready(Ok(bufs.iter().map(|b| b.len()).sum()));
+        }
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.watch_write(cx, written)
     }

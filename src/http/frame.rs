@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use poem::{
     Addr, Endpoint, Request, Response, Result,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -38,6 +38,28 @@ const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 pub trait NetworkLimit: Send + Sync + 'static {
     /// `None`: there is no limit (or it can't be asked, which is no reason to refuse everybody).
     fn decide(&self, network: Network) -> impl Future<Output = Option<Decision>> + Send;
+}
+
+/// Stands for a request whose head could not be read, so that its answer is like any other: with the status that hyper had for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Unreadable {
+    /// hyper's.
+    pub status: StatusCode,
+    /// Who sent it.
+    pub peer: IpAddr,
+}
+
+impl Unreadable {
+    fn answer(self) -> ApiError {
+        ApiError::detail(
+            Code::MalformedRequest,
+            match self.status {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The headers are too many, or too large together.",
+                StatusCode::URI_TOO_LONG => "The path is too long.",
+                _ => "This is no request of HTTP/1.1.",
+            },
+        )
+    }
 }
 
 /// What the layer needs.
@@ -66,6 +88,9 @@ pub fn is_limited(path: &str) -> bool {
 impl<E: Endpoint<Output = Response>, L: NetworkLimit> Frame<E, L> {
     /// The routes, or the answer that comes before them.
     async fn inside(&self, mut request: Request, caller: Caller, decision: &mut Option<Decision>) -> Result<Response> {
+        if let Some(unreadable) = request.extensions().get::<Unreadable>() {
+            return Err(unreadable.answer().into());
+        }
         if is_limited(request.uri().path()) {
             *decision = self.limit.decide(caller.network).await;
             if let Some(Decision { allowed: false, reset_after, .. }) = *decision {
@@ -77,6 +102,9 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Frame<E, L> {
     }
 
     fn peer(request: &Request) -> IpAddr {
+        if let Some(unreadable) = request.extensions().get::<Unreadable>() {
+            return unreadable.peer;
+        }
         match &request.remote_addr().0 {
             Addr::SocketAddr(address) => address.ip(),
             // Only a test without a socket gets here.

@@ -290,6 +290,33 @@ async fn head_has_the_length_and_no_body() {
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
+#[tokio::test]
+async fn what_is_no_request_gets_the_same_body_as_every_error() {
+    let server = start(ServerConfig::default()).await;
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let long = format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", "x".repeat(400_000));
+    let path = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(66_000));
+    let after = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/9.9\r\n\r\n";
+    let broken = ["hello\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", "\0\u{1}\r\n\r\n"];
+    let all = broken.iter().map(|sent| (*sent, "400")).chain([(&*many, "431"), (&*long, "431"), (&*path, "4"), (after, "400")]);
+    for (sent, status) in all {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let what = sent.chars().take(60).collect::<String>();
+        // The last of them, if there are two.
+        let at = answer.rfind("HTTP/1.1 ").unwrap_or_else(|| panic!("{what:?}: {answer:?}"));
+        let (head, body) = answer[at..].split_once("\r\n\r\n").unwrap();
+        assert!(head["HTTP/1.1 ".len()..].starts_with(status), "{what:?}: {head}");
+        assert!(head.contains("connection: close") && head.contains("x-content-type-options: nosniff"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{what:?}: {head}");
+        let error: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(error["error"]["code"], "malformed_request", "{what:?}: {error}");
+        assert!(head.contains(error["error"]["request_id"].as_str().unwrap()), "{head}");
+    }
+}
+
 fn impatient() -> ServerConfig {
     let patience = Patience { head: Duration::from_millis(300), idle: Duration::from_millis(900), write: Duration::from_secs(5) };
     ServerConfig { patience, ..ServerConfig::default() }

@@ -44,10 +44,11 @@ impl Drop for Lent {
     }
 }
 
-/// Closes our side, and reads until the client closes his, or has had [`LINGER`].
-pub async fn close(returned: oneshot::Receiver<TcpStream>) {
+/// Writes `last`, closes our side, and reads until the client closes his, or has had [`LINGER`].
+pub async fn close(returned: oneshot::Receiver<TcpStream>, last: &[u8]) {
     let Ok(mut socket) = returned.await else { return };
     let throwing_away = async {
+        socket.write_all(last).await?;
         socket.shutdown().await?;
         tokio::io::copy(&mut (&mut socket).take(THROWN_AWAY), &mut tokio::io::sink()).await
     };

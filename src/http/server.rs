@@ -3,6 +3,7 @@
 
 use super::{
     connection::{Activity, Patience, Watched},
+    frame::Unreadable,
     linger::{self, Lent},
 };
 use hyper::{Request as HyperRequest, Response as HyperResponse, Version, body::Incoming};
@@ -12,7 +13,7 @@ use hyper_util::{
 };
 use poem::{
     Endpoint, Response,
-    http::uri::Scheme,
+    http::{StatusCode, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -187,9 +188,29 @@ where
             tracing::debug!(error = %e, "connection ended");
         }
     }
-    if activity.has_asked() {
-        linger::close(returned).await;
+    if let Some(status) = activity.unreadable() {
+        let answer = unreadable(&shared.endpoint, status, peer).await;
+        linger::close(returned, &answer).await;
+    } else if activity.has_asked() {
+        linger::close(returned, &[]).await;
     }
+}
+
+/// The answer to a head that hyper could not read, from the one layer that makes all others.
+async fn unreadable<E: Endpoint<Output = Response>>(endpoint: &E, status: u16, peer: SocketAddr) -> Vec<u8> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let request = poem::Request::builder().extension(Unreadable { status, peer: peer.ip() }).finish();
+    let response = endpoint.get_response(request).await;
+    let (head, body) = response.into_parts();
+    let mut answer = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default()).into_bytes();
+    // An error body is in memory: reading it does not fail.
+    let body = body.into_bytes().await.unwrap_or_default();
+    for (name, value) in &head.headers {
+        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    answer.extend(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).into_bytes());
+    answer.extend(body);
+    answer
 }
 
 /// Ready once the loop is at `wanted` or past it, or gone.
