@@ -1,7 +1,7 @@
 //! Roles and API keys: who may do what, and give what.
 
 use crate::support::{
-    app::{Account, App, command},
+    app::{Account, App},
     client::{Client, Reply},
 };
 use qeetid::sqlite::rusqlite::Connection;
@@ -17,7 +17,7 @@ const ROLE_ADMIN: &str = "00000000-0000-7000-8000-000000000002";
 const ROLE_MEMBER: &str = "00000000-0000-7000-8000-000000000003";
 
 fn create_key(app: &App, more: &[&str]) -> Output {
-    command(&[]).args(["api-key", "create"]).args(more).env("QEETID_DATA_DIR", app.data_dir()).output().unwrap()
+    app.command().args(["api-key", "create"]).args(more).output().unwrap()
 }
 #[track_caller]
 fn printed(output: &Output) -> String {
@@ -190,55 +190,6 @@ async fn roles_are_made_given_and_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_is_refused_within_a_second_and_an_expired_one_at_once() {
-    let app = App::new().await;
-    let who = app.signup().await;
-    let (id, key) = key_of(&app, &who.access, &["role.read"]).await;
-    let works = async |key: &str| app.send_key(Method::GET, "/v1/permissions", key, None).await.status;
-    assert_eq!(works(&key).await, 200);
-    let other = app.signup().await;
-    app.delete_as(&other.access, &format!("/v1/api-keys/{id}")).await.refused(404, "not_found");
-    for _ in 0..2 {
-        app.delete_as(&who.access, &format!("/v1/api-keys/{id}")).await.expect(204);
-    }
-    assert_eq!(works(&key).await, 401, "at once where it was revoked");
-    // Revoked by somebody else: read from the store within a second.
-    let (id, key) = key_of(&app, &who.access, &["role.read"]).await;
-    assert_eq!(works(&key).await, 200);
-    let raw = Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    let hex = id.replace('-', "");
-    raw.busy_timeout(Duration::from_secs(5)).unwrap();
-    let revoke = format!(
-        "UPDATE api_keys SET revoked_at = created_at WHERE id = x'{hex}';
-         INSERT INTO revocations (at, api_key_id) SELECT created_at, id FROM api_keys WHERE id = x'{hex}'"
-    );
-    raw.execute_batch(&revoke).unwrap();
-    let start = Instant::now();
-    loop {
-        let asked = start.elapsed();
-        if works(&key).await == 401 {
-            break;
-        }
-        assert!(asked < Duration::from_secs(1), "honoured after {asked:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let listed = app.get_as(&who.access, &format!("/v1/tenants/{}/api-keys", who.tenant_id)).await.expect(200);
-    assert!(listed.body["items"].as_array().unwrap().iter().all(|k| k["revoked_at"].is_string()), "{}", listed.text);
-
-    let past = json!({"name": "k", "scopes": ["role.read"], "expires_at": "2020-01-01T00:00:00Z"});
-    app.post_as(&who.access, "/v1/api-keys", past).await.refused(422, "validation_failed");
-    let clock = Connection::open_in_memory().unwrap();
-    let soon = "SELECT strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+3 seconds')";
-    let end: String = clock.query_row(soon, [], |row| row.get(0)).unwrap();
-    let short =
-        app.post_as(&who.access, "/v1/api-keys", json!({"name": "k", "scopes": ["role.read"], "expires_at": end})).await.expect(201);
-    let key = short.str("secret");
-    assert_eq!(works(&key).await, 200);
-    tokio::time::sleep(Duration::from_millis(3100)).await;
-    assert_eq!(works(&key).await, 401, "kept in memory, and still it ends");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_of_a_key_is_noted() {
     let app = App::new().await;
     let who = app.signup().await;
@@ -261,24 +212,6 @@ async fn the_last_use_of_a_key_is_noted() {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(noted().await, first, "at most once a minute");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_person_with_an_old_sign_in_signs_in_again_before_he_makes_a_key() {
-    let mut app = App::new().await;
-    let who = app.signup().await;
-    let (_, key) = key_of(&app, &who.access, &["api_key.write", "role.read"]).await;
-    // The sign-in was 16 minutes ago.
-    app.kill9();
-    let raw = Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    assert_eq!(raw.execute("UPDATE sessions SET created_at = created_at - 960000", []).unwrap(), 1);
-    drop(raw);
-    app.start().await;
-    make_key(&app, &who.access, &["role.read"]).await.refused(403, "reauthentication_required");
-    let again = app.login(&who.email, &who.password).await.expect(200).pair();
-    make_key(&app, &again.access, &["role.read"]).await.expect(201);
-    // A server has no sign-in.
-    app.send_key(Method::POST, "/v1/api-keys", &key, Some(json!({"name": "k", "scopes": ["role.read"]}))).await.expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,4 +275,75 @@ async fn keys_are_listed_page_by_page() {
     let changed = format!("{}{}{}", &first[..at], if &first[at..=at] == "A" { "B" } else { "A" }, &first[at + 1..]);
     app.get_as(&org.token, &format!("{path}?cursor={changed}")).await.refused(400, "invalid_cursor");
     assert!(!org.slug.is_empty());
+}
+
+/// The sign-in and the key are changed in the file.
+mod embedded {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_revoked_key_is_refused_within_a_second_and_an_expired_one_at_once() {
+        let app = App::new().await;
+        let who = app.signup().await;
+        let (id, key) = key_of(&app, &who.access, &["role.read"]).await;
+        let works = async |key: &str| app.send_key(Method::GET, "/v1/permissions", key, None).await.status;
+        assert_eq!(works(&key).await, 200);
+        let other = app.signup().await;
+        app.delete_as(&other.access, &format!("/v1/api-keys/{id}")).await.refused(404, "not_found");
+        for _ in 0..2 {
+            app.delete_as(&who.access, &format!("/v1/api-keys/{id}")).await.expect(204);
+        }
+        assert_eq!(works(&key).await, 401, "at once where it was revoked");
+        // Revoked by somebody else: read from the store within a second.
+        let (id, key) = key_of(&app, &who.access, &["role.read"]).await;
+        assert_eq!(works(&key).await, 200);
+        let raw = app.database();
+        let hex = id.replace('-', "");
+        let revoke = format!(
+            "UPDATE api_keys SET revoked_at = created_at WHERE id = x'{hex}';
+             INSERT INTO revocations (at, api_key_id) SELECT created_at, id FROM api_keys WHERE id = x'{hex}'"
+        );
+        raw.execute_batch(&revoke).unwrap();
+        let start = Instant::now();
+        loop {
+            let asked = start.elapsed();
+            if works(&key).await == 401 {
+                break;
+            }
+            assert!(asked < Duration::from_secs(1), "honoured after {asked:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let listed = app.get_as(&who.access, &format!("/v1/tenants/{}/api-keys", who.tenant_id)).await.expect(200);
+        assert!(listed.body["items"].as_array().unwrap().iter().all(|k| k["revoked_at"].is_string()), "{}", listed.text);
+
+        let past = json!({"name": "k", "scopes": ["role.read"], "expires_at": "2020-01-01T00:00:00Z"});
+        app.post_as(&who.access, "/v1/api-keys", past).await.refused(422, "validation_failed");
+        let clock = Connection::open_in_memory().unwrap();
+        let soon = "SELECT strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '+3 seconds')";
+        let end: String = clock.query_row(soon, [], |row| row.get(0)).unwrap();
+        let short =
+            app.post_as(&who.access, "/v1/api-keys", json!({"name": "k", "scopes": ["role.read"], "expires_at": end})).await.expect(201);
+        let key = short.str("secret");
+        assert_eq!(works(&key).await, 200);
+        tokio::time::sleep(Duration::from_millis(3100)).await;
+        assert_eq!(works(&key).await, 401, "kept in memory, and still it ends");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_person_with_an_old_sign_in_signs_in_again_before_he_makes_a_key() {
+        let mut app = App::new().await;
+        let who = app.signup().await;
+        let (_, key) = key_of(&app, &who.access, &["api_key.write", "role.read"]).await;
+        // The sign-in was 16 minutes ago.
+        app.kill9();
+        let raw = app.database();
+        assert_eq!(raw.execute("UPDATE sessions SET created_at = created_at - 960000", []).unwrap(), 1);
+        drop(raw);
+        app.start().await;
+        make_key(&app, &who.access, &["role.read"]).await.refused(403, "reauthentication_required");
+        let again = app.login(&who.email, &who.password).await.expect(200).pair();
+        make_key(&app, &again.access, &["role.read"]).await.expect(201);
+        // A server has no sign-in.
+        app.send_key(Method::POST, "/v1/api-keys", &key, Some(json!({"name": "k", "scopes": ["role.read"]}))).await.expect(201);
+    }
 }

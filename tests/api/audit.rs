@@ -1,6 +1,6 @@
 //! The audit list, and the chain that shows whether anybody changed it.
 
-use crate::support::app::{Account, App, command};
+use crate::support::app::{Account, App};
 use qeetid::sqlite::rusqlite::Connection;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use std::{
 };
 
 fn verify(app: &App, more: &[&str]) -> Output {
-    command(&[]).args(["audit", "verify"]).args(more).env("QEETID_DATA_DIR", app.data_dir()).output().unwrap()
+    app.command().args(["audit", "verify"]).args(more).output().unwrap()
 }
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -136,66 +136,71 @@ async fn events_are_linked_within_seconds_and_through_a_kill() {
     assert!(said.contains(last["hash"].as_str().unwrap()), "the head: {said}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_changes_the_file_is_found_out() {
-    let mut app = App::new().await;
-    let (who, other) = (app.signup().await, app.signup().await);
-    for _ in 0..5 {
-        app.login(&who.email, &who.password).await.expect(200);
-    }
-    linked(&app, &who).await;
-    linked(&app, &other).await;
-    whole(&app);
-    app.kill9();
-    let file = app.data_dir().join("qeetid.db");
-    let at = |seq: u64| format!("tenant_id = x'{}' AND seq = {seq}", who.tenant_id.replace('-', ""));
-    let place = |seq: u64| format!("BROKEN at {seq} ");
-    let tampering = [
-        (format!("UPDATE audit SET event = 'x.y' WHERE {}", at(3)), place(3)),
-        (format!("UPDATE audit SET at = at + 1 WHERE {}", at(2)), place(2)),
-        (format!("UPDATE audit SET network = x'01020304' WHERE {}", at(4)), place(4)),
-        (format!("UPDATE audit SET user_id = NULL WHERE {}", at(4)), place(4)),
-        (format!("UPDATE audit SET actor = 'system', actor_id = NULL WHERE {}", at(4)), place(4)),
-        (format!("UPDATE audit SET subject_seal = randomblob(32), user_id = NULL WHERE {}", at(4)), place(4)),
-        (format!("DELETE FROM audit WHERE {}", at(5)), place(5)),
-        (format!("DELETE FROM audit_chain WHERE {}", at(1)), place(2)),
-        (format!("DELETE FROM audit_chain WHERE {}", at(6)), place(6).trim_end().into()),
-        (format!("DELETE FROM audit_chain WHERE {0}; DELETE FROM audit WHERE {0}", at(6)), place(6).trim_end().into()),
-        (format!("UPDATE audit_heads SET seq = 5 WHERE {}", at(6)), place(5).trim_end().into()),
-        (format!("DELETE FROM audit_heads WHERE {}", at(6)), place(0).trim_end().into()),
-        (format!("UPDATE audit_chain SET link = randomblob(32) WHERE {}", at(3)), place(3)),
-        (format!("UPDATE audit SET seq = 7 WHERE {}", at(3)), place(3)),
-        // An event slipped in, that says it was linked.
-        (
-            format!(
-                "INSERT INTO audit SELECT tenant_id, randomblob(16), event, actor, actor_id, user_id, network, request_id, at, actor_seal, \
-                 subject_seal, seq FROM audit WHERE {}",
-                at(3)
-            ),
-            "BROKEN (event".into(),
-        ),
-    ];
-    for (sql, found) in tampering {
-        let connection = Connection::open(&file).unwrap();
-        let copy = app.data_dir().join("before.db");
-        // WAL is read in first: the copy holds everything.
-        connection.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
-        connection.execute_batch(&sql).unwrap();
-        assert!(connection.changes() > 0, "{sql} changed nothing");
-        drop(connection);
-        let output = verify(&app, &[]);
-        let said = out(&output);
-        assert_eq!(output.status.code(), Some(1), "{sql}: {said}");
-        let line = said.lines().find(|l| l.contains(&who.tenant_id)).unwrap_or_else(|| panic!("{sql}: {said}"));
-        assert!(line.contains(&found), "{sql}: {found:?} not in {line}");
-        assert!(said.lines().any(|l| l.contains(&other.tenant_id) && l.contains("whole")), "{sql}: {said}");
-        // The other tenant's alone is whole.
-        assert_eq!(verify(&app, &["--tenant", &other.tenant_id]).status.code(), Some(0));
-        assert_eq!(verify(&app, &["--tenant", &who.tenant_id]).status.code(), Some(1));
-        for end in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(app.data_dir().join(format!("qeetid.db{end}")));
+/// The file is changed behind the service.
+mod embedded {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_changes_the_file_is_found_out() {
+        let mut app = App::new().await;
+        let (who, other) = (app.signup().await, app.signup().await);
+        for _ in 0..5 {
+            app.login(&who.email, &who.password).await.expect(200);
         }
-        std::fs::rename(&copy, &file).unwrap();
+        linked(&app, &who).await;
+        linked(&app, &other).await;
+        whole(&app);
+        app.kill9();
+        let file = app.data_dir().join("qeetid.db");
+        let at = |seq: u64| format!("tenant_id = x'{}' AND seq = {seq}", who.tenant_id.replace('-', ""));
+        let place = |seq: u64| format!("BROKEN at {seq} ");
+        let tampering = [
+            (format!("UPDATE audit SET event = 'x.y' WHERE {}", at(3)), place(3)),
+            (format!("UPDATE audit SET at = at + 1 WHERE {}", at(2)), place(2)),
+            (format!("UPDATE audit SET network = x'01020304' WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET user_id = NULL WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET actor = 'system', actor_id = NULL WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET subject_seal = randomblob(32), user_id = NULL WHERE {}", at(4)), place(4)),
+            (format!("DELETE FROM audit WHERE {}", at(5)), place(5)),
+            (format!("DELETE FROM audit_chain WHERE {}", at(1)), place(2)),
+            (format!("DELETE FROM audit_chain WHERE {}", at(6)), place(6).trim_end().into()),
+            (format!("DELETE FROM audit_chain WHERE {0}; DELETE FROM audit WHERE {0}", at(6)), place(6).trim_end().into()),
+            (format!("UPDATE audit_heads SET seq = 5 WHERE {}", at(6)), place(5).trim_end().into()),
+            (format!("DELETE FROM audit_heads WHERE {}", at(6)), place(0).trim_end().into()),
+            (format!("UPDATE audit_chain SET link = randomblob(32) WHERE {}", at(3)), place(3)),
+            (format!("UPDATE audit SET seq = 7 WHERE {}", at(3)), place(3)),
+            // An event slipped in, that says it was linked.
+            (
+                format!(
+                    "INSERT INTO audit SELECT tenant_id, randomblob(16), event, actor, actor_id, user_id, network, request_id, at, actor_seal, \
+                     subject_seal, seq FROM audit WHERE {}",
+                    at(3)
+                ),
+                "BROKEN (event".into(),
+            ),
+        ];
+        for (sql, found) in tampering {
+            let connection = Connection::open(&file).unwrap();
+            let copy = app.data_dir().join("before.db");
+            // WAL is read in first: the copy holds everything.
+            connection.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+            connection.execute_batch(&sql).unwrap();
+            assert!(connection.changes() > 0, "{sql} changed nothing");
+            drop(connection);
+            let output = verify(&app, &[]);
+            let said = out(&output);
+            assert_eq!(output.status.code(), Some(1), "{sql}: {said}");
+            let line = said.lines().find(|l| l.contains(&who.tenant_id)).unwrap_or_else(|| panic!("{sql}: {said}"));
+            assert!(line.contains(&found), "{sql}: {found:?} not in {line}");
+            assert!(said.lines().any(|l| l.contains(&other.tenant_id) && l.contains("whole")), "{sql}: {said}");
+            // The other tenant's alone is whole.
+            assert_eq!(verify(&app, &["--tenant", &other.tenant_id]).status.code(), Some(0));
+            assert_eq!(verify(&app, &["--tenant", &who.tenant_id]).status.code(), Some(1));
+            for end in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(app.data_dir().join(format!("qeetid.db{end}")));
+            }
+            std::fs::rename(&copy, &file).unwrap();
+        }
+        whole(&app);
     }
-    whole(&app);
 }

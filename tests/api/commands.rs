@@ -42,7 +42,7 @@ fn wrong_usage_and_wrong_settings_end_with_2_and_name_what_is_wrong() {
         (&["config", "--set", "x"], &[], "NAME=VALUE"),
         (&["config", "--config", "/no/such/file"], &[], "/no/such/file"),
         (&["serve"], &[("QEETID_LISTNE", "127.0.0.1:0")], "QEETID_LISTEN?"),
-        (&[], &[("QEETID_STORE_URL", "scylla://h/k")], "QEETID_STORE_URL: only sqlite://"),
+        (&[], &[("QEETID_STORE_URL", "postgres://h/k")], "QEETID_STORE_URL: must be sqlite://"),
         (&["migrate"], &[("QEETID_SECRET", "short")], "QEETID_SECRET"),
         (&["serve"], &[("QEETID_LISTEN", "0.0.0.0:0")], "QEETID_MAIL_URL"),
         (&["serve"], &[("QEETID_LISTEN", "0.0.0.0:0"), ("QEETID_DEV", "1"), ("QEETID_LIMITS", "off")], "QEETID_LIMITS"),
@@ -105,7 +105,7 @@ async fn a_new_key_is_published_before_it_signs_and_old_tokens_stay_good() {
     };
     let before = kids(&app).await;
     assert_eq!(before.len(), 1);
-    let output = run(&["keys", "rotate"], &[("QEETID_DATA_DIR", app.data_dir().to_str().unwrap())]);
+    let output = app.command().args(["keys", "rotate"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     app.restart().await;
     let after = kids(&app).await;

@@ -69,58 +69,6 @@ async fn kill_9_loses_no_acknowledged_sign_up_and_no_address_is_stuck() {
     assert!(acknowledged >= 20 && broken >= 20, "{acknowledged} acknowledged, {broken} broken off: the test saw too little");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_503_and_what_was_acknowledged_stays() {
-    // A limit on the size of files stands for the full disk; without the signal that would come with it.
-    let shell = "trap '' XFSZ; exec \"$0\" \"$@\"";
-    let mut app = App::builder().wrapped_in(&["sh", "-c", shell]).start().await;
-    let first = app.signup().await;
-    limit_files(&app, "400000");
-    let mut made = Vec::new();
-    let mut refused = 0;
-    for _ in 0..2000 {
-        let (email, password, reply) = signup(&app).await;
-        match reply.status {
-            201 => made.push((email, password)),
-            503 => refused += 1,
-            _ => panic!("{}", reply.text),
-        }
-        if refused >= 5 {
-            break;
-        }
-    }
-    assert!(refused >= 5, "the disk never was full: {} made", made.len());
-    // A smaller write may still have found its room: from here on there is none at all.
-    limit_files(&app, "1");
-    // Reads go on, writes are refused, nothing falls over.
-    app.me(&first.access).await.expect(200);
-    app.get_as(&first.access, "/v1/me").await.expect(200);
-    // A write so small that it fits into what the log has left may be done: then it is answered, and stays.
-    let small = app.refresh(&first.refresh).await;
-    assert!(matches!(small.status, 200 | 503), "{}", small.text);
-    let refresh = if small.status == 200 { small.str("refresh_token") } else { first.refresh.clone() };
-    app.get("/healthz").await.expect(200);
-    let forgot = app.post("/v1/auth/forgot-password", json!({"email": first.email})).await;
-    assert!(matches!(forgot.status, 202 | 503), "{}", forgot.text);
-    // Room again: it goes on by itself.
-    limit_files(&app, "unlimited");
-    let mut back = signup(&app).await;
-    for _ in 0..50 {
-        if back.2.status == 201 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        back = signup(&app).await;
-    }
-    back.2.expect(201);
-    made.push((back.0, back.1));
-    app.refresh(&refresh).await.expect(200);
-    app.restart().await;
-    for (email, password) in made {
-        app.login(&email, &password).await.expect(200);
-    }
-}
-
 async fn signup(app: &App) -> (String, String, Reply) {
     let (email, password) = (fresh_email(), fresh_password());
     let reply = app.post("/v1/auth/signup", json!({"email": email, "password": password})).await;
@@ -130,4 +78,61 @@ async fn signup(app: &App) -> (String, String, Reply) {
 fn limit_files(app: &App, bytes: &str) {
     let status = Command::new("prlimit").args(["--pid", &app.pid().to_string(), &format!("--fsize={bytes}:unlimited")]).status();
     assert!(status.expect("prlimit (util-linux) is there").success());
+}
+
+/// The file may not grow.
+mod embedded {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_is_503_and_what_was_acknowledged_stays() {
+        // A limit on the size of files stands for the full disk; without the signal that would come with it.
+        let shell = "trap '' XFSZ; exec \"$0\" \"$@\"";
+        let mut app = App::builder().wrapped_in(&["sh", "-c", shell]).start().await;
+        let first = app.signup().await;
+        limit_files(&app, "400000");
+        let mut made = Vec::new();
+        let mut refused = 0;
+        for _ in 0..2000 {
+            let (email, password, reply) = signup(&app).await;
+            match reply.status {
+                201 => made.push((email, password)),
+                503 => refused += 1,
+                _ => panic!("{}", reply.text),
+            }
+            if refused >= 5 {
+                break;
+            }
+        }
+        assert!(refused >= 5, "the disk never was full: {} made", made.len());
+        // A smaller write may still have found its room: from here on there is none at all.
+        limit_files(&app, "1");
+        // Reads go on, writes are refused, nothing falls over.
+        app.me(&first.access).await.expect(200);
+        app.get_as(&first.access, "/v1/me").await.expect(200);
+        // A write so small that it fits into what the log has left may be done: then it is answered, and stays.
+        let small = app.refresh(&first.refresh).await;
+        assert!(matches!(small.status, 200 | 503), "{}", small.text);
+        let refresh = if small.status == 200 { small.str("refresh_token") } else { first.refresh.clone() };
+        app.get("/healthz").await.expect(200);
+        let forgot = app.post("/v1/auth/forgot-password", json!({"email": first.email})).await;
+        assert!(matches!(forgot.status, 202 | 503), "{}", forgot.text);
+        // Room again: it goes on by itself.
+        limit_files(&app, "unlimited");
+        let mut back = signup(&app).await;
+        for _ in 0..50 {
+            if back.2.status == 201 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            back = signup(&app).await;
+        }
+        back.2.expect(201);
+        made.push((back.0, back.1));
+        app.refresh(&refresh).await.expect(200);
+        app.restart().await;
+        for (email, password) in made {
+            app.login(&email, &password).await.expect(200);
+        }
+    }
 }

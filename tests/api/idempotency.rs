@@ -8,7 +8,6 @@ use crate::{
     },
 };
 use reqwest::Method;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -42,10 +41,6 @@ fn again(first: &Reply, second: &Reply) {
     assert_eq!((second.status, &second.text), (first.status, &first.text));
     assert_eq!((first.header("idempotent-replayed"), second.header("idempotent-replayed")), (None, Some("true")));
     assert_eq!(first.header("content-type"), second.header("content-type"));
-}
-
-fn file(app: &App) -> Connection {
-    Connection::open(app.data_dir().join("qeetid.db")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,78 +131,8 @@ async fn eight_at_once_are_one() {
 
 /// As if the server had died between what a request wrote and the keeping of its answer.
 fn unanswered(app: &App) {
-    let changed = file(app).execute("UPDATE idempotent_requests SET answer = NULL, lease_until = 0", []).unwrap();
+    let changed = app.database().execute("UPDATE idempotent_requests SET answer = NULL, lease_until = 0", []).unwrap();
     assert!(changed > 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rerun_finds_what_the_run_that_died_wrote() {
-    let mut app = App::new().await;
-    let who = app.signup().await;
-    let (token, key, person) = (bearer(&who), fresh_key(), newcomer());
-    let roles = format!("/v1/tenants/{}/roles", who.tenant_id);
-    let requests = [
-        (None, "/v1/auth/signup", person.clone(), "user_id"),
-        (Some(&*token), "/v1/tenants", json!({"name": "Acme"}), "slug"),
-        (Some(&*token), &*roles, json!({"name": "Helper", "permissions": ["user.read"]}), "id"),
-        (Some(&*token), "/v1/api-keys", json!({"name": "Billing", "scopes": ["user.read"]}), "secret"),
-    ];
-    let mut first = Vec::new();
-    for (token, path, body, _) in &requests {
-        first.push(post(&app, *token, path, &key, body).await.expect(201));
-    }
-    app.kill9();
-    unanswered(&app);
-    app.start().await;
-    for ((token, path, body, field), first) in requests.iter().zip(&first) {
-        let second = post(&app, *token, path, &key, body).await.expect(201);
-        assert_eq!(second.str(field), first.str(field), "{path}");
-        assert_eq!(second.header("idempotent-replayed"), None, "{path}: it ran once more");
-        again(&second, &post(&app, *token, path, &key, body).await);
-        let other = json!({"name": "another"});
-        post(&app, *token, path, &key, &other).await.refused(409, "idempotency_conflict");
-    }
-    // The tokens of the rerun are good, its key too, and nothing is there twice.
-    let second = post(&app, None, "/v1/auth/signup", &key, &person).await;
-    app.me(&second.str("access_token")).await.expect(200);
-    app.refresh(&second.str("refresh_token")).await.expect(200);
-    app.login(person["email"].as_str().unwrap(), person["password"].as_str().unwrap()).await.expect(200);
-    let by_key = app.request(Method::GET, "/v1/permissions").header("Authorization", format!("ApiKey {}", first[3].str("secret")));
-    app.run(by_key).await.unwrap().refused(403, "forbidden");
-    let rows = |sql: &str| file(&app).query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(rows("SELECT count(*) FROM users"), 2);
-    assert_eq!(rows("SELECT count(*) FROM tenants"), 3);
-    assert_eq!(rows("SELECT count(*) FROM roles"), 1);
-    assert_eq!(rows("SELECT count(*) FROM api_keys"), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_9_at_any_moment_and_sent_again_makes_one_account() {
-    let mut app = App::new().await;
-    for round in 0..6 {
-        let people: Vec<_> = (0..6).map(|_| (newcomer(), fresh_key())).collect();
-        let sending = all(people.clone().into_iter().map(|(body, key)| {
-            let client = app.other_client();
-            async move { try_post(&client, None, "/v1/auth/signup", &key, &body).await.ok() }
-        }));
-        tokio::time::sleep(Duration::from_millis(40 + 60 * round)).await;
-        app.kill9();
-        let before = sending.await;
-        // Half a minute has passed.
-        file(&app).execute("UPDATE idempotent_requests SET lease_until = 0", []).unwrap();
-        app.start().await;
-        for ((body, key), before) in people.iter().zip(before) {
-            let reply = post(&app, None, "/v1/auth/signup", key, body).await.expect(201);
-            if let Some(before) = before {
-                again(&before.expect(201), &reply);
-            }
-            app.me(&reply.str("access_token")).await.expect(200);
-            let signed_in = app.login(body["email"].as_str().unwrap(), body["password"].as_str().unwrap()).await.expect(200);
-            assert_eq!(signed_in.str("user_id"), reply.str("user_id"));
-        }
-    }
-    let users = file(&app).query_row("SELECT count(*) FROM users", [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(users, 36);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,18 +151,95 @@ async fn a_client_that_leaves_may_come_back_at_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_file_shows_nothing_of_requests_and_answers() {
-    let mut app = App::new().await;
-    let (body, key) = (newcomer(), fresh_key());
-    let reply = post(&app, None, "/v1/auth/signup", &key, &body).await.expect(201);
-    app.kill9();
-    let conn = file(&app);
-    let mut rows = conn.prepare("SELECT name, fingerprint, salt, answer FROM idempotent_requests").unwrap();
-    let row: [Vec<u8>; 4] = rows.query_row([], |r| Ok([r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?])).unwrap();
-    let all = row.concat();
-    let text = |v: &Value| v.as_str().unwrap().to_owned();
-    for secret in [key, text(&body["email"]), text(&body["password"]), reply.str("refresh_token"), reply.str("user_id"), "user_id".into()] {
-        assert!(!all.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
+/// Requests are looked for, and made unanswered, in the file.
+mod embedded {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_rerun_finds_what_the_run_that_died_wrote() {
+        let mut app = App::new().await;
+        let who = app.signup().await;
+        let (token, key, person) = (bearer(&who), fresh_key(), newcomer());
+        let roles = format!("/v1/tenants/{}/roles", who.tenant_id);
+        let requests = [
+            (None, "/v1/auth/signup", person.clone(), "user_id"),
+            (Some(&*token), "/v1/tenants", json!({"name": "Acme"}), "slug"),
+            (Some(&*token), &*roles, json!({"name": "Helper", "permissions": ["user.read"]}), "id"),
+            (Some(&*token), "/v1/api-keys", json!({"name": "Billing", "scopes": ["user.read"]}), "secret"),
+        ];
+        let mut first = Vec::new();
+        for (token, path, body, _) in &requests {
+            first.push(post(&app, *token, path, &key, body).await.expect(201));
+        }
+        app.kill9();
+        unanswered(&app);
+        app.start().await;
+        for ((token, path, body, field), first) in requests.iter().zip(&first) {
+            let second = post(&app, *token, path, &key, body).await.expect(201);
+            assert_eq!(second.str(field), first.str(field), "{path}");
+            assert_eq!(second.header("idempotent-replayed"), None, "{path}: it ran once more");
+            again(&second, &post(&app, *token, path, &key, body).await);
+            let other = json!({"name": "another"});
+            post(&app, *token, path, &key, &other).await.refused(409, "idempotency_conflict");
+        }
+        // The tokens of the rerun are good, its key too, and nothing is there twice.
+        let second = post(&app, None, "/v1/auth/signup", &key, &person).await;
+        app.me(&second.str("access_token")).await.expect(200);
+        app.refresh(&second.str("refresh_token")).await.expect(200);
+        app.login(person["email"].as_str().unwrap(), person["password"].as_str().unwrap()).await.expect(200);
+        let by_key = app.request(Method::GET, "/v1/permissions").header("Authorization", format!("ApiKey {}", first[3].str("secret")));
+        app.run(by_key).await.unwrap().refused(403, "forbidden");
+        let rows = |sql: &str| app.database().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(rows("SELECT count(*) FROM users"), 2);
+        assert_eq!(rows("SELECT count(*) FROM tenants"), 3);
+        assert_eq!(rows("SELECT count(*) FROM roles"), 1);
+        assert_eq!(rows("SELECT count(*) FROM api_keys"), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn kill_9_at_any_moment_and_sent_again_makes_one_account() {
+        let mut app = App::new().await;
+        for round in 0..6 {
+            let people: Vec<_> = (0..6).map(|_| (newcomer(), fresh_key())).collect();
+            let sending = all(people.clone().into_iter().map(|(body, key)| {
+                let client = app.other_client();
+                async move { try_post(&client, None, "/v1/auth/signup", &key, &body).await.ok() }
+            }));
+            tokio::time::sleep(Duration::from_millis(40 + 60 * round)).await;
+            app.kill9();
+            let before = sending.await;
+            // Half a minute has passed.
+            app.database().execute("UPDATE idempotent_requests SET lease_until = 0", []).unwrap();
+            app.start().await;
+            for ((body, key), before) in people.iter().zip(before) {
+                let reply = post(&app, None, "/v1/auth/signup", key, body).await.expect(201);
+                if let Some(before) = before {
+                    again(&before.expect(201), &reply);
+                }
+                app.me(&reply.str("access_token")).await.expect(200);
+                let signed_in = app.login(body["email"].as_str().unwrap(), body["password"].as_str().unwrap()).await.expect(200);
+                assert_eq!(signed_in.str("user_id"), reply.str("user_id"));
+            }
+        }
+        let users = app.database().query_row("SELECT count(*) FROM users", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(users, 36);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_file_shows_nothing_of_requests_and_answers() {
+        let mut app = App::new().await;
+        let (body, key) = (newcomer(), fresh_key());
+        let reply = post(&app, None, "/v1/auth/signup", &key, &body).await.expect(201);
+        app.kill9();
+        let conn = app.database();
+        let mut rows = conn.prepare("SELECT name, fingerprint, salt, answer FROM idempotent_requests").unwrap();
+        let row: [Vec<u8>; 4] = rows.query_row([], |r| Ok([r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?])).unwrap();
+        let all = row.concat();
+        let text = |v: &Value| v.as_str().unwrap().to_owned();
+        for secret in
+            [key, text(&body["email"]), text(&body["password"]), reply.str("refresh_token"), reply.str("user_id"), "user_id".into()]
+        {
+            assert!(!all.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod commands;
 mod crash;
 mod delivery;
 mod email;
+mod embedded;
 mod enumeration;
 mod idempotency;
 mod import;
@@ -22,8 +23,6 @@ mod policy;
 mod serving;
 mod sessions;
 mod signup;
-mod stored_hashes;
-mod tenants_apart;
 
 use std::pin::Pin;
 

@@ -2,8 +2,10 @@
 
 use super::{
     client::{Client, Reply},
+    stack::Place,
     watch::Watch,
 };
+use qeetid::sqlite::rusqlite;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -70,7 +72,8 @@ impl Builder {
         let dir = self.dir.clone().unwrap_or_else(|| temp.path().join("data"));
         let watch = Arc::new(Watch::default());
         let client = Client::new(String::new(), watch);
-        let mut app = App { client, builder: self, dir, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp };
+        let place = Place::of(&dir);
+        let mut app = App { client, builder: self, dir, place, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp };
         app.start().await;
         app
     }
@@ -81,6 +84,7 @@ pub struct App {
     client: Client,
     builder: Builder,
     dir: PathBuf,
+    place: Place,
     child: Option<Child>,
     output: Arc<Mutex<String>>,
     readers: Vec<std::thread::JoinHandle<()>>,
@@ -129,13 +133,34 @@ impl App {
         Self::builder().start().await
     }
 
-    /// Starts it (again), on the same data directory.
+    /// The program, to be run on this server's stores.
+    pub fn command(&self) -> Command {
+        let mut command = command(&[]);
+        command.envs(self.stores());
+        command
+    }
+
+    /// The settings that lead to this server's stores.
+    pub fn stores(&self) -> Vec<(String, String)> {
+        let mut env = self.place.env.clone();
+        env.push(("QEETID_DATA_DIR".into(), self.dir.to_str().unwrap().into()));
+        // What the test says stands above.
+        env.extend(self.builder.env.iter().filter(|(n, _)| n == "QEETID_SECRET").cloned());
+        env
+    }
+
+    /// Starts it (again), on the same stores.
     pub async fn start(&mut self) {
         assert!(self.child.is_none(), "it is running");
+        // A shared store is not brought up to date by whoever starts first.
+        if self.place.env.iter().any(|(n, _)| n == "QEETID_STORE_URL") {
+            let migrated = self.command().arg("migrate").output().unwrap();
+            assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        }
         let mut child = command(&self.builder.wrapper)
             .arg("serve")
             .envs(self.builder.env.iter().map(|(n, v)| (n, v)))
-            .env("QEETID_DATA_DIR", &self.dir)
+            .envs(self.stores())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -185,6 +210,15 @@ impl App {
 
     pub fn data_dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The SQLite file, for tests that look or reach into it: they stand in modules called `embedded`.
+    pub fn database(&self) -> rusqlite::Connection {
+        let file = self.dir.join("qeetid.db");
+        assert!(file.exists(), "{} is not there: does this test belong into a module `embedded`?", file.display());
+        let database = rusqlite::Connection::open(file).unwrap();
+        database.busy_timeout(Duration::from_secs(10)).unwrap();
+        database
     }
 
     pub fn pid(&self) -> u32 {
@@ -248,6 +282,10 @@ impl Drop for App {
     fn drop(&mut self) {
         let metrics = self.child.is_some().then(|| self.metrics()).flatten().unwrap_or_default();
         self.kill9();
+        // Who was given a directory may be followed by another on it.
+        if self.builder.dir.is_none() {
+            Place::remove(&self.dir);
+        }
         let output = self.output();
         if std::thread::panicking() {
             let lines: Vec<&str> = output.lines().collect();

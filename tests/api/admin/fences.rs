@@ -24,7 +24,7 @@ async fn all_writes(app: &Client, token: &str, id: &str) -> Vec<(String, Reply)>
 async fn somebody_who_belongs_elsewhere_too_can_only_be_read() {
     let app = App::new().await;
     let (org, guest) = (org(&app).await, app.signup().await);
-    join(&app, &org, &guest, ROLE_ADMIN);
+    join(&app, &org, &guest, ROLE_ADMIN).await;
     let read = org.get(&app, &format!("/v1/users/{}", guest.user_id)).await.expect(200);
     assert_eq!((read.str("email"), &read.body["roles"]), (guest.email.clone(), &json!(["admin"])));
     assert!(org.ids(&app, &format!("/v1/users?email={}", guest.email)).await.contains(&guest.user_id));

@@ -79,16 +79,8 @@ fn ids(list: &Reply) -> Vec<String> {
     list.body["items"].as_array().unwrap().iter().map(|u| u["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Puts somebody from elsewhere into an organization, as an invite does.
-fn join(app: &App, org: &Org, who: &Account, role: &str) {
-    let raw = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    raw.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
-    let hex = |id: &str| id.replace('-', "");
-    let (user, tenant, role) = (hex(&who.user_id), hex(&org.id), hex(role));
-    raw.execute_batch(&format!(
-        "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE;
-         INSERT INTO memberships (user_id, tenant_id, joined_at) VALUES (x'{user}', x'{tenant}', 0);
-         INSERT INTO member_roles (user_id, tenant_id, role_id) VALUES (x'{user}', x'{tenant}', x'{role}'); COMMIT;"
-    ))
-    .unwrap();
+/// Lets somebody from elsewhere into an organization.
+async fn join(app: &Client, org: &Org, who: &Account, role: &str) {
+    let invite = org.post(app, "/v1/invites", json!({"email": who.email, "role_id": role})).await.expect(201);
+    app.post("/v1/invites/accept", json!({"token": invite.str("token"), "password": who.password})).await.expect(200);
 }

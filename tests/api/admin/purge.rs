@@ -13,70 +13,6 @@ fn holds(dir: &Path, what: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purged_user_leaves_no_personal_data() {
-    let mut app = App::new().await;
-    let (org, elsewhere) = (org(&app).await, org(&app).await);
-    let planted = ["plantedname", "+4930901820", "planted-metadata", "planted-agent", "planted-address", "planted-request"];
-    // Many others around him, so that his rows are moved as theirs come and go.
-    let crowd = |n: usize| {
-        all((0..n).map(|i| {
-            let (client, token) = (app.other_client(), org.token.clone());
-            let body = json!({"email": fresh_email(), "display_name": format!("pl{i}{}", "x".repeat(i * 37 % 180))});
-            async move { client.post_as(&token, "/v1/users", body).await.expect(201).str("id") }
-        }))
-    };
-    let before = crowd(60).await;
-    let body = json!({"email": "planted-address@example.com", "display_name": "Plantedname Here", "phone": "+49 30 901820",
-        "metadata": {"k": "planted-metadata"}, "password": fresh_password()});
-    let made = org.post(&app, "/v1/users", body.clone()).await.expect(201).str("id");
-    let login = app.request(Method::POST, "/v1/auth/login").header("user-agent", "planted-agent").header("x-request-id", "planted-request");
-    let pair = app.run(login.json(&json!({"email": body["email"], "password": body["password"]}))).await.unwrap().expect(200).pair();
-    app.verify(&Account {
-        email: "planted-address@example.com".into(),
-        user_id: made.clone(),
-        access: pair.access.clone(),
-        ..org.owner.clone()
-    })
-    .await;
-    for invite in ["planted-address@example.com", "somebody-else@example.com"] {
-        let other = if invite.starts_with("planted") { &elsewhere } else { &org };
-        other.post(&app, "/v1/invites", json!({"email": invite})).await.expect(201);
-    }
-    let change = json!({"email": "planted-address-new@example.com", "current_password": body["password"]});
-    app.post_as(&pair.access, "/v1/me/email/change/start", change).await.expect(200);
-    crowd(60).await;
-    for id in before {
-        org.patch(&app, &id, json!({"display_name": "y".repeat(190)})).await.expect(200);
-    }
-    let path = format!("/v1/users/{made}");
-    org.delete(&app, &path).await.expect(204);
-    for what in planted {
-        assert!(holds(app.data_dir(), what).is_some(), "the test would find {what}");
-    }
-    org.delete(&app, &format!("{path}/purge")).await.expect(204);
-    org.delete(&app, &format!("{path}/purge")).await.refused(404, "not_found");
-    org.get(&app, &format!("{path}/export")).await.refused(404, "not_found");
-    assert_eq!(org.ids(&app, "/v1/users?q=planted").await, [""; 0]);
-    assert_eq!(org.ids(&app, "/v1/users/deleted").await, [""; 0]);
-    assert_eq!(org.events(&app).await[0], "user.purged", "the receipt");
-    // The sweeper rewrites the file. It begins as the service starts.
-    app.restart().await;
-    for what in planted {
-        let mut found = holds(app.data_dir(), what);
-        for _ in 0..100 {
-            if found.is_none() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            found = holds(app.data_dir(), what);
-        }
-        assert_eq!(found, None);
-    }
-    // The address is free.
-    app.signup_as("planted-address@example.com").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_address_is_free_at_once() {
     let app = App::new().await;
     let org = org(&app).await;
@@ -124,29 +60,6 @@ async fn two_purges_at_once_are_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bin_empties_itself() {
-    let mut app = App::new().await;
-    let org = org(&app).await;
-    let (over, kept) = (org.make(&app).await, org.make(&app).await);
-    for made in [&over, &kept] {
-        org.delete(&app, &format!("/v1/users/{}", made.id)).await.expect(204);
-    }
-    app.kill9();
-    let raw = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    assert_eq!(raw.execute("UPDATE users SET purge_after = deleted_at WHERE email = ?1", [&over.email]).unwrap(), 1);
-    drop(raw);
-    app.start().await;
-    for _ in 0..200 {
-        if org.ids(&app, "/v1/users/deleted").await == [kept.id.clone()] {
-            assert_eq!(org.events(&app).await[0], "user.purged");
-            return drop(app.signup_as(&over.email).await);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("still there");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_kept_is_exported() {
     let app = App::new().await;
     let org = org(&app).await;
@@ -169,5 +82,98 @@ async fn all_that_is_kept_is_exported() {
         } else {
             assert!(b["deleted_at"].is_string() && b["pending_email"].is_null(), "also from the bin");
         }
+    }
+}
+
+/// What is left is looked for in the file.
+mod embedded {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_purged_user_leaves_no_personal_data() {
+        let mut app = App::new().await;
+        let (org, elsewhere) = (org(&app).await, org(&app).await);
+        let planted = ["plantedname", "+4930901820", "planted-metadata", "planted-agent", "planted-address", "planted-request"];
+        // Many others around him, so that his rows are moved as theirs come and go.
+        let crowd = |n: usize| {
+            all((0..n).map(|i| {
+                let (client, token) = (app.other_client(), org.token.clone());
+                let body = json!({"email": fresh_email(), "display_name": format!("pl{i}{}", "x".repeat(i * 37 % 180))});
+                async move { client.post_as(&token, "/v1/users", body).await.expect(201).str("id") }
+            }))
+        };
+        let before = crowd(60).await;
+        let body = json!({"email": "planted-address@example.com", "display_name": "Plantedname Here", "phone": "+49 30 901820",
+            "metadata": {"k": "planted-metadata"}, "password": fresh_password()});
+        let made = org.post(&app, "/v1/users", body.clone()).await.expect(201).str("id");
+        let login =
+            app.request(Method::POST, "/v1/auth/login").header("user-agent", "planted-agent").header("x-request-id", "planted-request");
+        let pair = app.run(login.json(&json!({"email": body["email"], "password": body["password"]}))).await.unwrap().expect(200).pair();
+        app.verify(&Account {
+            email: "planted-address@example.com".into(),
+            user_id: made.clone(),
+            access: pair.access.clone(),
+            ..org.owner.clone()
+        })
+        .await;
+        for invite in ["planted-address@example.com", "somebody-else@example.com"] {
+            let other = if invite.starts_with("planted") { &elsewhere } else { &org };
+            other.post(&app, "/v1/invites", json!({"email": invite})).await.expect(201);
+        }
+        let change = json!({"email": "planted-address-new@example.com", "current_password": body["password"]});
+        app.post_as(&pair.access, "/v1/me/email/change/start", change).await.expect(200);
+        crowd(60).await;
+        for id in before {
+            org.patch(&app, &id, json!({"display_name": "y".repeat(190)})).await.expect(200);
+        }
+        let path = format!("/v1/users/{made}");
+        org.delete(&app, &path).await.expect(204);
+        for what in planted {
+            assert!(holds(app.data_dir(), what).is_some(), "the test would find {what}");
+        }
+        org.delete(&app, &format!("{path}/purge")).await.expect(204);
+        org.delete(&app, &format!("{path}/purge")).await.refused(404, "not_found");
+        org.get(&app, &format!("{path}/export")).await.refused(404, "not_found");
+        assert_eq!(org.ids(&app, "/v1/users?q=planted").await, [""; 0]);
+        assert_eq!(org.ids(&app, "/v1/users/deleted").await, [""; 0]);
+        assert_eq!(org.events(&app).await[0], "user.purged", "the receipt");
+        // The sweeper rewrites the file. It begins as the service starts.
+        app.restart().await;
+        for what in planted {
+            let mut found = holds(app.data_dir(), what);
+            for _ in 0..100 {
+                if found.is_none() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                found = holds(app.data_dir(), what);
+            }
+            assert_eq!(found, None);
+        }
+        // The address is free.
+        app.signup_as("planted-address@example.com").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_bin_empties_itself() {
+        let mut app = App::new().await;
+        let org = org(&app).await;
+        let (over, kept) = (org.make(&app).await, org.make(&app).await);
+        for made in [&over, &kept] {
+            org.delete(&app, &format!("/v1/users/{}", made.id)).await.expect(204);
+        }
+        app.kill9();
+        let raw = app.database();
+        assert_eq!(raw.execute("UPDATE users SET purge_after = deleted_at WHERE email = ?1", [&over.email]).unwrap(), 1);
+        drop(raw);
+        app.start().await;
+        for _ in 0..200 {
+            if org.ids(&app, "/v1/users/deleted").await == [kept.id.clone()] {
+                assert_eq!(org.events(&app).await[0], "user.purged");
+                return drop(app.signup_as(&over.email).await);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("still there");
     }
 }

@@ -35,69 +35,74 @@ async fn a_tenant_is_read_and_changed() {
     app.send_key(Method::DELETE, &path, &key, None).await.refused(403, "forbidden");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_tenant_takes_its_keys_sessions_and_sole_members_along() {
-    let mut app = App::new().await;
-    let (org, guest) = (org(&app).await, app.signup().await);
-    join(&app, &org, &guest, ROLE_OWNER);
-    let made = org.make(&app).await;
-    let key = org.key(&app, &["user.read"]).await;
-    app.send_key(Method::GET, "/v1/users", &key, None).await.expect(200);
-    let member = app.login(&made.email, &made.password).await.expect(200).pair();
-    let scoped = app.post_as(&guest.access, "/v1/auth/switch-tenant", json!({"tenant_id": org.id})).await.expect(200).pair();
-    app.delete_as(&org.owner.access, &format!("/v1/tenants/{}", org.owner.tenant_id)).await.refused(409, "conflict");
-    org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.expect(204);
-    app.send_key(Method::GET, "/v1/users", &key, None).await.refused(401, "unauthorized");
-    for token in [&member.access, &scoped.access, &org.token] {
-        app.is_refused_within_a_second(token).await;
-    }
-    // Who belongs elsewhere stays, with the sessions scoped to there, and signs in there.
-    app.me(&guest.access).await.expect(200);
-    assert_eq!(app.login(&guest.email, &guest.password).await.expect(200).str("tenant_id"), guest.tenant_id);
-    app.login(&made.email, &made.password).await.refused(401, "invalid_credentials");
-    let tenants = app.get_as(&org.owner.access, "/v1/tenants").await.expect(200);
-    assert_eq!(tenants.body["items"].as_array().unwrap().len(), 1, "{}", tenants.text);
-    app.post_as(&guest.access, "/v1/auth/switch-tenant", json!({"tenant_id": org.id})).await.refused(403, "forbidden");
-    // After 30 days all of it goes.
-    app.kill9();
-    let raw = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    let days = 31_i64 * 86_400_000;
-    raw.execute("UPDATE tenant_endings SET deleted_at = deleted_at - ?1", [days]).unwrap();
-    raw.execute("UPDATE users SET purge_after = purge_after - ?1 WHERE deleted_at IS NOT NULL", [days]).unwrap();
-    app.start().await;
-    let id = org.id.replace('-', "");
-    let left = |sql: &str| raw.query_row(&sql.replace("$id", &format!("x'{id}'")), [], |r| r.get::<_, i64>(0)).unwrap();
-    let rows = || {
-        [
-            "SELECT count(*) FROM tenants WHERE id = $id",
-            "SELECT count(*) FROM memberships WHERE tenant_id = $id",
-            "SELECT count(*) FROM member_search WHERE tenant_id = $id",
-            "SELECT count(*) FROM api_keys WHERE tenant_id = $id",
-            "SELECT count(*) FROM tenant_endings",
-            "SELECT count(*) FROM users WHERE deleted_at IS NOT NULL",
-        ]
-        .map(left)
-    };
-    for _ in 0..200 {
-        if rows() == [0; 6] {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(rows(), [0; 6]);
-    app.signup_as(&made.email).await;
-    app.login(&guest.email, &guest.password).await.expect(200);
-}
+/// Time is passed by changing the file.
+mod embedded {
+    use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_tenant_needs_a_recent_sign_in() {
-    let mut app = App::new().await;
-    let org = org(&app).await;
-    app.kill9();
-    let raw = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    raw.execute("UPDATE sessions SET created_at = created_at - 960000", []).unwrap();
-    drop(raw);
-    app.start().await;
-    org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.refused(403, "reauthentication_required");
-    org.get(&app, &format!("/v1/tenants/{}", org.id)).await.expect(200);
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_deleted_tenant_takes_its_keys_sessions_and_sole_members_along() {
+        let mut app = App::new().await;
+        let (org, guest) = (org(&app).await, app.signup().await);
+        join(&app, &org, &guest, ROLE_OWNER).await;
+        let made = org.make(&app).await;
+        let key = org.key(&app, &["user.read"]).await;
+        app.send_key(Method::GET, "/v1/users", &key, None).await.expect(200);
+        let member = app.login(&made.email, &made.password).await.expect(200).pair();
+        let scoped = app.post_as(&guest.access, "/v1/auth/switch-tenant", json!({"tenant_id": org.id})).await.expect(200).pair();
+        app.delete_as(&org.owner.access, &format!("/v1/tenants/{}", org.owner.tenant_id)).await.refused(409, "conflict");
+        org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.expect(204);
+        app.send_key(Method::GET, "/v1/users", &key, None).await.refused(401, "unauthorized");
+        for token in [&member.access, &scoped.access, &org.token] {
+            app.is_refused_within_a_second(token).await;
+        }
+        // Who belongs elsewhere stays, with the sessions scoped to there, and signs in there.
+        app.me(&guest.access).await.expect(200);
+        assert_eq!(app.login(&guest.email, &guest.password).await.expect(200).str("tenant_id"), guest.tenant_id);
+        app.login(&made.email, &made.password).await.refused(401, "invalid_credentials");
+        let tenants = app.get_as(&org.owner.access, "/v1/tenants").await.expect(200);
+        assert_eq!(tenants.body["items"].as_array().unwrap().len(), 1, "{}", tenants.text);
+        app.post_as(&guest.access, "/v1/auth/switch-tenant", json!({"tenant_id": org.id})).await.refused(403, "forbidden");
+        // After 30 days all of it goes.
+        app.kill9();
+        let raw = app.database();
+        let days = 31_i64 * 86_400_000;
+        raw.execute("UPDATE tenant_endings SET deleted_at = deleted_at - ?1", [days]).unwrap();
+        raw.execute("UPDATE users SET purge_after = purge_after - ?1 WHERE deleted_at IS NOT NULL", [days]).unwrap();
+        app.start().await;
+        let id = org.id.replace('-', "");
+        let left = |sql: &str| raw.query_row(&sql.replace("$id", &format!("x'{id}'")), [], |r| r.get::<_, i64>(0)).unwrap();
+        let rows = || {
+            [
+                "SELECT count(*) FROM tenants WHERE id = $id",
+                "SELECT count(*) FROM memberships WHERE tenant_id = $id",
+                "SELECT count(*) FROM member_search WHERE tenant_id = $id",
+                "SELECT count(*) FROM api_keys WHERE tenant_id = $id",
+                "SELECT count(*) FROM tenant_endings",
+                "SELECT count(*) FROM users WHERE deleted_at IS NOT NULL",
+            ]
+            .map(left)
+        };
+        for _ in 0..200 {
+            if rows() == [0; 6] {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(rows(), [0; 6]);
+        app.signup_as(&made.email).await;
+        app.login(&guest.email, &guest.password).await.expect(200);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn deleting_a_tenant_needs_a_recent_sign_in() {
+        let mut app = App::new().await;
+        let org = org(&app).await;
+        app.kill9();
+        let raw = app.database();
+        raw.execute("UPDATE sessions SET created_at = created_at - 960000", []).unwrap();
+        drop(raw);
+        app.start().await;
+        org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.refused(403, "reauthentication_required");
+        org.get(&app, &format!("/v1/tenants/{}", org.id)).await.expect(200);
+    }
 }

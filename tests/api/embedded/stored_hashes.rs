@@ -7,20 +7,16 @@ use crate::{
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-fn database(app: &App) -> rusqlite::Connection {
-    rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap()
-}
-
 /// Gives every account this hash. The server must be down.
 fn plant(app: &App, hash: &str) {
-    let changed = database(app).execute("UPDATE users SET password_hash = ?1", [hash]).unwrap();
+    let changed = app.database().execute("UPDATE users SET password_hash = ?1", [hash]).unwrap();
     assert!(changed > 0, "nobody is there");
 }
 
 fn hash_of(app: &App, who: &Account) -> String {
     let id = who.user_id.replace('-', "");
     let sql = "SELECT password_hash FROM users WHERE lower(hex(id)) = ?1 OR id = ?2";
-    database(app).query_row(sql, [&id, &who.user_id], |row| row.get(0)).unwrap()
+    app.database().query_row(sql, [&id, &who.user_id], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

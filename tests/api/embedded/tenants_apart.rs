@@ -5,7 +5,7 @@ use crate::support::{
     app::{Account, App},
     client::{Client, Reply},
 };
-use qeetid::sqlite::rusqlite::{Connection, types::Value as Cell};
+use qeetid::sqlite::rusqlite::types::Value as Cell;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::{
@@ -202,8 +202,7 @@ fn fillings(route: &Route, own: &World, foreign: &World) -> Vec<String> {
 
 /// Rows of the file that hold an id of the tenant's.
 fn rows_of(app: &App, world: &World) -> BTreeSet<String> {
-    let raw = Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    raw.busy_timeout(Duration::from_secs(10)).unwrap();
+    let raw = app.database();
     let bytes = |id: &str| (0..32).step_by(2).map(|i| u8::from_str_radix(&id.replace('-', "")[i..i + 2], 16).unwrap()).collect::<Vec<_>>();
     let ids: Vec<Vec<u8>> = world.ids.values().map(|id| bytes(id)).collect();
     let mut tables = raw.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").unwrap();
@@ -226,7 +225,7 @@ fn rows_of(app: &App, world: &World) -> BTreeSet<String> {
 
 /// Until all that was done so far has its place in the audit chains.
 async fn linked(app: &App) {
-    let raw = Connection::open(app.data_dir().join("qeetid.db")).unwrap();
+    let raw = app.database();
     for _ in 0..100 {
         if raw.query_row("SELECT count(*) FROM audit WHERE seq IS NULL", [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
             return;
