@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use qeetid::{
     app,
     config::{ConfigError, Settings, Sources},
-    domain::{ids::TenantId, permission::PermissionSet, secret::SecretText},
+    domain::{ids::TenantId, permission::PermissionSet, rng::SystemRng, secret::SecretText},
     service::import::{FirebaseParams, Source},
     telemetry,
 };
@@ -71,6 +71,11 @@ enum Command {
     /// The audit chains
     #[command(subcommand)]
     Audit(Audit),
+    /// Look at a running server from outside
+    ///
+    /// Compares times and answers for addresses with an account and others, which take turns: exit status 1 if they can be told apart.
+    /// For an idle test installation whose limits are off (QEETID_LIMITS=off): accounts are made there, and mails are asked for.
+    Doctor(Doctor),
     /// Print the effective settings as a file for --config, secrets hidden, and say where each came from
     Config,
 }
@@ -168,6 +173,19 @@ impl Import {
     }
 }
 
+#[derive(Args)]
+struct Doctor {
+    /// Whether it can be told who has an account; the URL of the server, such as http://localhost:4001
+    #[arg(long, value_name = "URL", required = true)]
+    enumeration: String,
+    /// Requests of each kind in each flow
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    samples: u32,
+    /// Addresses that have accounts, one a line [default: 64 new ones]
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Audit {
     /// Walk the chains, and name the first broken link of each; exit status 1 if there is one
@@ -195,6 +213,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Some(Command::Openapi)) {
         return finish(print(&app::openapi()));
+    }
+    if let Some(Command::Doctor(Doctor { enumeration, samples, known })) = cli.command {
+        let order = app::doctor::Order { url: enumeration, samples: samples as usize, known };
+        return finish(run(app::doctor::enumeration(order, &SystemRng)).and_then(|(report, silent)| {
+            print(&report)?;
+            if silent { Ok(()) } else { Err("it can be told who has an account".into()) }
+        }));
     }
     let settings = match cli.options.load() {
         Ok(settings) => settings,
@@ -224,7 +249,8 @@ fn main() -> ExitCode {
             if whole { Ok(()) } else { Err("an audit chain is broken".into()) }
         }),
         Some(Command::Config) => print(&settings.show()),
-        Some(Command::Openapi) => Ok(()),
+        // Done above: they need no settings.
+        Some(Command::Openapi | Command::Doctor(_)) => Ok(()),
     })
 }
 

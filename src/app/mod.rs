@@ -4,6 +4,7 @@
 pub mod api_key;
 mod build;
 mod commands;
+pub mod doctor;
 pub mod import;
 mod upkeep;
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod delivery;
+mod doctor;
 mod email;
 mod embedded;
 mod enumeration;
