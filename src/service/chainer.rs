@@ -92,11 +92,22 @@ pub struct Broken {
     pub why: &'static str,
 }
 
-/// Walks the chain of one tenant as far as it went when the walk began.
+/// Walks the chain of one tenant as far as it went when the walk began. If it goes meanwhile, with a tenant whose time is over, what
+/// is left of it is walked.
 ///
 /// # Errors
 /// The store's.
 pub async fn walk(store: &dyn Store, tenant_id: TenantId) -> Result<ChainReport, StoreError> {
+    loop {
+        let report = walk_once(store, tenant_id).await?;
+        // A chain only goes from its end, with its head.
+        if report.broken.is_none() || store.chain_state(tenant_id).await?.head.seq >= report.head.seq {
+            return Ok(report);
+        }
+    }
+}
+
+async fn walk_once(store: &dyn Store, tenant_id: TenantId) -> Result<ChainReport, StoreError> {
     let state = store.chain_state(tenant_id).await?;
     let report = |broken| Ok(ChainReport { tenant_id, head: state.head, unlinked: state.unlinked, broken });
     let mut at = Head::EMPTY;

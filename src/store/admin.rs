@@ -278,8 +278,8 @@ pub trait AdminStore: Send + Sync + 'static {
     async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome>;
     /// Deletes an organization, softly: its API keys die with it. `Stale`: there is none. Members, sessions and invites follow by [`AdminStore::end_tenants`].
     async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>>;
-    /// A step towards the end of deleted tenants, a few hundred rows: sessions scoped to them end, members who belong nowhere else go to the recycle bin;
-    /// after 30 days the tenants are removed. Call again while `more`.
+    /// A step towards the end of deleted tenants, a few hundred rows: their pending invites are revoked, sessions scoped to them end, members who belong nowhere else go to the recycle bin;
+    /// after 30 days the tenants are removed, chains of audit events from their ends, so that they are whole at each step. Call again while `more`.
     async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants>;
     /// Rewrites what has to be rewritten so that no remnant of an erased row is left in unused space, if something was erased since; `false`: nothing
     /// to do, or the store is too large for it to be done beside the traffic.

@@ -14,21 +14,21 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::Mutex;
 
 /// There is one lease a store, and cases may share a store: they take turns, each in an hour of its own.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 static HOUR: AtomicI64 = AtomicI64::new(0);
 
 fn hour() -> Timestamp {
     T.plus(secs(3600 * HOUR.fetch_add(1, Ordering::Relaxed).cast_unsigned()))
 }
 /// Links all that waits.
-async fn linked_up(store: &S) {
+pub(crate) async fn linked_up(store: &S) {
     let fence = store.lease_audit(nonce(), hour(), secs(10)).await.unwrap().expect("former leases are over");
     while store.audit_waits().await.unwrap() {
         assert!(matches!(store.link_audit(fence, 7).await.unwrap(), Cas::Done(_)));
     }
 }
 /// Walks a chain that must be whole; gives the ids of its events in order.
-async fn walked(store: &S, tenant: TenantId) -> Vec<AuditId> {
+pub(crate) async fn walked(store: &S, tenant: TenantId) -> Vec<AuditId> {
     let state = store.chain_state(tenant).await.unwrap();
     let (mut at, mut ids) = (Head::EMPTY, vec![]);
     loop {
@@ -50,7 +50,7 @@ async fn told(store: &S, events: Vec<AuditEvent>) {
     cmd.audit = events;
     signed_up(store, cmd).await;
 }
-fn some(tenant: TenantId, n: usize) -> Vec<AuditEvent> {
+pub(crate) fn some(tenant: TenantId, n: usize) -> Vec<AuditEvent> {
     (0..n).map(|_| event(tenant, Some(user_id()), "user.signed_up")).collect()
 }
 fn ids(events: &[AuditEvent]) -> Vec<AuditId> {

@@ -16,7 +16,7 @@ use crate::{
     store::{access::*, admin::*, commands::*, invites::*},
 };
 
-async fn company(store: &S) -> (CreateUser, Tenant) {
+pub(crate) async fn company(store: &S) -> (CreateUser, Tenant) {
     let owner = person(store).await;
     let cmd = organization(&owner, T);
     assert_eq!(store.create_tenant(&ctx(T), cmd.clone()).await.unwrap(), CreateTenantOutcome::Created);
@@ -30,7 +30,7 @@ async fn company(store: &S) -> (CreateUser, Tenant) {
 fn giver_of(tenant: TenantId) -> ApiKeyId {
     ApiKeyId::from_bytes(*tenant.as_bytes())
 }
-fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invite {
+pub(crate) fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invite {
     Invite {
         id: InviteId::new(&SystemClock, &SystemRng),
         tenant_id,
@@ -46,7 +46,7 @@ fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invite {
         created_at: now,
     }
 }
-async fn invited(store: &S, invite: Invite) -> Invite {
+pub(crate) async fn invited(store: &S, invite: Invite) -> Invite {
     let cmd = CreateInvite { invite: invite.clone(), job: None, audit: vec![] };
     assert_eq!(store.create_invite(&ctx(invite.created_at), cmd).await.unwrap(), CreateInviteOutcome::Created);
     invite

@@ -10,6 +10,7 @@ pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod deletion;
 pub(crate) mod email_change;
+pub(crate) mod endings;
 pub(crate) mod fixture;
 pub(crate) mod imports;
 pub(crate) mod invites;
@@ -75,11 +76,13 @@ macro_rules! store_conformance_suite {
             imports: each_row_stands_on_its_own, a_rerun_of_a_batch_writes_nothing, only_live_organizations_take_accounts,
                 an_import_goes_on_where_it_stopped, the_outcomes_of_the_last_steps_are_kept, one_step_8_at_once,
                 kinds_of_imported_hashes_are_counted;
+            endings: members_and_invites_of_a_deleted_tenant_end, a_chain_goes_from_its_end;
             invites: every_field_of_an_invite_survives, invites_need_an_organization_and_a_role, a_new_invite_revokes_the_former,
                 sending_again_raises_the_serial, revoking_ends_an_invite, invites_are_listed_by_status_and_page,
                 an_address_sees_what_is_open_to_it, accepting_makes_the_account_and_all_of_it,
                 an_account_joins_with_its_own_address_and_epoch, one_invite_16_at_once, declining_needs_a_proved_address,
-                the_first_proof_by_a_reset_takes_invites_back, an_invite_is_worth_what_the_inviter_still_holds, reruns_of_invites_give_the_first_outcome, sweeping_invites;
+                the_first_proof_by_a_reset_takes_invites_back, an_invite_is_worth_what_the_inviter_still_holds,
+                reruns_of_invites_give_the_first_outcome, sweeping_invites;
             upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
         }
     };

@@ -173,6 +173,37 @@ fn link(c: &Connection, fence: u64, limit: u32) -> rusqlite::Result<Cas<u64>> {
     Ok(Cas::Done(waiting.len() as u64))
 }
 
+/// Removes up to `limit` events of a tenant, and says whether none is left. The chain goes from its end, each link with its
+/// event, and its head steps back with it: whoever walks it meanwhile finds it whole.
+pub(super) fn remove(c: &Connection, tenant: TenantId, limit: u32) -> rusqlite::Result<bool> {
+    let id = tenant.as_bytes();
+    let last = last(c, tenant)?;
+    if last > 0 {
+        let kept = last.saturating_sub(u64::from(limit));
+        for sql in [
+            "DELETE FROM audit WHERE (tenant_id, id) IN (SELECT tenant_id, event_id FROM audit_chain WHERE tenant_id = ?1 AND seq > ?2)",
+            "DELETE FROM audit_chain WHERE tenant_id = ?1 AND seq > ?2",
+            // A chain that had lost this link was broken before, and stays so.
+            "UPDATE audit_heads SET seq = ?2, link = coalesce((SELECT link FROM audit_chain WHERE tenant_id = ?1 AND seq = ?2), zeroblob(32))
+             WHERE tenant_id = ?1",
+        ] {
+            c.prepare_cached(sql)?.execute(params![id, int(kept)])?;
+        }
+        return Ok(false);
+    }
+    c.prepare_cached("DELETE FROM audit_heads WHERE tenant_id = ?1")?.execute([id])?;
+    let removed = c
+        .prepare_cached("DELETE FROM audit WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM audit WHERE tenant_id = ?1 LIMIT ?2)")?
+        .execute(params![id, limit])?;
+    Ok(removed < limit as usize)
+}
+
+/// The highest place that has a link; 0: none has.
+fn last(c: &Connection, tenant: TenantId) -> rusqlite::Result<u64> {
+    c.prepare_cached("SELECT coalesce(max(seq), 0) FROM audit_chain WHERE tenant_id = ?1")?
+        .query_row([tenant.as_bytes()], |row| number(row, 0))
+}
+
 /// Chains without events count: somebody may have removed those.
 fn next_tenant(c: &Connection, after: Option<TenantId>) -> rusqlite::Result<Option<TenantId>> {
     let above = after.map(|t| t.as_bytes().to_vec()).unwrap_or_default();
@@ -199,10 +230,7 @@ fn state(c: &Connection, tenant: TenantId) -> rusqlite::Result<ChainState> {
         )?
         .query_row([tenant.as_bytes()], |row| row.get(0).map(AuditId::from_bytes))
         .optional()?;
-    let last = c
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM audit_chain WHERE tenant_id = ?1")?
-        .query_row([tenant.as_bytes()], |row| number(row, 0))?;
-    Ok(ChainState { head: head(c, tenant)?, last, unlinked, stray })
+    Ok(ChainState { head: head(c, tenant)?, last: last(c, tenant)?, unlinked, stray })
 }
 
 fn chain(c: &Connection, tenant: TenantId, after: u64, limit: u32) -> rusqlite::Result<Vec<ChainRow>> {

@@ -66,13 +66,16 @@ fn without_members(c: &Connection, now: Timestamp, tenant: TenantId) -> rusqlite
     }
 }
 
-/// A step: members of a deleted tenant first, the oldest deletion first; then tenants whose time is over.
+/// A step: invites and members of a deleted tenant first, the oldest deletion first; then tenants whose time is over.
 pub(super) fn end_tenants(c: &Connection, now: Timestamp) -> rusqlite::Result<EndedTenants> {
     let open: Option<(TenantId, Timestamp, [u8; 16])> = c
         .prepare_cached("SELECT tenant_id, deleted_at, reached FROM tenant_endings WHERE reached IS NOT NULL ORDER BY deleted_at LIMIT 1")?
         .query_row([], |row| Ok((TenantId::from_bytes(row.get(0)?), rows::time(row, 1)?, row.get(2)?)))
         .optional()?;
     if let Some((tenant, deleted_at, reached)) = open {
+        if invites::revoke_of_tenant(c, now, tenant, STEP)? {
+            return Ok(EndedTenants { more: true, ..Default::default() });
+        }
         let members = let_members_go(c, now, tenant, deleted_at, reached)?;
         return Ok(EndedTenants { members, purged: 0, more: true });
     }
@@ -126,16 +129,15 @@ fn remove(c: &Connection, tenant: TenantId) -> rusqlite::Result<bool> {
     for sql in [
         "DELETE FROM memberships WHERE (user_id, tenant_id) IN (SELECT user_id, tenant_id FROM memberships WHERE tenant_id = ?1 LIMIT ?2)",
         "DELETE FROM invites WHERE id IN (SELECT id FROM invites WHERE tenant_id = ?1 LIMIT ?2)",
-        "DELETE FROM audit WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM audit WHERE tenant_id = ?1 LIMIT ?2)",
-        "DELETE FROM audit_chain WHERE (tenant_id, seq) IN (SELECT tenant_id, seq FROM audit_chain WHERE tenant_id = ?1 LIMIT ?2)",
     ] {
         if c.prepare_cached(sql)?.execute(params![id, STEP])? == STEP as usize {
             return Ok(false);
         }
     }
-    for sql in ["DELETE FROM audit_heads WHERE tenant_id = ?1", "DELETE FROM tenants WHERE id = ?1"] {
-        c.prepare_cached(sql)?.execute([id])?;
+    if !audit::remove(c, tenant, STEP)? {
+        return Ok(false);
     }
+    c.prepare_cached("DELETE FROM tenants WHERE id = ?1")?.execute([id])?;
     c.prepare_cached("DELETE FROM tenant_endings WHERE tenant_id = ?1")?.execute([id])?;
     c.prepare_cached("UPDATE scrubbing SET needed = 1")?.execute([])?;
     Ok(true)

@@ -191,6 +191,17 @@ pub(super) fn revoke_by_hand(c: &Connection, now: Timestamp, user: UserId) -> ru
     .map(drop)
 }
 
+/// Takes back up to `limit` of what a tenant that is gone offered; whether there were so many.
+pub(super) fn revoke_of_tenant(c: &Connection, now: Timestamp, tenant: TenantId, limit: u32) -> rusqlite::Result<bool> {
+    let revoked = c
+        .prepare_cached(
+            "UPDATE invites SET status = 'revoked', sweep_at = ?2
+             WHERE id IN (SELECT id FROM invites WHERE tenant_id = ?1 AND status = 'pending' LIMIT ?3)",
+        )?
+        .execute(params![tenant.as_bytes(), stamp(now.plus(KEPT)), limit])?;
+    Ok(revoked == limit as usize)
+}
+
 pub(super) fn get(c: &Connection, tenant: TenantId, id: InviteId) -> rusqlite::Result<Option<Invite>> {
     c.prepare_cached(concat!("SELECT ", columns!(), " FROM invites i WHERE i.tenant_id = ?1 AND i.id = ?2"))?
         .query_row([tenant.as_bytes(), id.as_bytes()], |row| read(row, 0))
