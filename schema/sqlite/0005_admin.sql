@@ -71,8 +71,8 @@ CREATE TABLE tenant_endings (
     reached BLOB
 ) STRICT, WITHOUT ROWID;
 
--- One row: something was erased since the file was last rewritten, and may have left remnants where rows were moved.
+-- One row: how often something was erased since unused space was last wiped, where rows that were moved left remnants.
 CREATE TABLE scrubbing (
-    needed INTEGER NOT NULL
+    erased INTEGER NOT NULL
 ) STRICT;
 INSERT INTO scrubbing VALUES (0);

@@ -12,6 +12,9 @@ use std::{
 /// Statements that a connection keeps prepared. There are fewer in the whole program.
 const STATEMENTS: usize = 256;
 
+/// How long to wait for a lock: only another process can hold the one to write (`qeetid migrate`, a backup).
+pub(super) const BUSY: Duration = Duration::from_millis(1500);
+
 /// Makes the file if it isn't there, readable for its owner only; SQLite gives the log beside it the same mode.
 pub(super) fn make_private(path: &Path) -> Result<(), Error> {
     let file = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
@@ -60,8 +63,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
 fn open(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
     // NO_MUTEX: a connection is used by one thread at a time, which the borrow checker sees to.
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE)?;
-    // Only another process can hold the write lock (`qeetid migrate`, a backup).
-    conn.busy_timeout(Duration::from_millis(1500))?;
+    conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     // Without it SQLite plans by the values of parameters, and parses some prepared statements anew at each run (20 µs).
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

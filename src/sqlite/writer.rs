@@ -1,7 +1,11 @@
 //! The one thread that writes. Whatever waits when it is free is written in one transaction (group commit): each write
 //! in a savepoint of its own, one fsync for all, and then everybody is answered.
 
-use super::{Error, Stats, connection, error::spoils_connection};
+use super::{
+    Error, Stats, connection,
+    error::spoils_connection,
+    wipe::{self, Wiped},
+};
 use rusqlite::Connection;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -40,24 +44,19 @@ trait Job: Send {
     }
 }
 
-/// See [`super::File::rewrite`].
-struct Rewrite {
-    up_to: u64,
-    done: bool,
+/// A step of [`super::File::wipe`].
+struct Wipe {
+    log: PathBuf,
+    from: u32,
+    done: Wiped,
     since: Instant,
-    reply: oneshot::Sender<Result<bool, Error>>,
+    reply: oneshot::Sender<Result<Wiped, Error>>,
 }
 
-impl Job for Rewrite {
+impl Job for Wipe {
     fn run(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        let pages: u64 = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.cast_unsigned();
-        let size: u64 = conn.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.cast_unsigned();
-        if pages * size <= self.up_to {
-            conn.execute_batch("VACUUM")?;
-            self.done = true;
-        }
-        // The log holds former pages until it is cut. A reader in the middle of something keeps it: then the next checkpoint does.
-        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        self.done = wipe::step(conn, &self.log, self.from)?;
+        Ok(())
     }
     fn answer(self: Box<Self>, fate: Result<(), Error>) {
         let _ = self.reply.send(fate.map(|()| self.done));
@@ -101,6 +100,7 @@ struct Counters {
 }
 
 pub(super) struct Writer {
+    log: PathBuf,
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
@@ -113,7 +113,9 @@ impl Writer {
         let counters = Arc::new(Counters::default());
         let worker = Worker { path: path.into(), conn: Some(conn), counters: counters.clone() };
         let thread = std::thread::Builder::new().name("sqlite-write".into()).spawn(move || worker.serve(jobs));
-        Ok(Self { queue: Some(queue), counters, thread: Some(thread.map_err(Error::refused)?) })
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        Ok(Self { log: log.into(), queue: Some(queue), counters, thread: Some(thread.map_err(Error::refused)?) })
     }
 
     pub(super) async fn write<T, F>(&self, f: F) -> Result<T, Error>
@@ -132,9 +134,10 @@ impl Writer {
         }
     }
 
-    pub(super) async fn rewrite(&self, up_to: u64) -> Result<bool, Error> {
+    /// One step of wiping, from page `from` on.
+    pub(super) async fn wipe(&self, from: u32) -> Result<Wiped, Error> {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Rewrite { up_to, done: false, since: Instant::now(), reply });
+        let job = Box::new(Wipe { log: self.log.clone(), from, done: Wiped::Busy, since: Instant::now(), reply });
         let queue = self.queue.as_ref().ok_or(Error::Busy("closed"))?;
         queue.send_timeout(job, QUEUE_WAIT).await.map_err(|_| Error::Busy("too many writes wait"))?;
         // It changes nothing that anybody could read: if it failed, or nobody knows, it may be done again.

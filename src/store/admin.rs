@@ -281,7 +281,6 @@ pub trait AdminStore: Send + Sync + 'static {
     /// A step towards the end of deleted tenants, a few hundred rows: their pending invites are revoked, sessions scoped to them end, members who belong nowhere else go to the recycle bin;
     /// after 30 days the tenants are removed, chains of audit events from their ends, so that they are whole at each step. Call again while `more`.
     async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants>;
-    /// Rewrites what has to be rewritten so that no remnant of an erased row is left in unused space, if something was erased since; `false`: nothing
-    /// to do, or the store is too large for it to be done beside the traffic.
+    /// Wipes what is left of erased rows in unused space and logs, if something was erased since; `false`: nothing to do.
     async fn scrub(&self) -> Result<bool>;
 }

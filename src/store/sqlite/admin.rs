@@ -13,7 +13,7 @@ use crate::{
         time::Timestamp,
         user::{Membership, User, UserStatus},
     },
-    sqlite::{Connection, OptionalExtension, params, rusqlite},
+    sqlite::{Connection, params, rusqlite},
     store::admin::*,
 };
 
@@ -185,7 +185,7 @@ pub(super) fn overdue(c: &Connection, now: Timestamp, limit: u32) -> rusqlite::R
     .collect()
 }
 
-/// Whether something was erased since the file was rewritten.
-pub(super) fn scrubbing_needed(c: &Connection) -> rusqlite::Result<bool> {
-    Ok(c.prepare_cached("SELECT needed FROM scrubbing")?.query_row([], |row| row.get(0)).optional()?.unwrap_or(false))
+/// How often something was erased since the file was wiped.
+pub(super) fn erased(c: &Connection) -> rusqlite::Result<i64> {
+    c.prepare_cached("SELECT erased FROM scrubbing")?.query_row([], |row| row.get(0))
 }

@@ -13,9 +13,6 @@ use crate::{
 };
 use async_trait::async_trait;
 
-/// Rewriting takes about a second for 100 MB, and nobody can write meanwhile: larger files are rewritten by hand (`VACUUM`).
-const SCRUBBED: u64 = 64 * 1024 * 1024;
-
 #[async_trait]
 impl AdminStore for SqliteStore {
     async fn create_member(&self, ctx: &Ctx, cmd: CreateMember) -> Result<CreateMemberOutcome> {
@@ -52,23 +49,13 @@ impl AdminStore for SqliteStore {
         self.write(move |c| erase::end_tenants(c, now)).await
     }
     async fn scrub(&self) -> Result<bool> {
-        // Noted before, not after: what is erased meanwhile asks for another time.
-        let needed = self
-            .write(|c| {
-                let needed = admin::scrubbing_needed(c)?;
-                c.execute("UPDATE scrubbing SET needed = 0 WHERE needed = 1", [])?;
-                Ok(needed)
-            })
-            .await?;
-        if !needed {
+        let erased = self.get(admin::erased)?;
+        if erased == 0 {
             return Ok(false);
         }
-        match self.file.rewrite(SCRUBBED).await {
-            Ok(done) => Ok(done),
-            Err(e) => {
-                self.write(|c| c.execute("UPDATE scrubbing SET needed = 1", [])).await?;
-                Err(store_error(e))
-            }
-        }
+        self.file.wipe().await.map_err(store_error)?;
+        // What was erased meanwhile asks for another time.
+        self.write(move |c| c.execute("UPDATE scrubbing SET erased = 0 WHERE erased = ?1", [erased])).await?;
+        Ok(true)
     }
 }

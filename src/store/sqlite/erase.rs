@@ -47,7 +47,7 @@ pub(super) fn user(c: &Connection, now: Timestamp, u: &User) -> rusqlite::Result
     for tenant in tenants {
         without_members(c, now, tenant)?;
     }
-    c.prepare_cached("UPDATE scrubbing SET needed = 1")?.execute([]).map(drop)
+    c.prepare_cached("UPDATE scrubbing SET erased = erased + 1")?.execute([]).map(drop)
 }
 
 /// A personal tenant goes with its person; an organization that nobody belongs to any more is deleted like any other.
@@ -139,6 +139,6 @@ fn remove(c: &Connection, tenant: TenantId) -> rusqlite::Result<bool> {
     }
     c.prepare_cached("DELETE FROM tenants WHERE id = ?1")?.execute([id])?;
     c.prepare_cached("DELETE FROM tenant_endings WHERE tenant_id = ?1")?.execute([id])?;
-    c.prepare_cached("UPDATE scrubbing SET needed = 1")?.execute([])?;
+    c.prepare_cached("UPDATE scrubbing SET erased = erased + 1")?.execute([])?;
     Ok(true)
 }

@@ -105,33 +105,33 @@ mod embedded {
         org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.refused(403, "reauthentication_required");
         org.get(&app, &format!("/v1/tenants/{}", org.id)).await.expect(200);
     }
-}
 
-/// The request that deletes a tenant sees to 5,000 members; the sweeper to the rest.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_of_many_goes_with_all_its_members() {
-    let mut app = App::new().await;
-    let org = org(&app).await;
-    let rows: String = (0..5_600).map(|_| format!("{{\"email\":\"{}\"}}\n", fresh_email())).collect();
-    let upload = app.request(Method::POST, "/v1/users/bulk/import?source=qeet").bearer_auth(&org.token);
-    let report = app.run(upload.header("content-type", "application/x-ndjson").body(rows)).await.unwrap().expect(200);
-    assert_eq!(report.body["succeeded"], 5_600, "{}", report.text);
-    org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.expect(204);
-    let raw = rusqlite::Connection::open(app.data_dir().join("qeetid.db")).unwrap();
-    raw.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
-    let out_of_bin = || -> i64 {
-        let sql = "SELECT count(*) FROM users u JOIN memberships m ON m.user_id = u.id JOIN tenants t ON t.id = m.tenant_id
-                   WHERE t.kind = 'organization' AND u.deleted_at IS NULL";
-        raw.query_row(sql, [], |row| row.get(0)).unwrap()
-    };
-    // The owner has a tenant of his own.
-    assert!((600..700).contains(&out_of_bin()), "{}", out_of_bin());
-    app.restart().await;
-    for _ in 0..400 {
-        if out_of_bin() == 1 {
-            return;
+    /// The request that deletes a tenant sees to 5,000 members; the sweeper to the rest.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_tenant_of_many_goes_with_all_its_members() {
+        let mut app = App::new().await;
+        let org = org(&app).await;
+        let rows: String = (0..5_600).map(|_| format!("{{\"email\":\"{}\"}}\n", fresh_email())).collect();
+        let upload = app.request(Method::POST, "/v1/users/bulk/import?source=qeet").bearer_auth(&org.token);
+        let report = app.run(upload.header("content-type", "application/x-ndjson").body(rows)).await.unwrap().expect(200);
+        assert_eq!(report.body["succeeded"], 5_600, "{}", report.text);
+        org.delete(&app, &format!("/v1/tenants/{}", org.id)).await.expect(204);
+        let raw = app.database();
+        raw.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        let out_of_bin = || -> i64 {
+            let sql = "SELECT count(*) FROM users u JOIN memberships m ON m.user_id = u.id JOIN tenants t ON t.id = m.tenant_id
+                       WHERE t.kind = 'organization' AND u.deleted_at IS NULL";
+            raw.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        // The owner has a tenant of his own.
+        assert!((600..700).contains(&out_of_bin()), "{}", out_of_bin());
+        app.restart().await;
+        for _ in 0..400 {
+            if out_of_bin() == 1 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        panic!("{} are left", out_of_bin());
     }
-    panic!("{} are left", out_of_bin());
 }
