@@ -3,9 +3,9 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use qeetid::gateway::{
-    breach::{BreachRange, Breached, RangeApi},
-    breaker::Breaker,
+use qeetid::{
+    domain::breaker::Breaker,
+    gateway::breach::{BreachRange, Breached, RangeApi},
 };
 use std::{
     sync::Arc,

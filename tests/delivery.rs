@@ -4,11 +4,12 @@ mod support;
 
 use qeetid::{
     domain::{
+        breaker::Breaker,
         contact::{Email, Phone},
         ids::JobId,
         secret::SecretText,
     },
-    gateway::{DeliveryError, Mail, Mailer, Sms, SmsSender, breaker::Breaker, smtp::SmtpMailer, twilio::TwilioSender},
+    gateway::{DeliveryError, Mail, Mailer, Sms, SmsSender, smtp::SmtpMailer, twilio::TwilioSender},
 };
 use std::time::{Duration, Instant};
 use support::{

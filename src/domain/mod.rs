@@ -3,6 +3,7 @@
 
 pub mod api_key;
 pub mod audit;
+pub mod breaker;
 pub mod contact;
 pub mod context;
 pub mod hash;

@@ -1,10 +1,13 @@
 //! What expires: one-time codes, counters, and idempotent requests (`idempotency`). `conformance` is the suite that every backend passes unchanged,
-//! `embedded` is the backend for one node.
+//! `embedded` is the backend for one node, `redis` the one that several share; both count limits in memory (`counters`), `redis` only
+//! while its server can't be asked.
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod counters;
 pub mod embedded;
 pub mod idempotency;
+pub mod redis;
 
 use crate::domain::{contact::ContactDigest, keyring::KeyId, time::Timestamp, token::CodePurpose};
 use async_trait::async_trait;
@@ -69,6 +72,8 @@ pub struct NewCode {
     pub target: Vec<u8>,
     /// When it is void.
     pub expires_at: Timestamp,
+    /// The serial of the last code that was used, as the account remembers it: the new one's is above it, whatever this store has forgotten.
+    pub above: u64,
 }
 
 /// A sliding window: at most `max` in any `window`. Up to a `max` of [`EXACT_UP_TO`] it is exact (the times are kept: a cool-down is
@@ -119,9 +124,11 @@ impl Subject {
 }
 
 /// The ephemeral store. Every method is one atomic step, also between nodes. It asks no clock.
+///
+/// Limits go on without it: a backend that can't reach its server counts them in this node's memory meanwhile.
 #[async_trait]
 pub trait Ephemeral: IdempotencyStore + Send + Sync + 'static {
-    /// Starts a code; the serial is `max(now in ms, last serial + 1)`.
+    /// Starts a code; the serial is `max(now in ms, last serial + 1, above + 1)`.
     async fn start_code(&self, key: &CodeKey, new: NewCode, now: Timestamp) -> Result<CodeRecord>;
     /// Counts a try first, then gives the record (with this try in it); `None` if there is none. Expired ones are given (and
     /// not counted) for [`CODE_LINGER`]. Past `max_tries` the count stays and the record is still given: `tries > max_tries` is dead.

@@ -1,10 +1,8 @@
 //! The range API of Pwned Passwords (k-anonymity): of a password's SHA-1 only the first 5 hex digits leave, with padding
 //! asked for, so that not even the length of the answer tells which range it was.
 
-use super::{
-    breaker::Breaker,
-    url::{BadUrl, bad, is_loopback},
-};
+use super::url::{BadUrl, bad, is_loopback};
+use crate::domain::breaker::Breaker;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use reqwest::{StatusCode, redirect};

@@ -2,7 +2,6 @@
 //! and the range API that knows breached passwords.
 
 pub mod breach;
-pub mod breaker;
 pub mod mailbox;
 pub mod smtp;
 pub mod templates;

@@ -2,10 +2,9 @@
 
 use super::{
     DeliveryError, Sms, SmsSender,
-    breaker::Breaker,
     url::{BadUrl, ServiceUrl, bad, is_loopback},
 };
-use crate::domain::secret::SecretText;
+use crate::domain::{breaker::Breaker, secret::SecretText};
 use async_trait::async_trait;
 use reqwest::{StatusCode, redirect};
 use std::{

@@ -226,6 +226,7 @@ impl Services {
             epoch,
             target: self.keyring.seal(Label::Contact, &context, target.as_bytes(), &*self.rng),
             expires_at: self.clock.now().plus(CODE_TTL),
+            above: 0,
         }
     }
 }

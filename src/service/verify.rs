@@ -18,6 +18,7 @@ use crate::{
         token::CodePurpose,
         user::User,
     },
+    ephemeral::NewCode,
     store::commands::NewUndoLink,
 };
 use std::time::Duration;
@@ -103,7 +104,10 @@ impl Services {
         let start = StartCode {
             ctx: self.ctx(caller, Actor::User(user.id)),
             purpose,
-            new: self.new_code(purpose, user.id.as_bytes(), target, user.credential_epoch),
+            new: NewCode {
+                above: user.code_serials.last(purpose),
+                ..self.new_code(purpose, user.id.as_bytes(), target, user.credential_epoch)
+            },
             job: JobId::new(&*self.clock, &*self.rng),
             tenant,
             new_email,

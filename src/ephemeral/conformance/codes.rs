@@ -107,6 +107,16 @@ pub(crate) async fn starts_at_once_have_serials_of_their_own(store: Store) {
     assert_eq!(store.peek_code(&key, now).await.unwrap(), last, "the last one is the live one, whole");
 }
 
+/// A store that has forgotten all, and a clock that runs behind the one that the last code was made by.
+pub(crate) async fn a_serial_is_above_what_the_account_has_used(store: Store) {
+    let (key, now) = (fresh_key(CodePurpose::Email), start());
+    let used = after(now, 5_000).millis().unsigned_abs();
+    let code = |above| NewCode { above, ..new_code(now) };
+    assert_eq!(store.start_code(&key, code(used), now).await.unwrap().serial, used + 1);
+    assert_eq!(store.start_code(&key, code(used), now).await.unwrap().serial, used + 2, "and above the one before");
+    assert_eq!(store.peek_code(&key, now).await.unwrap().map(|r| r.serial), Some(used + 2));
+}
+
 pub(crate) async fn a_new_code_replaces_the_old_one(store: Store) {
     let (key, now) = (fresh_key(CodePurpose::EmailChange), start());
     let old = start_code(&store, &key, now).await;

@@ -23,7 +23,7 @@ macro_rules! ephemeral_conformance_suite {
         ephemeral_conformance_suite! { $make;
             codes: what_was_put_in_comes_out, nobody_has_a_code_before_it_starts, sixteen_tries_at_once_let_no_more_than_max_through,
                 past_the_last_try_the_count_stays, looking_counts_nothing, serials_grow_whatever_the_clock_does,
-                starts_at_once_have_serials_of_their_own, a_new_code_replaces_the_old_one, an_expired_code_is_given_and_not_counted,
+                starts_at_once_have_serials_of_their_own, a_serial_is_above_what_the_account_has_used, a_new_code_replaces_the_old_one, an_expired_code_is_given_and_not_counted,
                 a_code_is_dropped_by_its_serial_alone, purposes_and_subjects_are_apart, sweeping_takes_only_what_is_over;
             limits: so_many_and_no_more, the_window_slides_over_each_one, a_cool_down_is_exact, refused_ones_are_not_counted,
                 a_place_given_back_is_free_and_never_more, a_cleared_counter_begins_anew, looking_takes_no_place,
@@ -75,7 +75,7 @@ fn fresh_subject() -> Subject {
 fn new_code(now: Timestamp) -> NewCode {
     let nonce = rng::bytes(&SystemRng);
     let ttl = i64::try_from(CODE_TTL.as_millis()).unwrap();
-    NewCode { key: KeyId(rng::bytes(&SystemRng)), nonce, epoch: 7, target: b"\0sealed\xFF".to_vec(), expires_at: after(now, ttl) }
+    NewCode { key: KeyId(rng::bytes(&SystemRng)), nonce, epoch: 7, target: b"\0sealed\xFF".to_vec(), expires_at: after(now, ttl), above: 0 }
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -1,13 +1,10 @@
-//! The backend for one node: codes and idempotent requests (`idempotency`) in the SQLite file, so that a restart loses none; counters in memory (`counters`: all of
-//! them, `count`: one).
+//! The backend for one node: codes and idempotent requests (`idempotency`) in the SQLite file, so that a restart loses none; counters in memory.
 
-mod count;
-mod counters;
 mod idempotency;
 #[cfg(test)]
 mod tests;
 
-use super::{CODE_LINGER, CodeKey, CodeRecord, Decision, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject};
+use super::{CODE_LINGER, CodeKey, CodeRecord, Decision, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject, counters::Counters};
 use crate::{
     domain::{keyring::KeyId, time::Timestamp},
     sqlite::{
@@ -17,7 +14,6 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use counters::Counters;
 
 /// The schema, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
@@ -80,6 +76,7 @@ impl Embedded {
 impl Ephemeral for Embedded {
     async fn start_code(&self, key: &CodeKey, new: NewCode, now: Timestamp) -> Result<CodeRecord> {
         let key = key.clone();
+        let floor = now.millis().max(new.above.saturating_add(1).cast_signed());
         let write = move |c: &Connection| {
             c.prepare_cached(concat!(
                 "INSERT INTO codes (purpose, subject, key, nonce, serial, epoch, target, tries, live, expires_at)
@@ -95,7 +92,7 @@ impl Ephemeral for Embedded {
                     key.subject,
                     new.key.0,
                     new.nonce,
-                    now.millis().max(1),
+                    floor.max(1),
                     new.epoch.cast_signed(),
                     new.target,
                     new.expires_at.millis()

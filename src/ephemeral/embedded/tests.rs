@@ -27,7 +27,7 @@ fn key() -> CodeKey {
 
 fn code(expires_at: i64) -> NewCode {
     let expires_at = Timestamp::from_millis(expires_at);
-    NewCode { key: KeyId(rng::bytes(&SystemRng)), nonce: rng::bytes(&SystemRng), epoch: 1, target: vec![1, 2, 3], expires_at }
+    NewCode { key: KeyId(rng::bytes(&SystemRng)), nonce: rng::bytes(&SystemRng), epoch: 1, target: vec![1, 2, 3], expires_at, above: 0 }
 }
 
 #[tokio::test]

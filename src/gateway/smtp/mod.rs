@@ -7,10 +7,9 @@ mod pool;
 
 use super::{
     DeliveryError, Mail, Mailer,
-    breaker::Breaker,
     url::{BadUrl, ServiceUrl, bad},
 };
-use crate::domain::secret::SecretText;
+use crate::domain::{breaker::Breaker, secret::SecretText};
 use async_trait::async_trait;
 use lettre::{
     message::Mailbox,

@@ -1,10 +1,11 @@
 //! The counters of one node, in memory, bounded in number: past that, those that nobody has asked for longest are forgotten.
+//! `count` is one of them.
 
-use super::count::Count;
-use crate::{
-    domain::time::Timestamp,
-    ephemeral::{Decision, Limit, Subject},
-};
+mod count;
+
+use super::{Decision, Limit, Subject};
+use crate::domain::time::Timestamp;
+use count::Count;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -133,7 +134,7 @@ impl Counters {
     }
 }
 
-fn millis(time: Duration) -> i64 {
+pub(super) fn millis(time: Duration) -> i64 {
     // No window is longer than a century, so that sums of times and windows have room.
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX).clamp(1, 100 * 366 * 86_400_000)
 }
