@@ -261,6 +261,10 @@ impl Contact {
 
     async fn confirm(&mut self, confirm: ConfirmSignup) -> (ContactReply, Next) {
         let key = self.code_key();
+        // An outage costs the token no try.
+        if let Err(e) = self.ephemeral.peek_code(&key, confirm.ctx.now).await {
+            return (ContactReply::Ephemeral(e), Next::Continue);
+        }
         match self.store.count_signup_try(confirm.pending).await {
             Ok(Some(tries)) if tries <= TRIES_TOKEN => {}
             Ok(_) => return (ContactReply::CodeInvalid, Next::Continue),

@@ -6,7 +6,7 @@ use crate::{
         outbox::{Outbox, OutboxDeps, OutboxHandle},
         supervisor::Supervisor,
     },
-    config::{self, EphemeralUrl, MailUrl, Settings, SmsUrl, StoreUrl},
+    config::{self, EphemeralUrl, MailUrl, RedisUrl, Settings, SmsUrl, StoreUrl},
     credentials::{
         params::Argon2Params,
         pool::{Pool, PoolConfig},
@@ -16,7 +16,11 @@ use crate::{
         rng::{Rng, SystemRng},
         time::{Clock, SystemClock},
     },
-    ephemeral::{Ephemeral, Limit, embedded::Embedded},
+    ephemeral::{
+        Ephemeral, Limit,
+        embedded::Embedded,
+        redis::{Address, Redis},
+    },
     gateway::{
         Mailer, SmsSender,
         breach::{BreachRange, RangeApi},
@@ -71,9 +75,20 @@ pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
     let ephemeral: Arc<dyn Ephemeral> = match (&settings.ephemeral, file) {
         (EphemeralUrl::Embedded, Some(file)) => Arc::new(Embedded::open(file).await.map_err(|e| AppError::new("ephemeral store", e))?),
         (EphemeralUrl::Embedded, None) => return Err(AppError::new("QEETID_EPHEMERAL_URL", "embedded:// needs a store of sqlite://")),
-        (EphemeralUrl::Redis(_), _) => return Err(AppError::new("QEETID_EPHEMERAL_URL", "redis:// is not supported by this version")),
+        (EphemeralUrl::Redis(url), _) => Arc::new(redis(url).await?),
     };
     Ok(Storage { store, ephemeral, keyring, clock, rng })
+}
+
+/// One that can't be reached is no reason not to start: signing in goes on without it.
+async fn redis(url: &RedisUrl) -> Result<Redis, AppError> {
+    let bad = |e: &dyn std::fmt::Display| AppError::new("QEETID_EPHEMERAL_URL", e);
+    let RedisUrl { hosts, cluster, tls, user, password, database, prefix, ca } = url.clone();
+    let ca = ca.map(std::fs::read).transpose().map_err(|e| bad(&format!("ca= names a file that can't be read: {e}")))?;
+    let redis = Redis::at(&Address { hosts, cluster, tls, ca, user, password, database, prefix }).map_err(|e| bad(&e))?;
+    // Says so in the log if it fails.
+    let _ = redis.ping().await;
+    Ok(redis)
 }
 
 fn open(path: &Path) -> Result<File, AppError> {

@@ -1,11 +1,12 @@
 //! Typed settings, from defaults < `--config FILE` (TOML) < `QEETID_*` environment < flags; unknown keys are refused.
-//! `keys` is the table of what can be set, `layers` reads and merges the sources, `values`, `urls` and `stores` parse,
+//! `keys` is the table of what can be set, `layers` reads and merges the sources, `values`, `urls`, `stores` and `redis` parse,
 //! `limits` are the rates, `check` refuses impossible combinations, `secret` keeps the embedded secret, `show` prints.
 
 mod check;
 mod keys;
 mod layers;
 mod limits;
+mod redis;
 mod secret;
 mod show;
 mod stores;
@@ -16,6 +17,7 @@ mod values;
 
 pub use layers::Sources;
 pub use limits::{Limits, Rate};
+pub use redis::RedisUrl;
 pub use stores::{EphemeralUrl, ScyllaUrl, StoreUrl};
 pub use urls::{MailUrl, SmsUrl};
 pub use values::{Argon2Setting, LogFormat, SignupMode};

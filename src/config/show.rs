@@ -39,7 +39,7 @@ impl Settings {
         };
         let ephemeral = match &self.ephemeral {
             EphemeralUrl::Embedded => "embedded://".to_owned(),
-            EphemeralUrl::Redis(url) => without_credentials(url.reveal()),
+            EphemeralUrl::Redis(url) => url.to_string(),
         };
         let mail = match &self.mail {
             MailUrl::Mailbox => "mailbox://".to_owned(),

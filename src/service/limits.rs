@@ -217,7 +217,11 @@ impl Limits {
         Ok(self.ephemeral.hit(&ACCOUNT_EXISTS, &Subject::contact(email), now).await?.allowed)
     }
 
-    /// One code for a user: the pause, then his hourly share, the destination's and the network's.
+    /// One code for a user: the pause, then his hourly share, the destination's and the network's. Nothing is counted where no code can be
+    /// made: whoever tries again would be told to wait for a message that never went out.
+    ///
+    /// # Errors
+    /// `Unavailable` if the ephemeral store can't be asked, `RateLimited`.
     pub async fn code(
         &self,
         user: UserId,
@@ -226,6 +230,7 @@ impl Limits {
         network: Network,
         now: Timestamp,
     ) -> Result<()> {
+        self.ephemeral.ping().await?;
         let pause = Subject::of(&[user.as_bytes(), purpose.name().as_bytes()]);
         self.allow(&self.rules.code_pause, &pause, now).await?;
         self.allow(&self.rules.codes_of_user, &Subject::of(&[user.as_bytes()]), now).await?;
@@ -233,8 +238,13 @@ impl Limits {
         self.allow(&self.rules.codes_from_network, &Subject::of(&[network.as_bytes()]), now).await
     }
 
-    /// Whether a sign-up of `verify_first` may send (another) code to its address; the answer is the same either way.
+    /// Whether a sign-up of `verify_first` may send (another) code to its address; the answer is the same either way. As with
+    /// [`Limits::code`], nothing is counted where no code can be made.
+    ///
+    /// # Errors
+    /// `Unavailable` if the ephemeral store can't be asked.
     pub async fn signup_code(&self, email: &Email, now: Timestamp) -> Result<bool> {
+        self.ephemeral.ping().await?;
         let who = Subject::contact(&email.digest());
         Ok(self.allow(&self.rules.code_pause, &who, now).await.is_ok()
             && self.allow(&self.rules.codes_to_destination, &who, now).await.is_ok())

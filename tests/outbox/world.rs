@@ -162,6 +162,7 @@ impl World {
             nonce: rng::bytes(&SystemRng),
             epoch,
             target: self.keyring.seal(Label::Contact, &context, target.as_bytes(), &SystemRng),
+            above: 0,
             expires_at: self.now().plus(CODE_TTL),
         };
         let key = CodeKey { purpose, subject: subject.to_vec() };

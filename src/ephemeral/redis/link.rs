@@ -21,7 +21,7 @@ use std::{
 /// A call ends within this, connecting and sending again included: what needs the store is answered within half a second.
 pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 /// So long the server is left alone after a failure; then one call asks it.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A Lua script. It is sent by its hash, and whole if the server doesn't know it (any more).
 pub(super) struct Script {
@@ -46,7 +46,7 @@ impl Script {
 }
 
 enum Target {
-    One(Client),
+    One(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -80,13 +80,14 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects to nobody yet.
-    pub(super) fn new(address: &Address, patience: Duration) -> std::result::Result<Self, String> {
+    pub(super) fn new(address: &Address, patience: Duration) -> Result<Self> {
+        let bad = |e: RedisError| EphemeralError(e.to_string());
         let target = if address.cluster {
             // Who waits does so for `patience` at most, whatever is tried again in it.
-            let client = address.cluster_builder().map_err(|e| e.to_string())?.connection_timeout(patience).response_timeout(patience);
-            Target::Cluster(Box::new(client.retries(3).min_retry_wait(5).max_retry_wait(50).build().map_err(|e| e.to_string())?))
+            let client = address.cluster_builder().map_err(bad)?.connection_timeout(patience).response_timeout(patience);
+            Target::Cluster(Box::new(client.retries(3).min_retry_wait(5).max_retry_wait(50).build().map_err(bad)?))
         } else {
-            Target::One(address.client().map_err(|e| e.to_string())?)
+            Target::One(Box::new(address.client(0).map_err(bad)?))
         };
         Ok(Self {
             target,

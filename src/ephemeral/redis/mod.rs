@@ -1,5 +1,5 @@
 //! The backend that several nodes share: Redis, alone or as a cluster. Every read-modify-write is one Lua script on one key (`scripts`);
-//! what is over goes by its time to live. `address` reads the URL, `link` holds the connection, `idempotency` the requests.
+//! what is over goes by its time to live. `address` says where it is, `link` holds the connection, `idempotency` the requests.
 //!
 //! It may lose everything, or come back with what it held an hour ago: that a code is used once is kept by the store. While it can't be asked,
 //! limits are counted in this node's memory, and all else fails at once.
@@ -10,12 +10,13 @@ mod link;
 #[cfg(test)]
 mod tests;
 
+pub use address::Address;
+
 use super::{
     CODE_LINGER, CodeKey, CodeRecord, Decision, EXACT_UP_TO, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject,
     counters::{Counters, millis},
 };
 use crate::domain::{keyring::KeyId, time::Timestamp};
-use address::Address;
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use link::{Link, PATIENCE, Script};
@@ -49,19 +50,17 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// For the server or cluster of a URL such as `redis://[user:password@]host[:port][/database]`; connects at the first call, and again
-    /// whenever that is needed.
+    /// Connects at the first call, and again whenever that is needed.
     ///
     /// # Errors
-    /// What is wrong with the URL.
-    pub fn at(url: &str) -> std::result::Result<Self, String> {
-        Self::with_patience(url, PATIENCE)
+    /// What is wrong with the address: certificates that can't be read.
+    pub fn at(address: &Address) -> Result<Self> {
+        Self::with_patience(address, PATIENCE)
     }
 
-    fn with_patience(url: &str, patience: Duration) -> std::result::Result<Self, String> {
-        let address = Address::parse(url)?;
-        let link = Link::new(&address, patience)?;
-        Ok(Self { link, prefix: address.prefix, local: Counters::default(), swept: AtomicI64::new(i64::MIN) })
+    fn with_patience(address: &Address, patience: Duration) -> Result<Self> {
+        let link = Link::new(address, patience)?;
+        Ok(Self { link, prefix: address.prefix.clone(), local: Counters::default(), swept: AtomicI64::new(i64::MIN) })
     }
 
     /// In a cluster, all of one subject is on one node: what is in the braces decides.
@@ -169,8 +168,9 @@ impl Ephemeral for Redis {
 
     async fn give_back(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
         let args = [millis(limit.window).to_string(), now.millis().to_string()];
-        let asked: Result<()> = self.link.run(&GIVE_BACK, &self.limit_key(limit, who), &args.each_ref().map(|a| a.as_bytes())).await;
-        if asked.is_err() {
+        let asked: Result<bool> = self.link.run(&GIVE_BACK, &self.limit_key(limit, who), &args.each_ref().map(|a| a.as_bytes())).await;
+        // What Redis hasn't counted was counted here, perhaps.
+        if !matches!(asked, Ok(true)) {
             self.local.give_back(limit, who, now);
         }
         Ok(())

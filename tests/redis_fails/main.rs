@@ -1,0 +1,24 @@
+//! What becomes of the service when its Redis fails: `backend` asks the backend alone, `service` the real binary.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backend;
+mod cluster;
+mod service;
+
+use qeetid::ephemeral::redis::Address;
+
+/// Without TLS and credentials.
+fn address(hosts: &[u16]) -> Address {
+    Address {
+        hosts: hosts.iter().map(|port| ("127.0.0.1".to_owned(), *port)).collect(),
+        cluster: hosts.len() > 1,
+        tls: false,
+        ca: None,
+        user: None,
+        password: None,
+        database: 0,
+        prefix: "test".into(),
+    }
+}

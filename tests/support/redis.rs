@@ -1,0 +1,136 @@
+//! Redis servers of a test's own, which may be killed, stopped and given old data.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+/// A `redis-server` from `PATH` on loopback, which writes nothing to disk unless it is told to.
+pub struct RedisServer {
+    pub port: u16,
+    arguments: Vec<String>,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+/// A port that nobody listens on, below those that the system gives to outgoing connections: it must still be free after a restart.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 8_000).unwrap();
+    loop {
+        // Room for the second port of a cluster's node, 10,000 above.
+        let port = 12_000 + (start + NEXT.fetch_add(7, Ordering::Relaxed)) % 8_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl RedisServer {
+    pub async fn start() -> Self {
+        Self::with(|_, _| Vec::new()).await
+    }
+
+    /// With more arguments, made of its port and of its directory.
+    pub async fn with(arguments: impl FnOnce(u16, &std::path::Path) -> Vec<String>) -> Self {
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let mut server = Self { port, arguments: arguments(port, dir.path()), dir, child: None };
+        server.start_again().await;
+        server
+    }
+
+    /// Starts it, with what is in its directory.
+    pub async fn start_again(&mut self) {
+        assert!(self.child.is_none(), "it is running");
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no", "--port", &self.port.to_string()])
+            .args(&self.arguments)
+            .arg("--dir")
+            .arg(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed: apt-get install redis-server");
+        self.child = Some(child);
+        let begun = Instant::now();
+        while !self.try_command("PING").is_some_and(|said| said.contains("PONG") || said.contains("NOAUTH")) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "redis-server on port {} does not answer", self.port);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// It hangs: connections stay, and nothing is answered.
+    pub fn hang(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        let pid = i32::try_from(self.child.as_ref().expect("running").id()).unwrap();
+        // SAFETY: a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// The first line that it says to a command.
+    pub fn command(&self, command: &str) -> String {
+        self.try_command(command).unwrap_or_else(|| panic!("{command}: no answer"))
+    }
+
+    fn try_command(&self, command: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(stream, "{command}\r\n").ok()?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).ok()?;
+        (!line.is_empty()).then(|| line.trim_end().to_owned())
+    }
+
+    /// What it holds now, as a file that [`RedisServer::put_back`] takes.
+    pub fn dump(&self) -> Vec<u8> {
+        assert_eq!(self.command("SAVE"), "+OK");
+        std::fs::read(self.file()).unwrap()
+    }
+
+    /// Kills it, and starts it again with old data.
+    pub async fn put_back(&mut self, dump: &[u8]) {
+        self.kill9();
+        std::fs::write(self.file(), dump).unwrap();
+        self.start_again().await;
+    }
+
+    /// Kills it, and starts it again with none.
+    pub async fn lose_all(&mut self) {
+        self.kill9();
+        let _ = std::fs::remove_file(self.file());
+        self.start_again().await;
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("dump.rdb")
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
