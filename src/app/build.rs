@@ -20,6 +20,7 @@ use crate::{
         Ephemeral, Limit,
         embedded::Embedded,
         redis::{Address, Redis},
+        wake::Wake,
     },
     gateway::{
         Mailer, SmsSender,
@@ -55,6 +56,8 @@ pub(super) struct Built {
 pub(super) struct Storage {
     pub store: Arc<dyn Store>,
     pub ephemeral: Arc<dyn Ephemeral>,
+    /// The same, where it is one.
+    pub redis: Option<Arc<Redis>>,
     pub keyring: Arc<Keyring>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
@@ -72,16 +75,17 @@ pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
         }
         StoreUrl::Scylla(_) => return Err(AppError::new("QEETID_STORE_URL", "scylla:// is not supported by this version")),
     };
+    let mut redis = None;
     let ephemeral: Arc<dyn Ephemeral> = match (&settings.ephemeral, file) {
         (EphemeralUrl::Embedded, Some(file)) => Arc::new(Embedded::open(file).await.map_err(|e| AppError::new("ephemeral store", e))?),
         (EphemeralUrl::Embedded, None) => return Err(AppError::new("QEETID_EPHEMERAL_URL", "embedded:// needs a store of sqlite://")),
-        (EphemeralUrl::Redis(url), _) => Arc::new(redis(url).await?),
+        (EphemeralUrl::Redis(url), _) => redis.insert(Arc::new(open_redis(url).await?)).clone(),
     };
-    Ok(Storage { store, ephemeral, keyring, clock, rng })
+    Ok(Storage { store, ephemeral, redis, keyring, clock, rng })
 }
 
 /// One that can't be reached is no reason not to start: signing in goes on without it.
-async fn redis(url: &RedisUrl) -> Result<Redis, AppError> {
+async fn open_redis(url: &RedisUrl) -> Result<Redis, AppError> {
     let bad = |e: &dyn std::fmt::Display| AppError::new("QEETID_EPHEMERAL_URL", e);
     let RedisUrl { hosts, cluster, tls, user, password, database, prefix, ca } = url.clone();
     let ca = ca.map(std::fs::read).transpose().map_err(|e| bad(&format!("ca= names a file that can't be read: {e}")))?;
@@ -97,10 +101,11 @@ fn open(path: &Path) -> Result<File, AppError> {
 
 /// Builds everything but the listeners.
 pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
-    let Storage { store, ephemeral, keyring, clock, rng } = storage(settings).await?;
+    let Storage { store, ephemeral, redis, keyring, clock, rng } = storage(settings).await?;
     let keys =
         Keys::load(store.clone(), keyring.clone(), clock.clone(), rng.clone(), settings.public_url.clone(), settings.audience.clone());
-    let keys = Arc::new(keys.await.map_err(|e| AppError::new("signing keys", e))?);
+    let wake = redis.map(|redis| -> Arc<dyn Wake> { Arc::new(redis.wake()) });
+    let keys = Arc::new(keys.await.map_err(|e| AppError::new("signing keys", e))?.with_wake(wake));
     let pool = start_pool(settings, rng.clone())?;
     // Beside the rest: nobody's sign-up needs to wait for the dictionaries.
     tokio::task::spawn_blocking(crate::credentials::policy::warm_up);

@@ -11,7 +11,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
-/// A revoked access token is refused everywhere within a second.
+/// A revoked access token is refused everywhere within a second, also where nobody is told of it.
 const REVOCATIONS: Duration = Duration::from_millis(500);
 /// A key made elsewhere is in our JWKS this soon; it signs ten minutes later.
 const KEYS: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ async fn read_revocations(keys: Arc<Keys>) {
                 failing = true;
             }
         }
-        tokio::time::sleep(REVOCATIONS).await;
+        keys.until_revoked(REVOCATIONS).await;
     }
 }
 

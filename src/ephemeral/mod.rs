@@ -1,6 +1,6 @@
 //! What expires: one-time codes, counters, and idempotent requests (`idempotency`). `conformance` is the suite that every backend passes unchanged,
 //! `embedded` is the backend for one node, `redis` the one that several share; both count limits in memory (`counters`), `redis` only
-//! while its server can't be asked.
+//! while its server can't be asked. `wake` tells the nodes to look at the store.
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -8,6 +8,7 @@ mod counters;
 pub mod embedded;
 pub mod idempotency;
 pub mod redis;
+pub mod wake;
 
 use crate::domain::{contact::ContactDigest, keyring::KeyId, time::Timestamp, token::CodePurpose};
 use async_trait::async_trait;

@@ -10,6 +10,7 @@ use crate::{
         secret::SecretText,
         time::{Clock, Timestamp},
     },
+    ephemeral::wake::Wake,
     store::{Store, commands::Revocation},
 };
 use aws_lc_rs::digest;
@@ -22,6 +23,8 @@ use std::{
 
 /// Revocations matter as long as an access token can live, plus leeway; then they are forgotten.
 const REMEMBER: Duration = Duration::from_secs(20 * 60);
+/// Told of a revocation, a node reads no sooner than this, so that a thousand of them are not a thousand reads.
+const BREATH: Duration = Duration::from_millis(20);
 /// Verified tokens kept (about 400 bytes each).
 const CACHE: u64 = 200_000;
 
@@ -49,6 +52,7 @@ pub struct Keys {
     active: RwLock<Option<Arc<Active>>>,
     verified: moka::sync::Cache<[u8; 32], Arc<AccessClaims>>,
     revoked: RwLock<Revoked>,
+    wake: Option<Arc<dyn Wake>>,
 }
 
 /// Makes a new key, sealed under the keyring, that begins to sign at `signs_from`.
@@ -87,6 +91,7 @@ impl Keys {
             active: RwLock::default(),
             verified: moka::sync::Cache::builder().max_capacity(CACHE).time_to_live(ACCESS_TTL + jwt::LEEWAY).build(),
             revoked: RwLock::default(),
+            wake: None,
         };
         if keys.store.signing_keys().await?.is_empty() {
             let now = keys.clock.now();
@@ -94,6 +99,11 @@ impl Keys {
         }
         keys.reload().await?;
         Ok(keys)
+    }
+
+    /// Tells the other nodes of revocations, and is told of theirs.
+    pub fn with_wake(self, wake: Option<Arc<dyn Wake>>) -> Self {
+        Self { wake, ..self }
     }
 
     /// Reads the keys again: a rotation elsewhere, or a new key whose time has come.
@@ -177,8 +187,15 @@ impl Keys {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).api_keys.contains_key(&key)
     }
 
-    /// Takes revocations in: this node's at once, all others' from the reader.
+    /// Takes in what this node has revoked, at once; the others are told that there is something to read.
     pub fn revoke(&self, revocations: impl IntoIterator<Item = Revocation>) {
+        self.take_in(revocations);
+        if let Some(wake) = &self.wake {
+            wake.tell();
+        }
+    }
+
+    fn take_in(&self, revocations: impl IntoIterator<Item = Revocation>) {
         let now = self.clock.now();
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         for revocation in revocations {
@@ -208,6 +225,19 @@ impl Keys {
         revoked.api_keys.retain(|_, at| now.since(*at) < REMEMBER);
     }
 
+    /// Until it is time to read revocations again: at most `interval`, less if this node is told that there are some.
+    pub async fn until_revoked(&self, interval: Duration) {
+        let told = async {
+            match &self.wake {
+                Some(wake) => wake.told().await,
+                None => std::future::pending().await,
+            }
+            // Many at once are one read.
+            tokio::time::sleep(BREATH).await;
+        };
+        let _ = tokio::time::timeout(interval, told).await;
+    }
+
     /// Reads revocations of the store after `cursor`; gives the cursor to go on from.
     ///
     /// # Errors
@@ -216,7 +246,7 @@ impl Keys {
         loop {
             let (revocations, next) = self.store.revocations_since(cursor).await?;
             let done = revocations.is_empty();
-            self.revoke(revocations);
+            self.take_in(revocations);
             if done || next == cursor {
                 return Ok(next);
             }

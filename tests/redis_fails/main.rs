@@ -1,4 +1,5 @@
-//! What becomes of the service when its Redis fails: `backend` asks the backend alone, `service` the real binary.
+//! What becomes of the service when its Redis fails: `backend` asks the backend alone, `cluster` one of three, `wake` the knock at all nodes,
+//! `service` the real binary.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,6 +7,7 @@ mod support;
 mod backend;
 mod cluster;
 mod service;
+mod wake;
 
 use qeetid::ephemeral::redis::Address;
 

@@ -208,3 +208,45 @@ async fn a_sign_up_is_confirmed_once_and_an_outage_costs_no_try() {
     app.login(&email, &password).await.expect(200);
     app.me(&made.str("access_token")).await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_is_one_round_trip() {
+    let server = RedisServer::start().await;
+    let app = app(&server).await;
+    let (who, body) = (app.signup().await, json!({"email": fresh_email(), "password": fresh_password()}));
+    // The scripts are known after this: none is sent whole again.
+    app.verify(&who).await;
+    app.login(&who.email, &who.password).await.expect(200);
+    signup_once(&app, "first", &body).await.expect(201);
+    let watch = server.watch();
+    let asked = async |what: &str, expected: &[&str]| {
+        // The outbox looks at a code that it sends, after the answer.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let seen = watch.take();
+        let names: Vec<&str> = seen.iter().map(|line| line.split('"').nth(1).unwrap_or_default()).collect();
+        assert_eq!(names, expected, "{what}: {seen:#?}");
+    };
+    asked("nothing", &[]).await;
+    app.login(&who.email, &who.password).await.expect(200);
+    // The network's share of requests; the try, and the try given back.
+    asked("sign-in from a known network", &["EVALSHA", "EVALSHA", "EVALSHA"]).await;
+    app.refresh(&who.refresh).await.expect(200);
+    asked("refresh", &["EVALSHA"]).await;
+    app.me(&who.access).await.expect(200);
+    asked("who am I", &["EVALSHA"]).await;
+    start_phone(&app, &who).await.expect(200);
+    let code = app.code(PHONE, 1).await;
+    // Whether it can be asked; the pause, the user's share, the number's, the network's, the tenant's budget; the code; its message.
+    asked("code", &["SET", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "HMGET"]).await;
+    confirm_phone(&app, &who, &code).await.expect(200);
+    // The try with its record, and the tidying after it.
+    asked("confirm", &["EVALSHA", "EVALSHA"]).await;
+    let other = json!({"email": fresh_email(), "password": fresh_password()});
+    signup_once(&app, "second", &other).await.expect(201);
+    // The network's share; how the request stands; new keys, the turn; sign-ups; the answer.
+    asked("sign-up with a key", &["EVALSHA", "HMGET", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA"]).await;
+    signup_once(&app, "second", &other).await.expect(201);
+    asked("the same again", &["EVALSHA", "HMGET", "EVALSHA"]).await;
+    app.post_as(&who.access, "/v1/auth/logout", json!({})).await;
+    asked("sign-out", &["EVALSHA", "PUBLISH"]).await;
+}

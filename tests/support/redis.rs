@@ -5,7 +5,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -120,12 +123,35 @@ impl RedisServer {
         self.start_again().await;
     }
 
+    /// Writes down each command from now on.
+    pub fn watch(&self) -> Commands {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(b"MONITOR\r\n").unwrap();
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        assert_eq!(lines.next().as_deref(), Some("+OK"));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let to = seen.clone();
+        // Ends with the server.
+        std::thread::spawn(move || lines.for_each(|line| to.lock().unwrap().push(line)));
+        Commands(seen)
+    }
+
     fn file(&self) -> PathBuf {
         self.dir.path().join("dump.rdb")
     }
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+/// What a server was asked to do.
+pub struct Commands(Arc<Mutex<Vec<String>>>);
+
+impl Commands {
+    /// Since the last time; without what scripts do on the server.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap()).into_iter().filter(|line| !line.contains(" lua]")).collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! The backend that several nodes share: Redis, alone or as a cluster. Every read-modify-write is one Lua script on one key (`scripts`);
-//! what is over goes by its time to live. `address` says where it is, `link` holds the connection, `idempotency` the requests.
+//! what is over goes by its time to live. `address` says where it is, `link` holds the connection, `idempotency` the requests, `wake` knocks at all nodes.
 //!
 //! It may lose everything, or come back with what it held an hour ago: that a code is used once is kept by the store. While it can't be asked,
 //! limits are counted in this node's memory, and all else fails at once.
@@ -9,8 +9,10 @@ mod idempotency;
 mod link;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 pub use address::Address;
+pub use wake::RedisWake;
 
 use super::{
     CODE_LINGER, CodeKey, CodeRecord, Decision, EXACT_UP_TO, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject,
@@ -22,7 +24,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use link::{Link, PATIENCE, Script};
 use std::{
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -41,7 +43,8 @@ const FIELDS: [&str; 8] = ["key", "nonce", "serial", "epoch", "target", "tries",
 
 /// Codes, counters and idempotent requests in Redis.
 pub struct Redis {
-    link: Link,
+    link: Arc<Link>,
+    address: Address,
     prefix: String,
     /// Counts while Redis can't be asked.
     local: Counters,
@@ -59,8 +62,14 @@ impl Redis {
     }
 
     fn with_patience(address: &Address, patience: Duration) -> Result<Self> {
-        let link = Link::new(address, patience)?;
-        Ok(Self { link, prefix: address.prefix.clone(), local: Counters::default(), swept: AtomicI64::new(i64::MIN) })
+        let link = Arc::new(Link::new(address, patience)?);
+        Ok(Self {
+            link,
+            address: address.clone(),
+            prefix: address.prefix.clone(),
+            local: Counters::default(),
+            swept: AtomicI64::new(i64::MIN),
+        })
     }
 
     /// In a cluster, all of one subject is on one node: what is in the braces decides.

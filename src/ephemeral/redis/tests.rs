@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::ephemeral::conformance::ephemeral_conformance_suite;
-use std::sync::Arc;
 
 /// The server that the tests share.
 fn shared() -> Address {
