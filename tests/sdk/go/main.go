@@ -105,10 +105,10 @@ func main() {
 	}
 
 	server := client(with("ApiKey " + os.Getenv("SDK_KEY")))
-	row := qeetid.BulkUser{Email: "made-by-" + email, Password: &password}
-	made, err := server.CreateUsersWithResponse(ctx, nil, qeetid.BulkRequest{Users: []qeetid.BulkUser{row}})
+	row := qeetid.CreateUserRequest{Email: "made-by-" + email, Password: &password}
+	made, err := server.CreateUserWithResponse(ctx, nil, row)
 	must("create", err)
-	if made.JSON200 == nil || made.JSON200.Succeeded != 1 {
+	if made.JSON201 == nil || made.JSON201.Email != row.Email || made.JSON201.EmailVerifiedAt != nil {
 		fail("create: %s", made.Body)
 	}
 	entered, err := api.LoginWithResponse(ctx, nil, qeetid.LoginRequest{Email: row.Email, Password: password})

@@ -9,13 +9,11 @@ import urllib.request
 from qeetid_client import AuthenticatedClient, Client
 from qeetid_client.api.account import get_me
 from qeetid_client.api.authentication import login, refresh, signup
-from qeetid_client.api.users import create_users
+from qeetid_client.api.users import create_user
 from qeetid_client.api.verification import confirm_email_verification, start_email_verification
 from qeetid_client.models import (
-    BulkReport,
-    BulkRequest,
-    BulkUser,
     CodeRequest,
+    CreateUserRequest,
     ErrorBody,
     LoginRequest,
     Message,
@@ -57,9 +55,8 @@ pair = refresh.sync(client=api, body=RefreshRequest(refresh_token=account.refres
 assert isinstance(pair, TokenPair) and pair.refresh_token != account.refresh_token, pair
 
 server = AuthenticatedClient(base_url=BASE, token=KEY, prefix="ApiKey")
-row = BulkUser(email=f"made-by-{EMAIL}", password=PASSWORD)
-made = create_users.sync(client=server, body=BulkRequest(users=[row]))
-assert isinstance(made, BulkReport) and made.succeeded == 1, made
+made = create_user.sync(client=server, body=CreateUserRequest(email=f"made-by-{EMAIL}", password=PASSWORD))
+assert isinstance(made, User) and made.email == f"made-by-{EMAIL}" and made.email_verified_at is None, made
 entered = login.sync(client=api, body=LoginRequest(email=f"made-by-{EMAIL}", password=PASSWORD))
 assert isinstance(entered, TokenPair), entered
 
