@@ -30,6 +30,8 @@ struct Body {
     sample: Value,
     /// Optional and required properties that name something by its id.
     ids: Vec<String>,
+    /// Lists of objects, and the properties of those that do so.
+    nested: Vec<(String, String)>,
 }
 
 fn routes(document: &Value) -> Vec<Route> {
@@ -65,10 +67,13 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 fn body(document: &Value, content_type: &str, schema: &Value) -> Body {
-    let of = resolved(document, schema);
-    let properties = of["properties"].as_object().cloned().unwrap_or_default();
-    let ids = properties.iter().filter(|(n, p)| n.ends_with("_id") && p["format"] == "uuid").map(|(n, _)| n.clone()).collect();
-    Body { content_type: content_type.to_owned(), sample: sample(document, schema), ids }
+    let lists = resolved(document, schema)["properties"].as_object().cloned().unwrap_or_default();
+    let nested = lists.iter().flat_map(|(list, p)| ids_in(document, &p["items"]).into_iter().map(|id| (list.clone(), id))).collect();
+    Body { content_type: content_type.to_owned(), sample: sample(document, schema), ids: ids_in(document, schema), nested }
+}
+fn ids_in(document: &Value, schema: &Value) -> Vec<String> {
+    let properties = resolved(document, schema)["properties"].as_object().cloned().unwrap_or_default();
+    properties.iter().filter(|(n, p)| n.ends_with("_id") && p["format"] == "uuid").map(|(n, _)| n.clone()).collect()
 }
 /// A value that the schema allows.
 fn sample(document: &Value, schema: &Value) -> Value {
@@ -299,6 +304,23 @@ async fn another_tenants_ids_are_404_everywhere_and_nothing_changes() {
             tried += 1;
         }
     }
+    // Ids in the rows of bodies: each row stands on its own.
+    let mut rows = 0;
+    for route in routes.iter().filter(|r| r.people) {
+        let Some(body) = &route.body else { continue };
+        for (list, property) in &body.nested {
+            for by in [By::Token(&ours.token), By::Key(&ours.key)] {
+                let mut with = body.sample.clone();
+                with[list][0]["email"] = json!(crate::support::app::fresh_email());
+                with[list][0][property] = json!(theirs.id(&route.path, property));
+                let reply = call(&app, route, by, &route.path, Some(&with)).await;
+                let report = (&reply.body["succeeded"], &reply.body["failed"]);
+                assert_eq!((reply.status, report), (200, (&json!(0), &json!(1))), "{} with their {property}: {}", route.id, reply.text);
+                rows += 1;
+            }
+        }
+    }
+    assert!(rows >= 4, "only {rows} rows");
     // Lists without ids show nobody else's.
     for route in routes.iter().filter(|r| r.method == Method::GET && r.people && r.parameters.is_empty()) {
         for by in [By::Token(&ours.token), By::Key(&ours.key)] {
@@ -320,7 +342,6 @@ async fn another_tenants_ids_are_404_everywhere_and_nothing_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_credentials_it_is_401_and_without_the_permission_403() {
     let Setting { app, routes, ours, theirs } = setting().await;
-    let (before, their_before) = (rows_of(&app, &ours), rows_of(&app, &theirs));
     let keys = app.get_as(&ours.token, "/v1/permissions").await.expect(200);
     let all: Vec<String> = keys.body["items"].as_array().unwrap().iter().map(|p| p["key"].as_str().unwrap().to_owned()).collect();
     let mut without = BTreeMap::new();
@@ -329,6 +350,18 @@ async fn without_credentials_it_is_401_and_without_the_permission_403() {
         let key = app.post_as(&ours.token, "/v1/api-keys", json!({"name": "k", "scopes": others})).await.expect(201);
         without.insert(permission.as_str(), key.str("secret"));
     }
+    // And people whose role allows all but one thing.
+    let mut tokens = BTreeMap::new();
+    for permission in &all {
+        let others: Vec<_> = all.iter().filter(|p| *p != permission).collect();
+        let role = json!({"name": format!("all but {permission}"), "permissions": others});
+        let role = app.post_as(&ours.token, &format!("/v1/tenants/{}/roles", ours.tenant), role).await.expect(201).str("id");
+        let (email, password) = (crate::support::app::fresh_email(), crate::support::app::fresh_password());
+        let user = json!({"email": email, "password": password, "role_id": role});
+        app.post_as(&ours.token, "/v1/users", user).await.expect(201);
+        tokens.insert(permission.as_str(), app.login(&email, &password).await.expect(200).str("access_token"));
+    }
+    let (before, their_before) = (rows_of(&app, &ours), rows_of(&app, &theirs));
     let mut guarded = 0;
     for route in routes.iter().filter(|r| r.people) {
         let fill = |world: &World| {
@@ -342,8 +375,16 @@ async fn without_credentials_it_is_401_and_without_the_permission_403() {
         assert!(!route.keys || route.permission.is_some() || route.id == "whoAmI", "{} takes keys and asks for no permission", route.id);
         if let Some(permission) = &route.permission {
             for path in [&own, &foreign] {
-                let reply = call(&app, route, By::Key(&without[permission.as_str()]), path, None).await;
-                assert_eq!((reply.status, reply.code()), (403, "forbidden"), "{} {path} without {permission}: {}", route.id, reply.text);
+                for by in [By::Key(&without[permission.as_str()]), By::Token(&tokens[permission.as_str()])] {
+                    let reply = call(&app, route, by, path, None).await;
+                    assert_eq!(
+                        (reply.status, reply.code()),
+                        (403, "forbidden"),
+                        "{} {path} without {permission}: {}",
+                        route.id,
+                        reply.text
+                    );
+                }
             }
             guarded += 1;
         }
