@@ -29,9 +29,8 @@ pub struct Membership {
     joined_at: Time,
 }
 
-impl From<(tenant::Tenant, user::Membership)> for Membership {
-    fn from((tenant, membership): (tenant::Tenant, user::Membership)) -> Self {
-        let roles = membership.roles.iter().filter_map(|r| r.system_name()).map(str::to_owned).collect();
+impl From<(tenant::Tenant, user::Membership, Vec<String>)> for Membership {
+    fn from((tenant, membership, roles): (tenant::Tenant, user::Membership, Vec<String>)) -> Self {
         Self { tenant: tenant.into(), roles, joined_at: Time(membership.joined_at) }
     }
 }

@@ -22,9 +22,14 @@ use crate::{
 const MAX_TENANTS: usize = 100;
 
 impl Services {
-    /// The caller's tenants, the oldest membership first.
-    pub async fn tenants(&self, who: &Principal) -> Result<Vec<(Tenant, Membership)>> {
-        Ok(self.store.memberships(who.user_id).await?)
+    /// The caller's tenants with the names of his roles there, the oldest membership first.
+    pub async fn tenants(&self, who: &Principal) -> Result<Vec<(Tenant, Membership, Vec<String>)>> {
+        let mut named = Vec::new();
+        for (tenant, membership) in self.store.memberships(who.user_id).await? {
+            let roles = self.role_names_in(tenant.id, &membership.roles).await?.of(&membership.roles);
+            named.push((tenant, membership, roles));
+        }
+        Ok(named)
     }
 
     /// Makes an organization owned by the caller. Without a slug, one is made from the name.

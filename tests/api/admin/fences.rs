@@ -73,6 +73,44 @@ async fn an_admin_is_kept_from_owners_and_from_more_than_he_holds() {
     org.post(&app, &format!("/v1/users/{}/restore", second_owner.id), json!({})).await.expect(200);
 }
 
+/// Who belongs to one organization only is its admins' to help, also once he has proved his mailbox; no longer once he belongs elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_let_in_elsewhere_leaves_the_hands_of_his_admins() {
+    let app = App::new().await;
+    let (org, elsewhere) = (org(&app).await, org(&app).await);
+    let role = json!({"name": "Support", "permissions": ["user.read"]});
+    let role = org.post(&app, &format!("/v1/tenants/{}/roles", org.id), role).await.expect(201).str("id");
+    // Made by an admin, and by an invite that was handed over: neither has proved a mailbox.
+    let made = org.make_with(&app, json!({"role_id": role})).await;
+    let invite = org.post(&app, "/v1/invites", json!({"email": fresh_email()})).await.expect(201);
+    let invited = app.post("/v1/invites/accept", json!({"token": invite.str("token"), "password": fresh_password()})).await.expect(200);
+    let invited = (invited.str("user_id"), invite.body["invite"]["email"].as_str().unwrap().to_owned());
+    for (id, email, role) in [(made.id, made.email, "Support"), (invited.0, invited.1, "member")] {
+        let path = format!("/v1/users/{id}/password");
+        let before = app.messages(&email).len();
+        let (own, set) = (fresh_password(), fresh_password());
+        let reset = json!({"token": app.reset_token(&email, before + 1).await, "new_password": own});
+        app.post("/v1/auth/reset-password", reset).await.expect(200);
+        let session = app.login(&email, &own).await.expect(200).str("access_token");
+        org.post(&app, &path, json!({"password": set})).await.expect(204);
+        app.is_refused_within_a_second(&session).await;
+        app.login(&email, &own).await.refused(401, "invalid_credentials");
+        let token = app.login(&email, &set).await.expect(200).str("access_token");
+        assert!(app.get_as(&token, "/v1/me").await.expect(200).body["email_verified_at"].is_string(), "proved once");
+        // An invite that waits is no membership yet.
+        let sent = elsewhere.post(&app, "/v1/invites", json!({"email": email})).await.expect(201);
+        org.post(&app, &path, json!({"password": set})).await.expect(204);
+        app.post("/v1/invites/accept", json!({"token": sent.str("token"), "password": set})).await.expect(200);
+        org.post(&app, &path, json!({"password": fresh_password()})).await.refused(403, "forbidden");
+        elsewhere.post(&app, &path, json!({"password": fresh_password()})).await.refused(403, "forbidden");
+        let token = app.login(&email, &set).await.expect(200).str("access_token");
+        // His tenants name his roles, also those that a tenant has made.
+        let tenants = app.get_as(&token, "/v1/tenants").await.expect(200);
+        let roles: Vec<_> = tenants.body["items"].as_array().unwrap().iter().map(|t| &t["roles"]).collect();
+        assert_eq!(roles, [&json!([role]), &json!(["member"])], "{}", tenants.text);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_does_what_its_scopes_say() {
     let app = App::new().await;
