@@ -31,7 +31,7 @@ use crate::{
         twilio::TwilioSender,
     },
     service::{Parts, Rules, Services, SignupMode, keys::Keys, limits::LimitRules},
-    sqlite::File,
+    sqlite::{File, Memory},
     store::{Store, sqlite::SqliteStore},
 };
 use std::{path::Path, sync::Arc};
@@ -65,12 +65,17 @@ pub(super) struct Storage {
 
 /// Opens the stores; the schema is brought up to date on the way.
 pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
+    storage_with(settings, Memory::Usual).await
+}
+
+/// Opens the stores, with more or less memory for what is written to a file.
+pub(super) async fn storage_with(settings: &Settings, memory: Memory) -> Result<Storage, AppError> {
     let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(SystemClock), Arc::new(SystemRng));
     settings.make_data_dir().map_err(|e| AppError::new("data directory", e))?;
     let keyring = Arc::new(settings.keyring(&*rng).map_err(|e| AppError::new("secret", e))?);
     let (store, file): (Arc<dyn Store>, _) = match &settings.store {
         StoreUrl::Sqlite(path) => {
-            let file = open(path)?;
+            let file = open(path, memory)?;
             (Arc::new(SqliteStore::open(file.clone()).await.map_err(|e| AppError::new("store", e))?), Some(file))
         }
         StoreUrl::Scylla(_) => return Err(AppError::new("QEETID_STORE_URL", "scylla:// is not supported by this version")),
@@ -95,8 +100,8 @@ async fn open_redis(url: &RedisUrl) -> Result<Redis, AppError> {
     Ok(redis)
 }
 
-fn open(path: &Path) -> Result<File, AppError> {
-    File::open(path, READERS).map_err(|e| AppError::new(&format!("store {}", path.display()), e))
+fn open(path: &Path, memory: Memory) -> Result<File, AppError> {
+    File::open_with(path, READERS, memory).map_err(|e| AppError::new(&format!("store {}", path.display()), e))
 }
 
 /// Builds everything but the listeners.

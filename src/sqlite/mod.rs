@@ -14,6 +14,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use connection::Memory;
 pub use error::Error;
 pub use rusqlite::{self, Connection, OptionalExtension, params};
 
@@ -55,8 +56,16 @@ impl File {
     /// # Errors
     /// It can't be made or opened, or is no SQLite file.
     pub fn open(path: &Path, readers: usize) -> Result<Self, Error> {
+        Self::open_with(path, readers, Memory::Usual)
+    }
+
+    /// Opens the file for a writer with more or less memory.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub fn open_with(path: &Path, readers: usize, memory: Memory) -> Result<Self, Error> {
         connection::make_private(path)?;
-        let writer = Writer::start(path)?;
+        let writer = Writer::start(path, memory)?;
         let readers = Readers::start(path, readers.max(1))?;
         Ok(Self(Arc::new(Inner { readers, writer })))
     }

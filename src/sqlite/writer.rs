@@ -1,8 +1,10 @@
 //! The one thread that writes. Whatever waits when it is free is written in one transaction (group commit): each write
-//! in a savepoint of its own, one fsync for all, and then everybody is answered.
+//! in a savepoint of its own, one fsync for all, and then everybody is answered. The first one needs no savepoint: if it fails
+//! the transaction is rolled back, and another one begun for the rest. (A write of many rows is half as fast in a savepoint:
+//! SQLite then walks the list of all pages changed so far at each row.)
 
 use super::{
-    Error, Stats, connection,
+    Error, Memory, Stats, connection,
     error::spoils_connection,
     wipe::{self, Wiped},
 };
@@ -32,6 +34,8 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const STALE: Duration = Duration::from_secs(5);
 /// Writes in one transaction.
 const GROUP: usize = 256;
+/// A transaction that has taken this long takes no more writes: those behind a long one wait for its commit, not it for theirs.
+const LONG: Duration = Duration::from_millis(20);
 
 /// One write: the closure, then its result, then whom to tell.
 trait Job: Send {
@@ -107,11 +111,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(path: &Path) -> Result<Self, Error> {
-        let conn = connection::writer(path).map_err(Error::refused)?;
+    pub(super) fn start(path: &Path, memory: Memory) -> Result<Self, Error> {
+        let conn = connection::writer(path, memory).map_err(Error::refused)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
-        let worker = Worker { path: path.into(), conn: Some(conn), counters: counters.clone() };
+        let worker = Worker { path: path.into(), memory, conn: Some(conn), counters: counters.clone() };
         let thread = std::thread::Builder::new().name("sqlite-write".into()).spawn(move || worker.serve(jobs));
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
@@ -171,6 +175,7 @@ enum Tried {
 
 struct Worker {
     path: PathBuf,
+    memory: Memory,
     conn: Option<Connection>,
     counters: Arc<Counters>,
 }
@@ -195,7 +200,7 @@ impl Worker {
     /// The connection; opened anew if the disk failed under the last one.
     fn connection(&mut self) -> rusqlite::Result<&Connection> {
         if self.conn.is_none() {
-            let conn = connection::writer(&self.path)?;
+            let conn = connection::writer(&self.path, self.memory)?;
             // A commit that failed in its fsync may have left a whole frame in the log, behind those that count. Nobody
             // sees it now, but a crash would make it count. Any commit on top of it settles that.
             let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -228,14 +233,21 @@ impl Worker {
             return group.for_each(|job| job.answer(Err(Error::refused(&e))));
         }
         let conn = self.conn.as_ref().expect("begun above");
+        let since = Instant::now();
         let mut done: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
         for mut job in group {
             if job.waited() > STALE {
                 job.answer(Err(Error::Busy("waited too long for its turn")));
                 continue;
             }
-            match attempt(conn, job.as_mut()) {
-                Tried::Good => done.push(job),
+            let tried = if done.is_empty() { first(conn, job.as_mut()) } else { attempt(conn, job.as_mut()) };
+            match tried {
+                Tried::Good => {
+                    done.push(job);
+                    if since.elapsed() > LONG {
+                        break;
+                    }
+                }
                 Tried::Bad(e) => job.answer(Err(e)),
                 Tried::AllLost(e) => {
                     let rolled_back = roll_back(conn);
@@ -280,18 +292,25 @@ fn roll_back(conn: &Connection) -> bool {
     conn.is_autocommit() || execute(conn, "ROLLBACK").is_ok()
 }
 
+fn run(conn: &Connection, job: &mut dyn Job) -> Result<(), Error> {
+    match catch_unwind(AssertUnwindSafe(|| job.run(conn))) {
+        Ok(result) => result.map_err(Error::refused),
+        Err(_) => Err(Error::refused("a write panicked")),
+    }
+}
+
+/// The first one of a transaction: there is nothing beside it that could be lost.
+fn first(conn: &Connection, job: &mut dyn Job) -> Tried {
+    run(conn, job).map_or_else(Tried::AllLost, |()| Tried::Good)
+}
+
 fn attempt(conn: &Connection, job: &mut dyn Job) -> Tried {
     if let Err(e) = execute(conn, "SAVEPOINT one") {
         return Tried::AllLost(Error::refused(e));
     }
-    let result = catch_unwind(AssertUnwindSafe(|| job.run(conn)));
-    let error = match result {
-        Ok(Ok(())) => match execute(conn, "RELEASE one") {
-            Ok(()) => return Tried::Good,
-            Err(e) => Error::refused(e),
-        },
-        Ok(Err(e)) => Error::refused(e),
-        Err(_) => Error::refused("a write panicked"),
+    let error = match run(conn, job).and_then(|()| execute(conn, "RELEASE one").map_err(Error::refused)) {
+        Ok(()) => return Tried::Good,
+        Err(e) => e,
     };
     // Without space, memory or a disk SQLite may have rolled back everything by itself.
     let alone = !conn.is_autocommit() && execute(conn, "ROLLBACK TO one").and_then(|()| execute(conn, "RELEASE one")).is_ok();
