@@ -114,13 +114,13 @@ struct Import {
     /// Whose export it is: qeet, auth0, firebase, cognito or keycloak
     #[arg(long)]
     source: Source,
-    /// The organization whose members they become, by its id
-    #[arg(long, value_name = "ID")]
-    tenant: TenantId,
+    /// The organization whose members they become: its id or its slug
+    #[arg(long, value_name = "ID|SLUG")]
+    tenant: String,
     /// Their role in it, by name or id, where the row has none
     #[arg(long, default_value = "member")]
     role: String,
-    /// Only look: read all rows, and say which would be refused
+    /// Only look: read all rows, and say which would be refused (with some 20 bytes of memory a row)
     #[arg(long)]
     dry_run: bool,
     /// Where refused rows go, with the reason: {"line","email","message"}, one a line

@@ -19,6 +19,7 @@ use crate::{
     },
     service,
     store::{
+        Store,
         access::{CreateApiKey, CreateApiKeyOutcome, FoundTenant},
         commands::CreateTenantOutcome,
     },
@@ -132,7 +133,7 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
         return Err(AppError::new("--expires", "lies in the past"));
     }
     let (tenant, is_new) = match &order.tenant {
-        InTenant::Existing(text) => (existing(&parts, text).await?, false),
+        InTenant::Existing(text) => (existing(&*parts.store, text).await?, false),
         InTenant::New(name) => (founded(settings, &parts, name, now), true),
     };
     let (prefix, secret_digest, secret) = api_key::generate(&*parts.rng);
@@ -178,10 +179,11 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
     }
 }
 
-async fn existing(parts: &Storage, text: &str) -> Result<Tenant, AppError> {
+/// A live tenant, by its id or slug.
+pub(super) async fn existing(store: &dyn Store, text: &str) -> Result<Tenant, AppError> {
     let found = match text.parse::<TenantId>() {
-        Ok(id) => parts.store.tenant(id).await.map(|t| t.filter(|t| t.deleted_at.is_none())),
-        Err(_) => parts.store.tenant_by_slug(text).await,
+        Ok(id) => store.tenant(id).await.map(|t| t.filter(|t| t.deleted_at.is_none())),
+        Err(_) => store.tenant_by_slug(text).await,
     };
     found.map_err(|e| AppError::new("store", e))?.ok_or_else(|| {
         AppError::from(format!(

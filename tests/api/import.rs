@@ -271,8 +271,17 @@ mod embedded {
         assert!(again.contains("imported before: 1 users made, 2 rows refused"), "{again}");
         let restarted = said(&import(&app, &file, "firebase", &ours.id, &["--restart"]).output().unwrap());
         assert!(restarted.starts_with("0 users made"), "{restarted}");
+        // A tenant by its slug, and an address that comes twice.
+        let slug = app.get_as(&ours.token, &format!("/v1/tenants/{}", ours.id)).await.expect(200).str("slug");
+        let (file, twice) = (dir.path().join("twice.ndjson"), fresh_email());
+        let rows = [&twice, &fresh_email(), &twice.to_uppercase()].map(|email| json!({"email": email}).to_string());
+        std::fs::write(&file, rows.join("\n")).unwrap();
+        for (arguments, words) in [(&["--dry-run"][..], "2 users would be made"), (&[], "2 users made")] {
+            let told = said(&import(&app, &file, "qeet", &slug.to_uppercase(), arguments).output().unwrap());
+            assert!(told.starts_with(words) && told.contains("1 rows refused"), "{told}");
+        }
         for (source, tenant, code) in
-            [("nonsense", &*ours.id, 2), ("qeet", "x", 2), ("qeet", &stranger.tenant_id, 1), ("qeet", &stranger.user_id, 1)]
+            [("nonsense", &*ours.id, 2), ("qeet", "x", 1), ("qeet", &stranger.tenant_id, 1), ("qeet", &stranger.user_id, 1)]
         {
             assert_eq!(import(&app, &file, source, tenant, &[]).output().unwrap().status.code(), Some(code), "{source} {tenant}");
         }

@@ -4,10 +4,7 @@ mod progress;
 mod rejects;
 mod steps;
 
-use super::{
-    AppError,
-    build::{self, storage},
-};
+use super::{AppError, build};
 use crate::{
     config::Settings,
     credentials::pool::Flow,
@@ -22,6 +19,7 @@ use crate::{
         batch::Importer,
         split::{Raw, Splitter},
     },
+    sqlite::Memory,
     store::{Store, imports::ImportId},
 };
 use aws_lc_rs::digest::{Context, SHA256};
@@ -44,8 +42,8 @@ pub struct ImportOrder {
     pub file: PathBuf,
     /// Whose export it is.
     pub source: Source,
-    /// Whose members the users become.
-    pub tenant: TenantId,
+    /// Whose members the users become: an id or a slug.
+    pub tenant: String,
     /// Their role where the row names none: its name or id.
     pub role: String,
     /// Only look.
@@ -76,10 +74,10 @@ pub async fn import(settings: &Settings, order: ImportOrder) -> Result<String, A
         params.check()?;
     }
     let mut file = File::open(&order.file).map_err(|e| AppError::new(&order.file.display().to_string(), e))?;
-    let id = identity(&order, &mut file)?;
-    let parts = storage(settings).await?;
-    let tenant = tenant(&*parts.store, order.tenant).await?;
-    let role = role(&*parts.store, &order).await?;
+    let parts = build::storage_with(settings, Memory::Bulk).await?;
+    let tenant = tenant(&*parts.store, &order.tenant).await?;
+    let id = identity(&order, tenant.id, &mut file)?;
+    let role = role(&*parts.store, tenant.id, &order).await?;
     let importer = Importer {
         pool: build::start_pool(settings, parts.rng.clone())?,
         breach: build::breach(settings)?,
@@ -133,12 +131,12 @@ pub async fn import(settings: &Settings, order: ImportOrder) -> Result<String, A
 }
 
 /// The import is that of this file's bytes for this tenant, whatever the file is called.
-fn identity(order: &ImportOrder, file: &mut File) -> Result<ImportId, AppError> {
+fn identity(order: &ImportOrder, tenant: TenantId, file: &mut File) -> Result<ImportId, AppError> {
     use std::io::Seek;
     let failed = |e| AppError::new(&order.file.display().to_string(), e);
     let mut sha = Context::new(&SHA256);
     sha.update(b"qeetid import 1\0");
-    sha.update(order.tenant.as_bytes());
+    sha.update(tenant.as_bytes());
     sha.update(order.source.name().as_bytes());
     sha.update(b"\0");
     let mut buffer = vec![0; CHUNK];
@@ -154,17 +152,16 @@ fn identity(order: &ImportOrder, file: &mut File) -> Result<ImportId, AppError> 
     Ok(ImportId(id))
 }
 
-async fn tenant(store: &dyn Store, id: TenantId) -> Result<Tenant, AppError> {
-    let found = store.tenant(id).await.map_err(|e| AppError::new("store", e))?;
-    let tenant = found.filter(|t| t.deleted_at.is_none()).ok_or_else(|| AppError::new("--tenant", "there is no such tenant"))?;
+async fn tenant(store: &dyn Store, named: &str) -> Result<Tenant, AppError> {
+    let tenant = super::api_key::existing(store, &named.trim().to_lowercase()).await?;
     match tenant.kind {
         TenantKind::Organization => Ok(tenant),
         TenantKind::Personal => Err(AppError::new("--tenant", "is a personal tenant: it has one member, its owner")),
     }
 }
 
-async fn role(store: &dyn Store, order: &ImportOrder) -> Result<RoleId, AppError> {
-    let own = store.roles(order.tenant).await.map_err(|e| AppError::new("store", e))?;
+async fn role(store: &dyn Store, tenant: TenantId, order: &ImportOrder) -> Result<RoleId, AppError> {
+    let own = store.roles(tenant).await.map_err(|e| AppError::new("store", e))?;
     let named = |r: &Role| r.name.eq_ignore_ascii_case(&order.role) || r.id.to_string() == order.role;
     let found = Role::system().into_iter().chain(own).find(named);
     found.map(|r| r.id).ok_or_else(|| AppError::new("--role", "the tenant has no such role"))
