@@ -51,11 +51,22 @@ impl Client {
 
     /// Sends one request and reads the whole answer.
     pub async fn send(&mut self, method: Method, path: &str, bearer: Option<&str>, body: Option<String>) -> Result<Answer, String> {
+        self.send_as(method, path, bearer.map(|token| format!("Bearer {token}")), body).await
+    }
+
+    /// The same, with whatever proves who asks.
+    pub async fn send_as(
+        &mut self,
+        method: Method,
+        path: &str,
+        authorization: Option<String>,
+        body: Option<String>,
+    ) -> Result<Answer, String> {
         let host = self.address.to_string();
         let sender = self.connect().await?;
         let mut request = Request::builder().method(method).uri(path).header("host", host);
-        if let Some(token) = bearer {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(shown) = authorization {
+            request = request.header("authorization", shown);
         }
         if body.is_some() {
             request = request.header("content-type", "application/json");

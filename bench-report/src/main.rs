@@ -1,9 +1,12 @@
 //! Runs the release build of the service under load, all in one run on one machine, and prints what matters as ratios.
 //!
+//! With `BENCH_USERS=1000000` it measures what a tenant of so many costs instead: their import, lists of them, API keys.
+//!
 //! `cargo run --release -p bench-report` builds the service first if `cargo build --release` has not been run.
 //! Absolute figures depend on the machine and on who else uses it; the ratios are what to compare.
 
 mod client;
+mod crowd;
 mod load;
 mod server;
 
@@ -128,6 +131,9 @@ async fn main() -> Result<(), String> {
     let binary = binary()?;
     let size = std::fs::metadata(&binary).map_err(|e| e.to_string())?.len();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if let Ok(users) = std::env::var("BENCH_USERS") {
+        return crowd::measure(&binary, users.parse().map_err(|e| format!("BENCH_USERS: {e}"))?).await;
+    }
     let (short, long) = (seconds("BENCH_SHORT", 8), seconds("BENCH_LONG", 15));
 
     let raw = raw_rate(Argon2Params::default(), threads, short);

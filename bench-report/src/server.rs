@@ -19,18 +19,24 @@ pub struct Server {
     pub address: SocketAddr,
     /// From start to the first 200 of `/readyz`.
     pub to_ready: Duration,
-    _data: tempfile::TempDir,
+    _data: Option<tempfile::TempDir>,
 }
 
 impl Server {
     /// Starts `binary` with limits off and waits until it is ready.
     pub async fn start(binary: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         let data = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let server = Self::start_in(binary, data.path(), settings).await?;
+        Ok(Self { _data: Some(data), ..server })
+    }
+
+    /// Starts it on a data directory that is there.
+    pub async fn start_in(binary: &Path, data: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         let began = Instant::now();
         let mut command = Command::new(binary);
         command
             .env("QEETID_LISTEN", "127.0.0.1:0")
-            .env("QEETID_DATA_DIR", data.path())
+            .env("QEETID_DATA_DIR", data)
             .env("QEETID_LIMITS", "off")
             .env("QEETID_LOG", "warn,qeetid::app=info")
             .env("QEETID_LOG_FORMAT", "json")
@@ -55,7 +61,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        Ok(Self { child, address, to_ready: began.elapsed(), _data: data })
+        Ok(Self { child, address, to_ready: began.elapsed(), _data: None })
     }
 
     fn status(&self, field: &str) -> f64 {
