@@ -149,7 +149,7 @@ fn an_offence_is_seen() {
 
 #[test]
 fn files_are_short() {
-    let long: Vec<String> = ["src", "tests"]
+    let long: Vec<String> = ["src", "tests", "argon2-kernel"]
         .iter()
         .flat_map(|dir| sources(dir))
         .filter_map(|(path, text)| Some((path, text.lines().count())).filter(|(_, n)| *n > 500))
@@ -162,7 +162,7 @@ fn files_are_short() {
 fn nothing_is_half_done() {
     // Written in two pieces, so that this file is none of the offenders.
     let marks = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
-    let found: Vec<String> = ["src", "tests"]
+    let found: Vec<String> = ["src", "tests", "argon2-kernel"]
         .iter()
         .flat_map(|dir| sources(dir))
         .filter(|(_, text)| marks.iter().any(|m| text.contains(m)))

@@ -4,7 +4,6 @@
 pub mod common;
 pub mod formats;
 pub mod kernel;
-pub mod memory;
 pub mod params;
 pub mod policy;
 pub mod pool;

@@ -2,8 +2,7 @@
 
 use super::{BadHash, Kind, number};
 use crate::credentials::{
-    kernel::{self, BadInput, Input, Variant},
-    memory::Memory,
+    kernel::{self, BadInput, Input, Memory, Variant},
     params::Argon2Params,
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;

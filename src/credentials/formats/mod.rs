@@ -13,8 +13,7 @@ mod vectors;
 pub mod wrapped;
 
 use super::{
-    kernel::{BadInput, Input, Variant, argon2 as kernel},
-    memory::Memory,
+    kernel::{BadInput, Input, Memory, Variant, argon2 as kernel},
     params::Argon2Params,
 };
 use crate::domain::{

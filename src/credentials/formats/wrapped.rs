@@ -5,8 +5,7 @@
 use super::{BadHash, Kind, argon2, base64};
 use crate::{
     credentials::{
-        kernel::{self, BadInput, Input, Variant},
-        memory::Memory,
+        kernel::{self, BadInput, Input, Memory, Variant},
         params::Argon2Params,
     },
     domain::{

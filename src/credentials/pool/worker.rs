@@ -8,8 +8,7 @@ use super::{
 use crate::{
     credentials::{
         formats::{self, Kind, Stored},
-        kernel::BadInput,
-        memory::Memory,
+        kernel::{BadInput, Memory},
         params::Argon2Params,
     },
     domain::{hash::PasswordHash, rng::Rng, secret::Password},
