@@ -23,6 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
 /// Backends: nobody outside their own room and the composition root may name them.
 const BACKENDS: &[(&str, &str)] = &[
     ("store", "sqlite"),
+    ("store", "scylla"),
     ("ephemeral", "embedded"),
     ("ephemeral", "redis"),
     ("gateway", "smtp"),

@@ -8,6 +8,7 @@ pub mod templates;
 pub mod twilio;
 mod url;
 
+pub use crate::domain::breaker;
 pub use url::BadUrl;
 
 use crate::domain::{

@@ -1,7 +1,7 @@
 //! What lasts. [`Store`] has one method for one whole business command; there is no begin or commit in it.
 //!
 //! `commands` holds what goes in and comes out, `error` says whether a failed write may have happened, `conformance`
-//! is the suite that every backend passes unchanged, `sqlite` is the embedded backend.
+//! is the suite that every backend passes unchanged, `sqlite` is the embedded backend, `scylla` the distributed one.
 
 pub mod access;
 pub mod admin;
@@ -13,6 +13,8 @@ pub mod error;
 pub mod imports;
 pub mod invites;
 pub mod policy;
+#[cfg(test)]
+mod scylla;
 pub mod sqlite;
 
 use crate::domain::{

@@ -1,0 +1,469 @@
+//! Statements: prepared once, sent with time-outs, and what came back told apart: done, refused, unknown.
+
+use super::{
+    fail::Fail,
+    unit::{Bytes, Family, List, Name, Unit},
+};
+use crate::{
+    domain::breaker::Breaker,
+    store::{Result, StoreError},
+};
+use scylla::{
+    client::{execution_profile::ExecutionProfile, session::Session},
+    errors::{DbError, ExecutionError, RequestAttemptError},
+    policies::{retry::FallthroughRetryPolicy, speculative_execution::SimpleSpeculativeExecutionPolicy},
+    response::query_result::QueryResult,
+    serialize::row::SerializeRow,
+    statement::{
+        Consistency, SerialConsistency,
+        batch::{Batch, BatchType},
+        prepared::PreparedStatement,
+    },
+    value::{CqlValue, Row},
+};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+/// Of one statement.
+pub(super) const TIMEOUT: Duration = Duration::from_millis(1500);
+/// A read that takes this long is asked of another node as well.
+const SPECULATE: Duration = Duration::from_millis(150);
+/// Rows of one answer.
+const PAGE: i32 = 5000;
+
+/// What lies beside the rows of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Head {
+    /// `None`: nothing was ever written, or it was forgotten.
+    pub(super) version: Option<i64>,
+    /// The journal entry that holds it.
+    pub(super) lock: Option<Uuid>,
+    /// The command that wrote last.
+    pub(super) tx: Option<Uuid>,
+}
+
+/// A row as read.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub(super) name: Name,
+    pub(super) body: String,
+    pub(super) head: Head,
+}
+
+/// A row to be written, or (without `body`) removed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Write {
+    #[serde(flatten)]
+    pub(super) name: Name,
+    pub(super) body: Option<String>,
+    /// Seconds; 0: for ever.
+    pub(super) ttl: i32,
+}
+
+/// What became of a conditional write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Applied,
+    /// The condition didn't hold; what was there instead.
+    Refused(Head),
+    /// No answer came: it may have been done, or may yet be.
+    Unknown(String),
+}
+
+/// The change of a unit's head by one conditional write, and its condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change<'a> {
+    /// If `seen` is still its version and nobody holds it: a new version, by `tx`, leaving `todo` (or what there was).
+    Commit { seen: Option<i64>, version: i64, tx: Uuid, todo: Option<&'a str> },
+    /// If `seen` is still its version and nobody holds it: nothing is left beside the rows.
+    Forget { seen: Option<i64> },
+    /// If `seen` is still its version and nobody holds it: `tx` holds it.
+    Lock { seen: Option<i64>, tx: Uuid },
+    /// If `tx` holds it: a new version, and nobody holds it.
+    Apply { version: i64, tx: Uuid },
+    /// If `tx` holds it: nothing is left beside the rows.
+    ApplyForget { tx: Uuid },
+    /// If `tx` holds it: nobody holds it.
+    Unlock { tx: Uuid },
+    /// If `tx` holds it: it goes on to.
+    Hold { tx: Uuid },
+}
+
+#[derive(Debug)]
+struct UnitStatements {
+    head: PreparedStatement,
+    todo: PreparedStatement,
+    rows: PreparedStatement,
+    scan: PreparedStatement,
+    put: PreparedStatement,
+    del: PreparedStatement,
+    commit: PreparedStatement,
+    commit_todo: PreparedStatement,
+    lock: PreparedStatement,
+    apply: PreparedStatement,
+    forget: PreparedStatement,
+    apply_forget: PreparedStatement,
+    unlock: PreparedStatement,
+}
+
+#[derive(Debug)]
+struct ListStatements {
+    get: PreparedStatement,
+    range: PreparedStatement,
+    back: PreparedStatement,
+    put: PreparedStatement,
+    del: PreparedStatement,
+}
+
+#[derive(Debug)]
+struct JournalStatements {
+    get: PreparedStatement,
+    insert: PreparedStatement,
+    turn: PreparedStatement,
+}
+
+/// The connection, and every statement.
+#[derive(Debug)]
+pub(super) struct Cql {
+    session: Session,
+    units: HashMap<Family, UnitStatements>,
+    lists: HashMap<List, ListStatements>,
+    journal: JournalStatements,
+    breaker: Breaker,
+    pub(super) fail: Arc<Fail>,
+}
+
+/// How a class of statements is sent.
+fn profiles(serial: SerialConsistency) -> (ExecutionProfile, ExecutionProfile) {
+    let plain = ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .request_timeout(Some(TIMEOUT))
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SPECULATE })))
+        .build();
+    // Nothing conditional is idempotent: sent once, never to two nodes.
+    let conditional = ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(serial))
+        .request_timeout(Some(TIMEOUT))
+        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+        .speculative_execution_policy(None)
+        .build();
+    (plain, conditional)
+}
+
+impl Cql {
+    /// Prepares every statement for the tables of a keyspace.
+    pub(super) async fn new(session: Session, keyspace: &str, fail: Arc<Fail>) -> Result<Self> {
+        let (plain, conditional) = profiles(SerialConsistency::LocalSerial);
+        let (plain, conditional) = (plain.into_handle(), conditional.into_handle());
+        let prepare = async |cql: String, lwt: bool| -> Result<PreparedStatement> {
+            let mut st = session.prepare(cql.as_str()).await.map_err(|e| StoreError::certainly_not(format!("{cql}: {e}")))?;
+            st.set_execution_profile_handle(Some(if lwt { conditional.clone() } else { plain.clone() }));
+            st.set_is_idempotent(!lwt);
+            st.set_page_size(PAGE);
+            Ok(st)
+        };
+        let mut units = HashMap::new();
+        for family in Family::ALL {
+            let t = format!("{keyspace}.{}", family.table());
+            let commit =
+                |todo: &str| format!("UPDATE {t} USING TTL ? SET version = ?, tx = ?{todo} WHERE part = ? IF version = ? AND lock = ?");
+            let columns = "kind, key, body, version, lock, tx";
+            units.insert(
+                *family,
+                UnitStatements {
+                    head: prepare(format!("SELECT DISTINCT part, version, lock, tx FROM {t} WHERE part = ?"), false).await?,
+                    todo: prepare(format!("SELECT DISTINCT part, version, lock, tx, todo FROM {t} WHERE part = ?"), false).await?,
+                    rows: prepare(format!("SELECT {columns} FROM {t} WHERE part = ? AND (kind, key) IN ?"), false).await?,
+                    scan: prepare(format!("SELECT {columns} FROM {t} WHERE part = ? AND kind = ? AND key >= ?"), false).await?,
+                    put: prepare(format!("INSERT INTO {t} (part, kind, key, body) VALUES (?, ?, ?, ?) USING TTL ?"), true).await?,
+                    del: prepare(format!("DELETE FROM {t} WHERE part = ? AND kind = ? AND key = ?"), true).await?,
+                    commit: prepare(commit(""), true).await?,
+                    commit_todo: prepare(commit(", todo = ?"), true).await?,
+                    lock: prepare(format!("UPDATE {t} USING TTL ? SET lock = ? WHERE part = ? IF version = ? AND lock = ?"), true).await?,
+                    apply: prepare(format!("UPDATE {t} USING TTL ? SET version = ?, tx = ?, lock = ? WHERE part = ? IF lock = ?"), true)
+                        .await?,
+                    forget: prepare(format!("DELETE version, tx, todo, lock FROM {t} WHERE part = ? IF version = ? AND lock = ?"), true)
+                        .await?,
+                    apply_forget: prepare(format!("DELETE version, tx, todo, lock FROM {t} WHERE part = ? IF lock = ?"), true).await?,
+                    unlock: prepare(format!("UPDATE {t} USING TTL ? SET lock = ? WHERE part = ? IF lock = ?"), true).await?,
+                },
+            );
+        }
+        let mut lists = HashMap::new();
+        for list in List::ALL {
+            let t = format!("{keyspace}.{}", list.table());
+            lists.insert(
+                *list,
+                ListStatements {
+                    get: prepare(format!("SELECT body FROM {t} WHERE bucket = ? AND key = ?"), false).await?,
+                    range: prepare(format!("SELECT key, body FROM {t} WHERE bucket = ? AND key >= ? AND key < ? LIMIT ?"), false).await?,
+                    back: prepare(
+                        format!("SELECT key, body FROM {t} WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?"),
+                        false,
+                    )
+                    .await?,
+                    put: prepare(format!("INSERT INTO {t} (bucket, key, body) VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?"), false)
+                        .await?,
+                    del: prepare(format!("DELETE FROM {t} USING TIMESTAMP ? WHERE bucket = ? AND key = ?"), false).await?,
+                },
+            );
+        }
+        let t = format!("{keyspace}.journal");
+        let journal = JournalStatements {
+            get: prepare(format!("SELECT state, at, body FROM {t} WHERE id = ?"), false).await?,
+            insert: prepare(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"), true).await?,
+            turn: prepare(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?"), true).await?,
+        };
+        // Open after 8 failures in a row; then one call a second asks whether the store is back.
+        Ok(Self { session, units, lists, journal, breaker: Breaker::new(8, Duration::from_secs(1)), fail })
+    }
+
+    fn allow(&self) -> Result<()> {
+        self.breaker.allow(Instant::now()).map_err(|_| StoreError::certainly_not("resting: the store did not answer lately"))
+    }
+
+    /// Notes for the breaker whether the store is alive.
+    fn judge(&self, error: Option<&ExecutionError>) {
+        match error {
+            Some(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+                DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::WriteTimeout { .. },
+                _,
+            ))) => {}
+            Some(_) => self.breaker.failed(Instant::now()),
+            None => self.breaker.alive(),
+        }
+    }
+
+    async fn send(&self, st: &PreparedStatement, values: impl SerializeRow) -> Result<QueryResult> {
+        self.allow()?;
+        self.fail.point(st.get_statement())?;
+        let out = self.session.execute_unpaged(st, values).await;
+        self.judge(out.as_ref().err());
+        // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
+        let out = out.map_err(StoreError::certainly_not)?;
+        self.fail.point(st.get_statement())?;
+        Ok(out)
+    }
+
+    async fn select(&self, st: &PreparedStatement, values: impl SerializeRow) -> Result<Vec<Row>> {
+        let rows = self.send(st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
+        rows.rows::<Row>().map_err(StoreError::certainly_not)?.collect::<std::result::Result<_, _>>().map_err(StoreError::certainly_not)
+    }
+
+    /// Sends a batch, conditional by its first statement, and reads the answer in either shape: Cassandra gives the columns of
+    /// the condition when it is refused, and `[applied]` alone when not; ScyllaDB gives all columns always.
+    async fn conditional(&self, batch: &Batch, values: Vec<Vec<Option<CqlValue>>>) -> Result<Answer> {
+        self.allow()?;
+        let what = match batch.statements.first() {
+            Some(scylla::statement::batch::BatchStatement::PreparedStatement(st)) => st.get_statement(),
+            _ => "",
+        };
+        self.fail.point(what)?;
+        let out = match batch.statements.as_slice() {
+            [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
+                self.session.execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
+            }
+            _ => self.session.batch(batch, values).await,
+        };
+        self.judge(out.as_ref().err());
+        let out = match out {
+            Ok(out) => out,
+            Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),
+            Err(e) => return Ok(Answer::Unknown(e.to_string())),
+        };
+        if let Err(e) = self.fail.point(what) {
+            return if self.fail.loses_answers() { Ok(Answer::Unknown(e.to_string())) } else { Err(e) };
+        }
+        answer(out).map_err(StoreError::maybe)
+    }
+
+    /// A batch of one unit: the change of its head, and rows.
+    pub(super) async fn change(&self, unit: &Unit, change: &Change<'_>, writes: &[Write]) -> Result<Answer> {
+        let st = &self.units[&unit.family];
+        let ttl = unit.family.ttl();
+        let part = || Some(CqlValue::Blob(unit.key.0.clone()));
+        let big = |v: &Option<i64>| v.map(CqlValue::BigInt);
+        let id = |v: Uuid| Some(CqlValue::Uuid(v));
+        let int = |v: i32| Some(CqlValue::Int(v));
+        let (head, values) = match change {
+            Change::Commit { seen, version, tx, todo: None } => {
+                (&st.commit, vec![int(ttl), big(&Some(*version)), id(*tx), part(), big(seen), None])
+            }
+            Change::Commit { seen, version, tx, todo: Some(todo) } => {
+                let todo = Some(CqlValue::Text((*todo).into()));
+                (&st.commit_todo, vec![int(ttl), big(&Some(*version)), id(*tx), todo, part(), big(seen), None])
+            }
+            Change::Lock { seen, tx } => (&st.lock, vec![int(ttl), id(*tx), part(), big(seen), None]),
+            Change::Apply { version, tx } => (&st.apply, vec![int(ttl), big(&Some(*version)), id(*tx), None, part(), id(*tx)]),
+            Change::ApplyForget { tx } => (&st.apply_forget, vec![part(), id(*tx)]),
+            Change::Forget { seen } => (&st.forget, vec![part(), big(seen), None]),
+            Change::Unlock { tx } => (&st.unlock, vec![int(ttl), None, part(), id(*tx)]),
+            Change::Hold { tx } => (&st.unlock, vec![int(ttl), id(*tx), part(), id(*tx)]),
+        };
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_execution_profile_handle(head.get_execution_profile_handle().cloned());
+        batch.append_statement(head.clone());
+        let mut all = vec![values];
+        for w in writes {
+            let (kind, key) = (Some(CqlValue::Text(w.name.kind.clone())), Some(CqlValue::Blob(w.name.key.0.clone())));
+            match &w.body {
+                Some(body) => {
+                    batch.append_statement(st.put.clone());
+                    let ttl = if w.ttl == 0 { ttl } else { w.ttl };
+                    all.push(vec![part(), kind, key, Some(CqlValue::Text(body.clone())), Some(CqlValue::Int(ttl))]);
+                }
+                None => {
+                    batch.append_statement(st.del.clone());
+                    all.push(vec![part(), kind, key]);
+                }
+            }
+        }
+        self.conditional(&batch, all).await
+    }
+
+    /// The head of a unit; `serial`: with whatever conditional write is on its way finished, or made impossible.
+    pub(super) async fn head(&self, unit: &Unit, serial: bool) -> Result<Head> {
+        let st = at(&self.units[&unit.family].head, serial);
+        let rows = self.select(&st, (&unit.key.0,)).await?;
+        Ok(rows.first().map(|row| head(&row.columns[1..])).unwrap_or_default())
+    }
+    /// Head and what the last command left to do.
+    pub(super) async fn todo(&self, unit: &Unit, serial: bool) -> Result<(Head, Option<String>)> {
+        let st = at(&self.units[&unit.family].todo, serial);
+        let rows = self.select(&st, (&unit.key.0,)).await?;
+        Ok(rows.first().map(|row| (head(&row.columns[1..4]), text(&row.columns[4]))).unwrap_or_default())
+    }
+    /// Some rows by name.
+    pub(super) async fn rows(&self, unit: &Unit, names: &[Name], serial: bool) -> Result<Vec<Read>> {
+        let st = at(&self.units[&unit.family].rows, serial);
+        let names: Vec<(&str, &[u8])> = names.iter().map(|n| (n.kind.as_str(), n.key.0.as_slice())).collect();
+        Ok(self.select(&st, (&unit.key.0, names)).await?.into_iter().filter_map(read).collect())
+    }
+    /// All rows of a kind from a key on, by key.
+    pub(super) async fn scan(&self, unit: &Unit, kind: &str, from: &[u8]) -> Result<Vec<Read>> {
+        Ok(self.select(&self.units[&unit.family].scan, (&unit.key.0, kind, from)).await?.into_iter().filter_map(read).collect())
+    }
+
+    /// One entry of a list.
+    pub(super) async fn entry(&self, list: List, bucket: &[u8], key: &[u8]) -> Result<Option<String>> {
+        let rows = self.select(&self.lists[&list].get, (bucket, key)).await?;
+        Ok(rows.first().map(|row| text(&row.columns[0]).unwrap_or_default()))
+    }
+    /// Entries from `from` on, before `to`, at most `limit`; `back`: from the end.
+    pub(super) async fn entries(
+        &self,
+        list: List,
+        bucket: &[u8],
+        from: &[u8],
+        to: &[u8],
+        limit: u32,
+        back: bool,
+    ) -> Result<Vec<(Bytes, String)>> {
+        let st = &self.lists[&list];
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(PAGE - 1);
+        let rows = self.select(if back { &st.back } else { &st.range }, (bucket, from, to, limit)).await?;
+        let entry = |row: Row| Some((Bytes(row.columns[0].as_ref()?.as_blob()?.clone()), text(&row.columns[1]).unwrap_or_default()));
+        Ok(rows.into_iter().filter_map(entry).collect())
+    }
+    /// Writes an entry; `at` orders it among all writes of it. `ttl` in seconds, 0: for ever.
+    pub(super) async fn put(&self, list: List, bucket: &[u8], key: &[u8], body: &str, ttl: i32, at: i64) -> Result<()> {
+        self.send(&self.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop)
+    }
+    /// Removes an entry that was written not later than `at`.
+    pub(super) async fn del(&self, list: List, bucket: &[u8], key: &[u8], at: i64) -> Result<()> {
+        self.send(&self.lists[&list].del, (at, bucket, key)).await.map(drop)
+    }
+
+    /// State, time and content of a journal entry, read behind whatever is on its way.
+    pub(super) async fn journal(&self, id: Uuid) -> Result<Option<(String, i64, String)>> {
+        let rows = self.select(&at(&self.journal.get, true), (id,)).await?;
+        let entry =
+            |row: &Row| Some((text(&row.columns[0])?, row.columns[1].as_ref()?.as_bigint()?, text(&row.columns[2]).unwrap_or_default()));
+        Ok(rows.first().and_then(entry))
+    }
+    /// Writes a pending journal entry.
+    pub(super) async fn journal_insert(&self, id: Uuid, now: i64, body: &str, ttl: i32) -> Result<Answer> {
+        let values =
+            [CqlValue::Uuid(id), CqlValue::Text("pending".into()), CqlValue::BigInt(now), CqlValue::Text(body.into()), CqlValue::Int(ttl)];
+        self.single(&self.journal.insert, values.into_iter().map(Some).collect()).await
+    }
+    /// Moves a journal entry on, from a state.
+    pub(super) async fn journal_turn(&self, id: Uuid, from: &str, to: &str, ttl: i32) -> Result<Answer> {
+        let values = [CqlValue::Int(ttl), CqlValue::Text(to.into()), CqlValue::Uuid(id), CqlValue::Text(from.into())];
+        self.single(&self.journal.turn, values.into_iter().map(Some).collect()).await
+    }
+    async fn single(&self, st: &PreparedStatement, values: Vec<Option<CqlValue>>) -> Result<Answer> {
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.append_statement(st.clone());
+        self.conditional(&batch, vec![values]).await
+    }
+}
+
+fn at(st: &PreparedStatement, serial: bool) -> PreparedStatement {
+    let mut st = st.clone();
+    if serial {
+        st.set_consistency(Consistency::LocalSerial);
+    }
+    st
+}
+
+/// Whether a conditional write that failed so was never tried.
+fn certainly_not(e: &ExecutionError) -> bool {
+    match e {
+        ExecutionError::LastAttemptError(e) => matches!(
+            e,
+            RequestAttemptError::SerializationError(_)
+                | RequestAttemptError::CqlRequestSerialization(_)
+                | RequestAttemptError::UnableToAllocStreamId
+                | RequestAttemptError::DbError(
+                    DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::IsBootstrapping,
+                    _
+                )
+        ),
+        ExecutionError::BadQuery(_)
+        | ExecutionError::EmptyPlan
+        | ExecutionError::PrepareError(_)
+        | ExecutionError::ConnectionPoolError(_) => true,
+        _ => false,
+    }
+}
+
+fn answer(out: QueryResult) -> std::result::Result<Answer, String> {
+    let rows = out.into_rows_result().map_err(|e| e.to_string())?;
+    let place = |name: &str| rows.column_specs().get_by_name(name).map(|(i, _)| i);
+    let (applied, version, lock) = (place("[applied]"), place("version"), place("lock"));
+    let mut all = rows.rows::<Row>().map_err(|e| e.to_string())?;
+    let row = all.next().ok_or("a conditional write answered nothing")?.map_err(|e| e.to_string())?;
+    let column = |i: Option<usize>| i.and_then(|i| row.columns.get(i)).and_then(Option::as_ref);
+    match column(applied).and_then(CqlValue::as_boolean) {
+        Some(true) => Ok(Answer::Applied),
+        Some(false) => Ok(Answer::Refused(Head {
+            version: column(version).and_then(CqlValue::as_bigint),
+            lock: column(lock).and_then(CqlValue::as_uuid),
+            tx: None,
+        })),
+        None => Err("a conditional write answered without [applied]".into()),
+    }
+}
+
+fn text(v: &Option<CqlValue>) -> Option<String> {
+    v.as_ref().and_then(CqlValue::as_text).cloned()
+}
+
+/// Of `version, lock, tx`.
+fn head(columns: &[Option<CqlValue>]) -> Head {
+    let id = |i: usize| columns.get(i).and_then(Option::as_ref).and_then(CqlValue::as_uuid);
+    Head { version: columns.first().and_then(Option::as_ref).and_then(CqlValue::as_bigint), lock: id(1), tx: id(2) }
+}
+
+/// Of `kind, key, body, version, lock, tx`.
+fn read(row: Row) -> Option<Read> {
+    let kind = text(&row.columns[0])?;
+    let key = Bytes(row.columns[1].as_ref()?.as_blob()?.clone());
+    Some(Read { name: Name { kind, key }, body: text(&row.columns[2])?, head: head(&row.columns[3..]) })
+}

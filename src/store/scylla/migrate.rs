@@ -1,0 +1,141 @@
+//! Numbered migrations. Ten nodes may run them at once: one holds a lease while it runs a step, the others wait.
+
+use super::Place;
+use crate::store::{Result, StoreError};
+use scylla::{client::session::Session, statement::unprepared::Statement, value::Row};
+use std::time::Duration;
+
+/// One step of the schema.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Migration {
+    /// Counts up, and is never used again.
+    pub(super) number: i32,
+    /// Of its file, for the log.
+    pub(super) name: &'static str,
+    /// Statements, each ended by a semicolon at the end of a line. `{ks}` is the keyspace.
+    pub(super) cql: &'static str,
+}
+
+/// The schema, oldest first. Each statement may run twice.
+pub(super) const MIGRATIONS: &[Migration] =
+    &[Migration { number: 1, name: "store", cql: include_str!("../../../schema/scylla/0001_store.cql") }];
+
+/// A schema change on a slow cluster.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Seconds after which the lease of a node that died ends by itself.
+const LEASE: i32 = 120;
+/// How long a node waits for the others.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_millis(300);
+
+fn failed(e: impl std::fmt::Display) -> StoreError {
+    StoreError::maybe(format!("migration: {e}"))
+}
+
+async fn run(session: &Session, cql: &str) -> Result<Vec<Row>> {
+    let mut st = Statement::new(cql);
+    st.set_request_timeout(Some(TIMEOUT));
+    let out = session.query_unpaged(st, ()).await.map_err(|e| failed(format!("{cql}: {e}")))?;
+    if !out.is_rows() {
+        return Ok(Vec::new());
+    }
+    let rows = out.into_rows_result().map_err(failed)?;
+    rows.rows::<Row>().map_err(failed)?.collect::<std::result::Result<_, _>>().map_err(failed)
+}
+
+/// The first column of a conditional write's answer.
+fn applied(rows: &[Row]) -> bool {
+    rows.first().and_then(|r| r.columns.first()).and_then(Option::as_ref).and_then(scylla::value::CqlValue::as_boolean) == Some(true)
+}
+
+fn statements(cql: &str, keyspace: &str) -> Vec<String> {
+    let code: Vec<&str> = cql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    let code = code.join("\n").replace("{ks}", keyspace);
+    code.split(";\n").map(str::trim).filter(|s| !s.is_empty()).map(|s| s.trim_end_matches(';').to_owned()).collect()
+}
+
+/// The newest step that has run; `None`: there is no keyspace, or nothing in it.
+pub(super) async fn newest(session: &Session, keyspace: &str) -> Result<Option<i32>> {
+    let tables =
+        format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = 'schema_migrations'");
+    if run(session, &tables).await?.is_empty() {
+        return Ok(None);
+    }
+    let numbers = run(session, &format!("SELECT number FROM {keyspace}.schema_migrations WHERE room = 'store'")).await?;
+    Ok(numbers.iter().filter_map(|r| r.columns.first()?.as_ref()?.as_int()).max())
+}
+
+/// Makes the keyspace and runs what of the schema hasn't run; `holder` names this process. Gives how many steps ran here.
+///
+/// # Errors
+/// The keyspace is of a newer version; or a step failed: it is run again the next time.
+pub(super) async fn migrate(session: &Session, place: &Place, holder: uuid::Uuid) -> Result<usize> {
+    let ks = &place.keyspace;
+    // SimpleStrategy knows no data centers; where one is named, the copies go there.
+    let replication = match &place.datacenter {
+        Some(dc) => format!("'class': 'NetworkTopologyStrategy', '{dc}': {}", place.replication),
+        None => format!("'class': 'NetworkTopologyStrategy', 'replication_factor': {}", place.replication),
+    };
+    for cql in [
+        format!("CREATE KEYSPACE IF NOT EXISTS {ks} WITH replication = {{{replication}}}"),
+        format!("CREATE TABLE IF NOT EXISTS {ks}.schema_locks (name text PRIMARY KEY, holder uuid)"),
+        format!("CREATE TABLE IF NOT EXISTS {ks}.schema_migrations (room text, number int, name text, PRIMARY KEY (room, number))"),
+    ] {
+        ddl(session, &cql).await?;
+    }
+    let begun = std::time::Instant::now();
+    let take = format!("INSERT INTO {ks}.schema_locks (name, holder) VALUES ('store', {holder}) IF NOT EXISTS USING TTL {LEASE}");
+    loop {
+        if newest(session, ks).await?.is_some_and(|n| MIGRATIONS.iter().all(|step| step.number <= n)) {
+            let newer = newest(session, ks).await?.filter(|n| MIGRATIONS.iter().all(|step| step.number < *n));
+            return match newer {
+                Some(n) => Err(failed(format!("the keyspace has migration {n}, which this version doesn't know: run a newer one"))),
+                None => Ok(0),
+            };
+        }
+        if applied(&run(session, &take).await?) {
+            break;
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(failed("another node holds the lock"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let ran = steps(session, ks).await;
+    run(session, &format!("DELETE FROM {ks}.schema_locks WHERE name = 'store' IF holder = {holder}")).await?;
+    ran
+}
+
+async fn steps(session: &Session, ks: &str) -> Result<usize> {
+    let (before, mut ran) = (newest(session, ks).await?.unwrap_or(0), 0);
+    for step in MIGRATIONS.iter().filter(|step| step.number > before) {
+        for cql in statements(step.cql, ks) {
+            ddl(session, &cql).await?;
+        }
+        let (number, name) = (step.number, step.name);
+        run(session, &format!("INSERT INTO {ks}.schema_migrations (room, number, name) VALUES ('store', {number}, '{name}')")).await?;
+        tracing::info!(number, name, "migrated the store");
+        ran += 1;
+    }
+    Ok(ran)
+}
+
+/// A change of the schema, known to all nodes when it returns.
+async fn ddl(session: &Session, cql: &str) -> Result<()> {
+    run(session, cql).await?;
+    session.await_schema_agreement().await.map(drop).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_come_apart_into_statements() {
+        let all = statements("-- a; b\nCREATE TABLE {ks}.t (\n  a int\n);\nCREATE TABLE {ks}.u (a int);\n", "k");
+        assert_eq!(all, ["CREATE TABLE k.t (\n  a int\n)", "CREATE TABLE k.u (a int)"]);
+        for step in MIGRATIONS {
+            assert!(statements(step.cql, "k").iter().all(|s| s.contains(" IF NOT EXISTS ") && !s.contains("{ks}")), "{}", step.name);
+        }
+    }
+}

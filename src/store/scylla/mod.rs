@@ -1,0 +1,132 @@
+//! The distributed backend: ScyllaDB or Apache Cassandra, the schema of `schema/scylla`.
+//!
+//! All that lasts lies in **units** ([`unit`]): partitions of rows, each row a kind, a key and a JSON body. A unit has a version,
+//! and every write is conditional on it. Decisions are made here, on what was read, and hold because the version is still
+//! that of the reading: so there is one condition for all commands, and no column for each thing that decides.
+//!
+//! How to write a command:
+//!
+//! 1. Implement [`tx::Plan`] for what goes into it. `run` reads ([`tx::Tx::get`], [`tx::Tx::scan`]: conditions of the commit, absent rows
+//!    too; [`tx::Tx::peek`]: none), decides, and writes (`put`, `del`). It may run several times, and does nothing else. Its type
+//!    of outcome implements [`tx::Outcome`].
+//! 2. Run it by `engine.command(ctx, home, plan)`. `home` is the unit in which the outcome is recorded for reruns; it must be the
+//!    same at each rerun, so it is named by what the command is about, not by what is found. `engine.change` keeps no record.
+//! 3. One unit read or written: one conditional batch. Several: the engine makes a saga of it ([`saga`]), with a journal. Both are
+//!    atomic. A read of a unit that is only a condition costs a lock of that unit: for what many commands read and hardly any
+//!    writes (is the tenant live?), `peek`, if a race is harmless.
+//! 4. Two commands that each rely on what the other changes must both *write* the unit in which they meet: a condition alone
+//!    leaves the version as it was. (Owners: every change of who can act as owner is written into the tenant's unit.)
+//! 5. **Lists** ([`unit::List`]) lead to units: members of a tenant, jobs by the hour, what is to be swept. They are written after
+//!    the commit by effects ([`effects::Effect`], `tx.effect`): surely, but a moment later, and perhaps twice. Whoever reads a list checks
+//!    each entry against its unit. No command may rely on an entry being absent.
+//! 6. Jobs, audit events and revocations: `tx.job`, `tx.audit`, `tx.revoke`.
+//! 7. A read of the trait: `engine.read(…)` around `engine.cql.peek`, `peek_all`, `entries`.
+//!
+//! Uniqueness is a unit of [`unit::Family::Claims`]: a row `holder` says who has it. A new table or list is a new file in the schema and
+//! a new line in [`unit`]. A batch should stay under 50 KB: what grows without bound is done in several commands.
+//!
+//! `cql` sends statements, `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
+//! `revocations` and `outbox` are lists with an order of their own.
+
+mod accounts;
+mod audit;
+mod cql;
+mod effects;
+mod email_change;
+mod engine;
+mod fail;
+mod migrate;
+mod outbox;
+mod passwords;
+#[cfg(test)]
+mod pending;
+mod proofs;
+mod revocations;
+mod saga;
+mod sessions;
+mod signups;
+#[cfg(test)]
+mod store_impl;
+mod tenants;
+mod tx;
+mod unit;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Result, StoreError};
+use crate::domain::{rng::Rng, secret::SecretText, time::Clock};
+use cql::Cql;
+use engine::Engine;
+use scylla::client::{PoolSize, session::Session, session_builder::SessionBuilder};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+/// Connections to a node (or to each shard of one).
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
+
+/// The store on ScyllaDB or Apache Cassandra.
+#[derive(Clone)]
+pub struct ScyllaStore {
+    engine: Engine,
+}
+
+/// Where a store lies.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `host:port` of some nodes; the others are learned from them.
+    pub nodes: Vec<String>,
+    /// Letters a-z, digits and underscores, a letter first.
+    pub keyspace: String,
+    /// The data centre whose nodes are asked; `None`: there is but one.
+    pub datacenter: Option<String>,
+    /// Copies of each row (in that data centre) in a keyspace that is made; one that exists keeps its own.
+    pub replication: u8,
+    /// User name and password.
+    pub credentials: Option<(String, SecretText)>,
+}
+
+async fn connect(place: &Place) -> Result<Session> {
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&place.nodes)
+        .tcp_nodelay(true)
+        .connection_timeout(Duration::from_secs(2))
+        .keepalive_interval(Duration::from_secs(2))
+        .keepalive_timeout(Duration::from_secs(2))
+        .pool_size(PoolSize::PerHost(CONNECTIONS));
+    if let Some(dc) = &place.datacenter {
+        builder = builder.prefer_datacenter(dc.clone());
+    }
+    if let Some((user, password)) = &place.credentials {
+        builder = builder.user(user, password.reveal());
+    }
+    builder.build().await.map_err(|e| StoreError::certainly_not(format!("no connection to {}: {e}", place.nodes.join(", "))))
+}
+
+impl ScyllaStore {
+    /// Brings the schema up to date; any number of nodes may do so at once. Says how many steps ran here.
+    ///
+    /// # Errors
+    /// The keyspace is of a newer version, or no node answers, or a step failed.
+    pub async fn migrate(place: &Place, clock: &dyn Clock, rng: &dyn Rng) -> Result<usize> {
+        let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
+        let holder = uuid::Builder::from_unix_timestamp_millis(millis, &crate::domain::rng::bytes(rng)).into_uuid();
+        migrate::migrate(&connect(place).await?, place, holder).await
+    }
+
+    /// Takes a keyspace into use. `clock` is for locks and leftovers: commands bring their own time.
+    ///
+    /// # Errors
+    /// No node answers, or the keyspace isn't of this version.
+    pub async fn open(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
+        let session = connect(place).await?;
+        let (known, found) = (migrate::MIGRATIONS.iter().map(|step| step.number).max(), migrate::newest(&session, &place.keyspace).await?);
+        if known != found {
+            let text =
+                format!("the keyspace has migration {found:?}, and this version wants {known:?}: run `qeetid migrate`, or a newer version");
+            return Err(StoreError::certainly_not(text));
+        }
+        let cql = Cql::new(session, &place.keyspace, Arc::default()).await?;
+        Ok(Self { engine: Engine::new(cql, clock, rng) })
+    }
+}

@@ -1,0 +1,246 @@
+//! The outbox. What a job sends is written once, by the command that it belongs to; its state, in a unit of its own, by
+//! those who take it. A list of hours leads to those that are due: a hint, checked against the state.
+
+use super::{
+    effects::{Effect, number, ordered},
+    engine::Engine,
+    tx::{Outcome, Plan, Planned, Tx, json},
+    unit::{Bytes, List, Unit},
+};
+use crate::{
+    domain::{
+        ids::JobId,
+        outbox::{Job, Message},
+        time::Timestamp,
+    },
+    store::{Result, commands::OutboxCounts},
+};
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+const HOUR: i64 = 3_600_000;
+/// Characters of an error that are kept.
+const ERROR: usize = 500;
+/// That a job is done is remembered for eleven days, in seconds: longer than the tombstone of what it sent.
+const REMEMBERED: i32 = 11 * 86_400;
+/// Entries of an hour that are looked at in a call.
+const LOOKED_AT: u32 = 4000;
+/// Jobs that are taken at once.
+const AT_ONCE: usize = 16;
+/// A call that has taken this long gives what it has.
+const LONG: Duration = Duration::from_millis(1200);
+const STATE: &str = "state";
+const ONE: &[u8] = b"-";
+/// The bucket of those that were given up.
+const PARKED: &[u8] = b"parked";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Body {
+    message: serde_json::Value,
+    created_at: Timestamp,
+    attempts: u32,
+}
+
+/// Absent: never taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    due_at: Timestamp,
+    attempts: u32,
+    parked: bool,
+    done: bool,
+    error: Option<String>,
+}
+
+fn hour(at: Timestamp) -> Bytes {
+    Bytes::from(&ordered(at.millis().div_euclid(HOUR)))
+}
+fn due(list: JobId, at: Timestamp) -> (Bytes, Bytes) {
+    (hour(at), Bytes::join(&[&ordered(at.millis()), list.as_bytes()]))
+}
+fn put_due(id: JobId, at: Timestamp) -> Effect {
+    let (bucket, key) = due(id, at);
+    Effect::Put { list: List::JobsDue, bucket, key, body: String::new(), ttl: 0, noted: true }
+}
+fn del_due(id: JobId, at: Timestamp) -> Effect {
+    let (bucket, key) = due(id, at);
+    Effect::Del { list: List::JobsDue, bucket, key }
+}
+
+/// What writes a job, due at once.
+pub(super) fn put(job: &Job, now: Timestamp) -> Result<[Effect; 2]> {
+    let message = serde_json::to_value(&job.message).map_err(crate::store::StoreError::certainly_not)?;
+    let body = json(&Body { message, created_at: job.created_at, attempts: job.attempts })?;
+    let body = Effect::Put { list: List::JobBodies, bucket: job.id.as_bytes().into(), key: ONE.into(), body, ttl: 0, noted: false };
+    Ok([body, put_due(job.id, now)])
+}
+
+impl Outcome for Option<Job> {}
+impl Outcome for () {}
+
+/// A job of no other command. Its unit is its home, where a rerun finds that it was written.
+pub(super) struct Enqueue(pub(super) Job);
+
+#[async_trait]
+impl Plan for Enqueue {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        let state: Option<State> = tx.get(&Unit::job(self.0.id), STATE, ONE).await?;
+        if state.is_none_or(|s| !s.done) {
+            tx.job(&self.0)?;
+        }
+        Ok(())
+    }
+}
+
+struct Take {
+    id: JobId,
+    /// As the list has it.
+    due_at: Timestamp,
+    until: Timestamp,
+}
+
+#[async_trait]
+impl Plan for Take {
+    type Out = Option<Job>;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Option<Job>> {
+        let unit = Unit::job(self.id);
+        let state: Option<State> = tx.get(&unit, STATE, ONE).await?;
+        let taken = state.as_ref().is_some_and(|s| s.done || s.parked || s.due_at != self.due_at);
+        let body = tx.entry(List::JobBodies, self.id.as_bytes(), ONE).await?;
+        let Some(body) = body.filter(|_| !taken) else { return Ok(None) };
+        let body: Body = super::tx::parse(&body)?;
+        let attempts = state.map_or(body.attempts, |s| s.attempts).saturating_add(1);
+        // Of a newer version, say. It must not keep the others from going out; it waits for a node that can read it.
+        let message = serde_json::from_value::<Message>(body.message);
+        let error = message.is_err().then(|| "a kind of message that this version doesn't know".to_owned());
+        tx.put(&unit, STATE, ONE, &State { due_at: self.until, attempts, parked: false, done: false, error })?;
+        tx.effect(del_due(self.id, self.due_at));
+        tx.effect(put_due(self.id, self.until));
+        Ok(message.ok().map(|message| Job { id: self.id, message, created_at: body.created_at, attempts }))
+    }
+}
+
+enum Then {
+    Done,
+    Retry(Timestamp, String),
+    Park(String),
+}
+
+struct Move {
+    id: JobId,
+    then: Then,
+}
+
+#[async_trait]
+impl Plan for Move {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        let (id, unit) = (self.id, Unit::job(self.id));
+        let state: Option<State> = tx.get(&unit, STATE, ONE).await?;
+        let body = tx.entry(List::JobBodies, id.as_bytes(), ONE).await?;
+        if body.is_none() || state.as_ref().is_some_and(|s| s.done) {
+            return Ok(());
+        }
+        let state = state.unwrap_or(State { due_at: tx.now, attempts: 0, parked: false, done: false, error: None });
+        tx.effect(del_due(id, state.due_at));
+        match &self.then {
+            Then::Done => {
+                tx.effect(Effect::Del { list: List::JobBodies, bucket: id.as_bytes().into(), key: ONE.into() });
+                tx.effect(Effect::Del { list: List::JobsDue, bucket: PARKED.into(), key: id.as_bytes().into() });
+                tx.put_for(&unit, STATE, ONE, &State { done: true, ..state }, REMEMBERED)
+            }
+            Then::Retry(at, error) => {
+                if !state.parked {
+                    tx.effect(put_due(id, *at));
+                }
+                tx.put(&unit, STATE, ONE, &State { due_at: *at, error: Some(cut(error)), ..state })
+            }
+            Then::Park(error) => {
+                let (list, bucket, key) = (List::JobsDue, PARKED.into(), id.as_bytes().into());
+                tx.effect(Effect::Put { list, bucket, key, body: String::new(), ttl: 0, noted: false });
+                tx.put(&unit, STATE, ONE, &State { parked: true, error: Some(cut(error)), ..state })
+            }
+        }
+    }
+}
+
+fn cut(error: &str) -> String {
+    error.chars().take(ERROR).collect()
+}
+
+impl Engine {
+    pub(super) async fn lease_jobs(&self, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Job>> {
+        let (begun, mut jobs) = (Instant::now(), Vec::new());
+        let after = ordered(now.millis().saturating_add(1));
+        for bucket in self.buckets(List::JobsDue, &ordered(now.millis().div_euclid(HOUR) + 1)).await? {
+            let entries = self.cql.entries(List::JobsDue, &bucket.key.0, &[], &after, LOOKED_AT, false).await?;
+            // Some hours later, so that nobody is about to write to it.
+            if entries.is_empty() && number(&bucket.key.0).is_some_and(|h| h < now.millis().div_euclid(HOUR) - 2) {
+                self.forget_bucket(List::JobsDue, &bucket).await?;
+            }
+            let due = entries.iter().filter_map(|(key, _)| {
+                let id: [u8; 16] = key.0.get(8..)?.try_into().ok()?;
+                Some((JobId::from_bytes(id), Timestamp::from_millis(number(&key.0)?)))
+            });
+            let mut due = due.collect::<Vec<_>>().into_iter();
+            loop {
+                let some: Vec<_> = due.by_ref().take(AT_ONCE.min(limit as usize - jobs.len())).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let taken = join_all(some.into_iter().map(|(id, due_at)| self.take(now, id, due_at, now.plus(lease)))).await;
+                for job in taken {
+                    match job {
+                        Ok(job) => jobs.extend(job),
+                        // Those that were taken are given; this one is for the next call.
+                        Err(_) if !jobs.is_empty() => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                if begun.elapsed() > LONG {
+                    return Ok(jobs);
+                }
+            }
+        }
+        Ok(jobs)
+    }
+
+    async fn take(&self, now: Timestamp, id: JobId, due_at: Timestamp, until: Timestamp) -> Result<Option<Job>> {
+        let job = self.change(now, Unit::job(id), Take { id, due_at, until }).await?;
+        if job.is_none() {
+            self.check_entry(id, due_at).await?;
+        }
+        Ok(job)
+    }
+
+    /// An entry led to no job that could be taken: if its state is settled and says another time, the entry goes.
+    async fn check_entry(&self, id: JobId, due_at: Timestamp) -> Result<()> {
+        let state: Option<State> = self.cql.peek(&Unit::job(id), STATE, ONE).await?;
+        if state.is_some_and(|s| s.done || s.parked || s.due_at != due_at) {
+            let (bucket, key) = due(id, due_at);
+            self.cql.del(List::JobsDue, &bucket.0, &key.0, self.micros()).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn finish_job(&self, id: JobId) -> Result<()> {
+        self.change(self.now(), Unit::job(id), Move { id, then: Then::Done }).await
+    }
+    pub(super) async fn retry_job(&self, id: JobId, at: Timestamp, error: &str) -> Result<()> {
+        self.change(at, Unit::job(id), Move { id, then: Then::Retry(at, error.into()) }).await
+    }
+    pub(super) async fn park_job(&self, id: JobId, error: &str) -> Result<()> {
+        self.change(self.now(), Unit::job(id), Move { id, then: Then::Park(error.into()) }).await
+    }
+
+    pub(super) async fn outbox_counts(&self) -> Result<OutboxCounts> {
+        let mut counts = OutboxCounts::default();
+        for bucket in self.buckets(List::JobsDue, &[0xff; 9]).await? {
+            counts.pending += self.cql.entries(List::JobsDue, &bucket.key.0, &[], &[0xff; 25], LOOKED_AT, false).await?.len() as u64;
+        }
+        counts.parked = self.cql.entries(List::JobsDue, PARKED, &[], &[0xff; 17], LOOKED_AT, false).await?.len() as u64;
+        Ok(counts)
+    }
+}

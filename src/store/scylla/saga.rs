@@ -1,0 +1,184 @@
+//! Commands over several units. The journal entry with all writes comes first; then each unit is locked, if it still is as
+//! it was read; then the entry turns from pending to committed, which is the commit; then each unit gets its writes and is
+//! unlocked. Whoever meets a lock of a committed entry finishes it, of a dead one undoes it.
+//!
+//! Readers pass locks by: nothing is acknowledged before all of it is applied, so what they see is true of before.
+
+use super::{
+    cql::{Answer, Change},
+    effects::Intent,
+    engine::{Decided, Engine, Share, refused},
+    tx::{Halt, Planned, json, parse},
+    unit::Unit,
+};
+use crate::{
+    domain::time::Timestamp,
+    store::{Result, StoreError},
+};
+use futures_util::future::{join_all, try_join_all};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A pending entry that is older is dead.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+/// The journal is kept for seven days, in seconds.
+const KEPT: i32 = 7 * 86_400;
+/// How often a step whose answer was lost is tried again.
+const AGAIN: usize = 2;
+
+const PENDING: &str = "pending";
+const COMMITTED: &str = "committed";
+const ABORTED: &str = "aborted";
+
+/// What became of a journal entry that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It is over, or was just now.
+    Yes,
+    /// It is pending, and in time.
+    Alive,
+    /// There is none.
+    Unknown,
+}
+
+impl Engine {
+    /// Commits, or leaves nothing.
+    pub(super) async fn saga(&self, id: Uuid, decided: &Decided) -> Planned<()> {
+        self.intend(id, &Intent::Saga).await?;
+        match self.cql.journal_insert(id, self.now().millis(), &json(decided)?, KEPT).await? {
+            Answer::Applied => {}
+            Answer::Refused(_) => return Err(Halt::Conflict),
+            Answer::Unknown(_) => {
+                if self.cql.journal(id).await?.is_none() {
+                    self.fulfilled(id).await?;
+                    return Err(Halt::Conflict);
+                }
+            }
+        }
+        if let Err(halt) = self.lock_all(id, decided).await {
+            self.abort(id, decided).await?;
+            return Err(halt);
+        }
+        if !self.turn(id, PENDING, COMMITTED).await? {
+            // We were slow, and somebody took us for dead.
+            self.unlock_all(id, decided).await?;
+            self.fulfilled(id).await?;
+            return Err(Halt::Conflict);
+        }
+        self.finish(id, decided).await.map_err(StoreError::maybe)?;
+        Ok(())
+    }
+
+    /// The first one alone, so that commands over the same units meet there; then the others at once.
+    async fn lock_all(&self, id: Uuid, decided: &Decided) -> Planned<()> {
+        let Some((first, others)) = decided.shares.split_first() else { return Ok(()) };
+        self.lock(id, first).await?;
+        // All of them, whatever becomes of one: a request that is on its way can't be taken back.
+        join_all(others.iter().map(|share| self.lock(id, share))).await.into_iter().collect()
+    }
+
+    async fn lock(&self, id: Uuid, share: &Share) -> Planned<()> {
+        for _ in 0..=AGAIN {
+            match self.cql.change(&share.unit, &Change::Lock { seen: share.seen, tx: id }, &[]).await? {
+                Answer::Applied => return Ok(()),
+                Answer::Refused(head) if head.lock == Some(id) => return Ok(()),
+                Answer::Refused(head) => return Err(refused(&share.unit, head)),
+                Answer::Unknown(_) => {}
+            }
+        }
+        Err(Halt::Failed(StoreError::certainly_not("a lock was not answered")))
+    }
+
+    /// Turns an entry; `false`: it was no longer in `from`. An error: it may have turned.
+    async fn turn(&self, id: Uuid, from: &str, to: &str) -> Result<bool> {
+        let mut last = String::new();
+        for _ in 0..=AGAIN {
+            match self.cql.journal_turn(id, from, to, KEPT).await.map_err(StoreError::maybe)? {
+                Answer::Applied => return Ok(true),
+                Answer::Refused(_) => {
+                    let state = self.cql.journal(id).await.map_err(StoreError::maybe)?.map(|(state, ..)| state);
+                    return Ok(state.as_deref() == Some(to));
+                }
+                Answer::Unknown(why) => last = why,
+            }
+        }
+        Err(StoreError::maybe(last))
+    }
+
+    /// Nothing of it shall be.
+    async fn abort(&self, id: Uuid, decided: &Decided) -> Result<bool> {
+        let aborted = self.turn(id, PENDING, ABORTED).await.map_err(|e| StoreError::certainly_not(e.detail))?;
+        if aborted {
+            self.unlock_all(id, decided).await?;
+            self.fulfilled(id).await?;
+        }
+        Ok(aborted)
+    }
+
+    async fn unlock_all(&self, id: Uuid, decided: &Decided) -> Result<()> {
+        let all = join_all(decided.shares.iter().map(|share| self.let_go(id, &share.unit))).await;
+        all.into_iter().collect()
+    }
+
+    async fn let_go(&self, id: Uuid, unit: &Unit) -> Result<()> {
+        self.until_answered(unit, &Change::Unlock { tx: id }, &[]).await
+    }
+
+    /// Sends a step that changes nothing when it was done before.
+    async fn until_answered(&self, unit: &Unit, change: &Change<'_>, writes: &[super::cql::Write]) -> Result<()> {
+        let mut last = String::new();
+        for _ in 0..=AGAIN {
+            match self.cql.change(unit, change, writes).await? {
+                Answer::Unknown(why) => last = why,
+                Answer::Applied | Answer::Refused(_) => return Ok(()),
+            }
+        }
+        Err(StoreError::maybe(last))
+    }
+
+    /// Carries a committed entry out: effects first, so that whoever sees a unit's new rows finds what belongs to them.
+    async fn finish(&self, id: Uuid, decided: &Decided) -> Result<()> {
+        self.effects(&decided.effects, decided.version).await?;
+        try_join_all(decided.shares.iter().map(async |share| {
+            if share.is_read() {
+                return self.let_go(id, &share.unit).await;
+            }
+            let change = match share.forget {
+                true => Change::ApplyForget { tx: id },
+                false => Change::Apply { version: decided.version, tx: id },
+            };
+            self.until_answered(&share.unit, &change, &share.writes).await
+        }))
+        .await?;
+        self.fulfilled(id).await
+    }
+
+    /// Somebody's lock is on a unit: what its journal entry asks for is done, or a little time given to it.
+    pub(super) async fn met(&self, unit: &Unit, id: Uuid) -> Result<()> {
+        match self.settle(id).await? {
+            Settled::Yes => Ok(()),
+            // The entry comes before the locks and is kept for days: this lock was set by somebody who slept for longer.
+            Settled::Unknown => self.let_go(id, unit).await,
+            Settled::Alive => {
+                tokio::time::sleep(Duration::from_millis(15)).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Does with a journal entry what its state asks for.
+    pub(super) async fn settle(&self, id: Uuid) -> Result<Settled> {
+        let Some((state, at, body)) = self.cql.journal(id).await? else { return Ok(Settled::Unknown) };
+        let decided: Decided = parse(&body)?;
+        match state.as_str() {
+            COMMITTED => self.finish(id, &decided).await?,
+            ABORTED => {
+                self.unlock_all(id, &decided).await?;
+                self.fulfilled(id).await?;
+            }
+            _ if self.now().since(Timestamp::from_millis(at)) > DEADLINE => drop(self.abort(id, &decided).await?),
+            _ => return Ok(Settled::Alive),
+        }
+        Ok(Settled::Yes)
+    }
+}

@@ -1,0 +1,194 @@
+//! Processes that die, and answers that are lost, before and after each statement of a command. Those with jobs live in years
+//! of their own, one after another, so that nobody else takes these.
+
+use super::*;
+use crate::{
+    domain::{contact::Email, ids::UserId, time::Timestamp},
+    store::{
+        Store,
+        commands::*,
+        scylla::{
+            accounts::{HOLDER, ONE},
+            fail::How,
+            unit::Unit,
+        },
+    },
+};
+use std::future::Future;
+
+/// The engine's time, moved on by hand past the deadlines of the dead.
+struct Later(std::sync::atomic::AtomicI64);
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        let ahead = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        SystemClock.now().plus(Duration::from_secs(ahead.unsigned_abs()))
+    }
+}
+
+/// Somebody else, a minute later: leftovers are settled.
+async fn heir() -> Arc<ScyllaStore> {
+    let clock = Arc::new(Later(0.into()));
+    let store = ScyllaStore::open(&place(), clock.clone(), Arc::new(SystemRng)).await.unwrap();
+    clock.0.store(60, std::sync::atomic::Ordering::SeqCst);
+    store.engine.settle_leftovers(Duration::from_secs(15)).await.unwrap();
+    Arc::new(store)
+}
+
+/// Runs `command` on a store that fails at point 0, 1, 2 … until it has no more points; after each, `check` is asked what an heir
+/// sees. Gives how many points there were.
+async fn at_each_point<T, P, C, D>(
+    how: How,
+    prepare: impl AsyncFn(S) -> T,
+    command: impl Fn(S, T) -> C,
+    check: impl Fn(Arc<ScyllaStore>, T, Option<P>) -> D,
+) -> i64
+where
+    T: Clone,
+    P: PartialEq + std::fmt::Debug,
+    C: Future<Output = Result<P>>,
+    D: Future<Output = ()>,
+{
+    let sound: S = Arc::new(store().await);
+    for n in 0.. {
+        let prepared = prepare(sound.clone()).await;
+        let store = store().await;
+        let fail = store.engine.cql.fail.clone();
+        fail.arm(how, n);
+        let out = command(Arc::new(store), prepared.clone()).await;
+        let passed = fail.disarm();
+        // Both know the command's id: the heir's caller runs it again.
+        check(heir().await, prepared, out.ok()).await;
+        if passed <= n {
+            assert!(n > 5, "only {n} points");
+            return n;
+        }
+    }
+    unreachable!("a range without end")
+}
+
+/// What a sign-up is: all of it, or nothing, whatever was answered.
+async fn all_or_nothing(store: &Arc<ScyllaStore>, p: &CreateUser, acknowledged: bool) -> bool {
+    let (user, tenant) = (store.user(p.user.id).await.unwrap(), store.tenant(p.tenant.id).await.unwrap());
+    let by_email = store.user_by_email(&p.user.email.digest()).await.unwrap();
+    assert_eq!(user.is_some(), tenant.is_some(), "no user without a tenant, no tenant without its user");
+    let holder = by_email.map(|u| u.id);
+    assert!(user.is_none() || holder == Some(p.user.id), "no user without his address");
+    let claimed: Option<UserId> = store.engine.cql.peek(&Unit::email(&p.user.email.digest()), HOLDER, ONE).await.unwrap();
+    assert_eq!(claimed, holder, "no claimed address without its user");
+    assert_eq!(store.sessions(p.user.id).await.unwrap().len(), usize::from(user.is_some()));
+    assert!(user.is_some() || !acknowledged, "an acknowledged sign-up is lost");
+    user.is_some()
+}
+
+async fn signups_at_each_point(how: How) {
+    let points = at_each_point(
+        how,
+        async |_| (ctx(T), newcomer(T)),
+        |store, (ctx, p)| async move { store.create_user(&ctx, p).await },
+        |heir, (ctx, p), out| async move {
+            assert!(out.as_ref().is_none_or(|o| *o == CreateUserOutcome::Created));
+            all_or_nothing(&heir, &p, out.is_some()).await;
+            // Another person with the same address, and the first one again: one of them has it.
+            let mut rival = newcomer(T);
+            rival.user.email = p.user.email.clone();
+            let rival_out = heir.create_user(&super::ctx(T), rival.clone()).await.unwrap();
+            let again = heir.create_user(&ctx, p.clone()).await.unwrap();
+            let (first, second) = (
+                all_or_nothing(&heir, &p, again == CreateUserOutcome::Created).await,
+                all_or_nothing(&heir, &rival, rival_out == CreateUserOutcome::Created).await,
+            );
+            assert!(first != second, "never two users of one address, never none");
+        },
+    )
+    .await;
+    println!("sign-up: {points} points, {how:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signup_dies_at_each_statement() {
+    signups_at_each_point(How::Dies).await;
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signup_loses_each_answer() {
+    signups_at_each_point(How::LosesAnswer).await;
+}
+
+/// The address moves whole, its notice is written, and nobody else gets it in between.
+async fn email_changes_at_each_point(how: How) {
+    let alone: S = Arc::new(store().await);
+    let (at, _alone) = era(&alone, 15).await;
+    let points = at_each_point(
+        how,
+        async |store| {
+            let p = person(&store).await;
+            let change = begun(&store, email_change(&p, 1, 5, at)).await;
+            let cmd = confirm_change(&change, Some(p.session.id));
+            (ctx(at), p, change, cmd)
+        },
+        |store, (ctx, _, _, cmd)| async move { store.confirm_email_change(&ctx, cmd).await },
+        |heir, (ctx, p, change, cmd), out| async move {
+            let heir: S = heir;
+            let holder = async |email: &Email| -> Option<UserId> { heir.user_by_email(&email.digest()).await.unwrap().map(|u| u.id) };
+            let moved = user(&heir, p.user.id).await.email == change.new_email;
+            assert!(moved || out.is_none(), "an acknowledged change is lost");
+            let (old, new) = (holder(&p.user.email).await, holder(&change.new_email).await);
+            assert_eq!((old, new), if moved { (None, Some(p.user.id)) } else { (Some(p.user.id), None) });
+            assert_eq!(heir.undo_link(p.user.id, cmd.undo.id).await.unwrap().is_some(), moved, "the undo link comes with the change");
+            // The first run's caller comes again: the same outcome, and the notice is there.
+            assert_eq!(heir.confirm_email_change(&ctx, cmd.clone()).await.unwrap(), Cas::Done(EmailChangeOutcome::Changed));
+            assert_eq!((holder(&p.user.email).await, holder(&change.new_email).await), (None, Some(p.user.id)));
+            assert_eq!(user(&heir, p.user.id).await.credential_epoch, 2, "once");
+            let jobs = heir.lease_jobs(at, days(1), 1000).await.unwrap();
+            assert_eq!(jobs.iter().filter(|j| j.id == cmd.job.id).count(), 1, "one notice");
+            for job in jobs {
+                heir.finish_job(job.id).await.unwrap();
+            }
+        },
+    )
+    .await;
+    println!("e-mail change: {points} points, {how:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_email_change_dies_at_each_statement_and_loses_each_answer() {
+    email_changes_at_each_point(How::Dies).await;
+    email_changes_at_each_point(How::LosesAnswer).await;
+}
+
+/// One unit, with effects: the password, its revocation and its notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_dies_at_each_statement_and_loses_each_answer() {
+    let alone: S = Arc::new(store().await);
+    let (at, _alone) = era(&alone, 16).await;
+    for how in [How::Dies, How::LosesAnswer] {
+        let points = at_each_point(
+            how,
+            async |store| {
+                let p = person(&store).await;
+                let cmd = ChangePassword { job: Some(job(at, p.user.id)), ..change_password(&p, 1, "new", None) };
+                (ctx(at), p, cmd)
+            },
+            |store, (ctx, _, cmd)| async move { store.change_password(&ctx, cmd).await },
+            |heir, (ctx, p, cmd), out| async move {
+                let heir: S = heir;
+                let changed = user(&heir, p.user.id).await.credential_epoch == 2;
+                assert!(changed || out.is_none(), "an acknowledged change is lost");
+                // What follows a change is there without anybody coming again.
+                assert_eq!(refused(&heir, &p.session).await, changed, "revoked with it");
+                let id = cmd.job.as_ref().unwrap().id;
+                let jobs = heir.lease_jobs(at, days(1), 1000).await.unwrap();
+                let sent = jobs.iter().any(|j| j.id == id);
+                assert_eq!(sent, changed, "the notice comes with it");
+                assert_eq!(heir.change_password(&ctx, cmd).await.unwrap(), Cas::Done(()));
+                assert!(refused(&heir, &p.session).await && !lives(&heir, &p.session).await);
+                let later = heir.lease_jobs(at, days(1), 1000).await.unwrap();
+                assert!(sent || later.iter().any(|j| j.id == id), "at least one mail");
+                for job in jobs.into_iter().chain(later) {
+                    heir.finish_job(job.id).await.unwrap();
+                }
+            },
+        )
+        .await;
+        println!("new password: {points} points, {how:?}");
+    }
+}

@@ -1,0 +1,65 @@
+mod deaths;
+
+use super::*;
+use crate::{
+    domain::{rng::SystemRng, time::SystemClock},
+    store::conformance::{fixture::*, store_conformance_suite},
+};
+
+/// The Cassandra of the tests, and a keyspace of this process.
+fn place() -> Place {
+    let server = std::env::var("QEETID_TEST_CQL").expect("QEETID_TEST_CQL names a Cassandra as host:port; ./test starts one");
+    let keyspace = format!("qeetid_{}", std::process::id());
+    Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, credentials: None }
+}
+
+/// Makes the schema once for all tests, and one connection each.
+async fn store() -> ScyllaStore {
+    static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let place = place();
+    MADE.get_or_init(async || {
+        ScyllaStore::migrate(&place, &SystemClock, &SystemRng).await.unwrap();
+    })
+    .await;
+    ScyllaStore::open(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap()
+}
+
+async fn make() -> (S, ()) {
+    (Arc::new(store().await), ())
+}
+
+mod conformance {
+    use super::*;
+    // Those of the commands that are there; the others follow with theirs.
+    store_conformance_suite! { make().await;
+        accounts: create_user_writes_all_of_it, every_field_survives, one_address_48_at_once, a_taken_address_writes_nothing,
+                a_sign_in_finds_the_account_and_its_networks, only_sixteen_networks_stay_known, the_profile_changes_by_version;
+        signups: a_pending_signup_is_kept_as_typed, each_try_counts_once, a_signup_consumes_all_that_wait,
+                one_pending_signup_16_at_once, a_pending_signup_of_a_taken_address;
+        deletion: everything_dies_and_the_address_stays, a_condition_that_failed_deletes_nothing, a_lone_owner_may_go;
+        passwords: a_change_ends_all_but_this_session, a_change_without_keep_ends_all, a_change_is_by_epoch,
+                changes_of_one_epoch_8_at_once, a_kept_session_must_be_alive, a_rehash_wants_the_very_hash,
+                a_rehash_racing_a_change, kinds_of_hashes_are_counted;
+        resets: links_are_made_only_for_those_who_may_sign_in, a_reset_sets_the_password_and_ends_all, a_reset_proves_the_mailbox,
+                one_link_8_at_once, used_expired_or_outdated_links, a_sign_in_racing_a_reset;
+        sessions: a_session_needs_the_verified_epoch, a_session_needs_the_membership, a_switch_is_no_login, a_view_has_the_account_in_it,
+                a_token_turns_32_at_once, a_turn_is_by_generation_epoch_and_state, a_generation_may_jump, turns_racing_a_revocation,
+                lists_are_newest_first_and_bounded;
+        revocations: one_all_but_one_and_all, somebody_elses_session, only_the_living_count, the_cursor_goes_on,
+                readers_miss_nothing_while_writers_write;
+        proofs: a_code_proves_the_address_once, one_code_16_at_once, an_old_epoch_or_serial_proves_nothing,
+                a_number_is_stored_as_proved, serials_of_two_purposes_are_apart;
+        email_change: a_change_waits_and_is_replaced, a_change_needs_the_epoch, confirming_moves_the_claim, one_change_8_at_once,
+                wrong_codes_change_nothing, a_taken_address_ends_the_change, two_accounts_one_address, a_change_racing_a_signup,
+                back_to_ones_own_address;
+        undo: undoing_puts_the_address_back, a_password_of_before_stays, one_undo_link_8_at_once, later_links_die,
+                used_and_expired_links, an_address_taken_meanwhile;
+        tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
+        outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
+                retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
+        reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,
+                create_session, rotate_session, revoke_sessions, confirm_email, confirm_phone, begin_email_change,
+                confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
+        upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
+    }
+}

@@ -1,0 +1,160 @@
+//! The names of things: units and their rows, lists and their entries.
+
+use crate::domain::{
+    contact::ContactDigest,
+    ids::{JobId, TenantId, UserId},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// Bytes of a key. In JSON they are base64url.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+impl Bytes {
+    /// Joins parts of fixed lengths.
+    pub(super) fn join(parts: &[&[u8]]) -> Self {
+        Self(parts.concat())
+    }
+}
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+impl<const N: usize> From<&[u8; N]> for Bytes {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(&self.0))
+    }
+}
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&URL_SAFE_NO_PAD.encode(&self.0))
+    }
+}
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        URL_SAFE_NO_PAD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+macro_rules! tables {
+    ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $table:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub(super) enum $name { $($(#[$each])* $variant,)* }
+        impl $name {
+            pub(super) const ALL: &[Self] = &[$(Self::$variant),*];
+            pub(super) const fn table(self) -> &'static str {
+                match self { $(Self::$variant => $table,)* }
+            }
+        }
+    };
+}
+
+tables! {
+    /// Tables of units: see the schema.
+    Family {
+        /// By user id.
+        Users = "users",
+        /// By tenant id.
+        Tenants = "tenants",
+        /// By what is claimed.
+        Claims = "claims",
+        /// By job id.
+        Jobs = "jobs",
+        /// By tens of minutes since 1970.
+        Revocations = "revocations",
+        /// By name.
+        Singles = "singles",
+    }
+}
+
+impl Family {
+    /// Seconds that anything in such a unit lives; 0: for ever.
+    pub(super) const fn ttl(self) -> i32 {
+        match self {
+            Self::Revocations => 7200,
+            _ => 0,
+        }
+    }
+}
+
+tables! {
+    /// Lists: see the schema.
+    List {
+        /// Commands that may have left something undone.
+        Intents = "intents",
+        /// Buckets that aren't empty, by list.
+        Buckets = "buckets",
+        /// Jobs by the hour.
+        JobsDue = "jobs_due",
+        /// What jobs send.
+        JobBodies = "job_bodies",
+        /// Waiting sign-ups by their ids.
+        SignupIds = "signup_ids",
+        /// What is to be looked at by the day.
+        Sweeps = "sweeps",
+        /// Members by tenant.
+        Members = "members",
+        /// Kinds of password hashes.
+        HashCensus = "hash_census",
+        /// Events by tenant and day.
+        Audit = "audit",
+    }
+}
+
+/// One unit.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Unit {
+    pub(super) family: Family,
+    pub(super) key: Bytes,
+}
+
+impl Unit {
+    pub(super) fn user(id: UserId) -> Self {
+        Self { family: Family::Users, key: id.as_bytes().into() }
+    }
+    pub(super) fn tenant(id: TenantId) -> Self {
+        Self { family: Family::Tenants, key: id.as_bytes().into() }
+    }
+    pub(super) fn job(id: JobId) -> Self {
+        Self { family: Family::Jobs, key: id.as_bytes().into() }
+    }
+    /// The claim of an e-mail address.
+    pub(super) fn email(digest: &ContactDigest) -> Self {
+        Self { family: Family::Claims, key: Bytes::join(&[b"email/", digest.as_bytes()]) }
+    }
+    /// The claim of a tenant's slug.
+    pub(super) fn slug(slug: &str) -> Self {
+        Self { family: Family::Claims, key: Bytes::join(&[b"slug/", slug.as_bytes()]) }
+    }
+    pub(super) fn single(name: &str) -> Self {
+        Self { family: Family::Singles, key: name.as_bytes().into() }
+    }
+}
+
+impl fmt::Debug for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:?}", self.family.table(), self.key)
+    }
+}
+
+/// Names a row of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Name {
+    pub(super) kind: String,
+    pub(super) key: Bytes,
+}
+
+/// A name; `key` is empty for rows of which a unit has one.
+pub(super) fn name(kind: &str, key: &[u8]) -> Name {
+    Name { kind: kind.into(), key: key.into() }
+}

@@ -1,0 +1,214 @@
+//! Signing keys, and the removal of what has had its time: a list of days says what to look at.
+
+use super::{
+    accounts::{ACCOUNT, Account, ONE},
+    effects::{Effect, number, ordered},
+    email_change::{PENDING, UNDO, sweep_at},
+    engine::{Engine, sweep_records},
+    passwords::RESET,
+    revocations, sessions, signups,
+    tx::{Outcome, Plan, Planned, Tx, json, parse},
+    unit::{Bytes, List, Unit},
+};
+use crate::{
+    domain::{contact::ContactDigest, ids::UserId, jwt::StoredKey, time::Timestamp},
+    store::{Result, commands::*},
+};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+const DAY: i64 = 86_400_000;
+/// Entries of a day that are looked at in a call.
+const LOOKED_AT: u32 = 500;
+/// Units that are looked at at once.
+const AT_ONCE: usize = 8;
+/// Rows that are removed from a unit at a time.
+const ROWS: usize = 100;
+/// A call that has taken this long gives what it has.
+const LONG: Duration = Duration::from_millis(1200);
+/// What commands leave for longer than this is somebody's who died.
+const LEFT: Duration = Duration::from_secs(15);
+const OUTCOMES_KEPT: Duration = Duration::from_secs(86_400);
+const KEY: &str = "key";
+
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum What {
+    /// Sessions, links and the pending e-mail change of a user.
+    User(UserId),
+    /// Sign-ups that wait for an address.
+    Claim(ContactDigest),
+}
+
+impl What {
+    fn unit(&self) -> Unit {
+        match self {
+            Self::User(id) => Unit::user(*id),
+            Self::Claim(digest) => Unit::email(digest),
+        }
+    }
+    fn entry(&self, at: Timestamp) -> (Bytes, Bytes) {
+        let id: &[u8] = match self {
+            Self::User(id) => id.as_bytes(),
+            Self::Claim(digest) => digest.as_bytes(),
+        };
+        (Bytes::from(&ordered(at.millis().div_euclid(DAY))), Bytes::join(&[&ordered(at.millis()), id]))
+    }
+}
+
+/// Has something looked at when its time may be over.
+pub(super) fn look_at(what: &What, at: Timestamp) -> Result<Effect> {
+    let (bucket, key) = what.entry(at);
+    Ok(Effect::Put { list: List::Sweeps, bucket, key, body: json(what)?, ttl: 0, noted: true })
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Removed {
+    pending: u64,
+    sessions: u64,
+    links: u64,
+    records: u64,
+    more: bool,
+    /// When to look again.
+    next: Option<Timestamp>,
+}
+impl Outcome for Removed {}
+
+struct Look {
+    what: What,
+}
+
+#[async_trait]
+impl Plan for Look {
+    type Out = Removed;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Removed> {
+        let (unit, mut removed) = (self.what.unit(), Removed::default());
+        removed.records = sweep_records(tx, &unit, tx.now.minus(OUTCOMES_KEPT), ROWS).await?;
+        match &self.what {
+            What::Claim(_) => {
+                removed.pending = signups::sweep(tx, &unit).await?;
+                return Ok(removed);
+            }
+            What::User(_) => {}
+        }
+        if tx.get::<PendingEmailChange>(&unit, PENDING, ONE).await?.is_some_and(|p| p.expires_at <= tx.now) {
+            tx.del(&unit, PENDING, ONE);
+            removed.pending += 1;
+        }
+        for (key, link) in tx.scan::<ResetLink>(&unit, RESET).await? {
+            if sweep_at(link.used_at.unwrap_or(link.expires_at)) <= tx.now && removed.links < ROWS as u64 {
+                tx.del(&unit, RESET, &key.0);
+                removed.links += 1;
+            }
+        }
+        for (key, link) in tx.scan::<UndoLink>(&unit, UNDO).await? {
+            if sweep_at(link.used_at.unwrap_or(link.expires_at)) <= tx.now && removed.links < ROWS as u64 {
+                tx.del(&unit, UNDO, &key.0);
+                removed.links += 1;
+            }
+        }
+        let endings = tx.get::<Account>(&unit, ACCOUNT, ONE).await?.map(|a| a.endings).unwrap_or_default();
+        let (swept, next) = sessions::sweep(tx, &unit, &endings, ROWS).await?;
+        removed.sessions = swept;
+        removed.more = [removed.links, removed.records, swept].iter().any(|n| *n >= ROWS as u64);
+        // A session that was refreshed lives longer than it was noted for.
+        removed.next = next;
+        Ok(removed)
+    }
+}
+
+struct AddKey {
+    key: StoredKey,
+    only_if_none: bool,
+}
+
+#[async_trait]
+impl Plan for AddKey {
+    type Out = bool;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<bool> {
+        let unit = keys();
+        let there = tx.scan::<StoredKey>(&unit, KEY).await?;
+        if (self.only_if_none && !there.is_empty()) || there.iter().any(|(_, k)| k.kid == self.key.kid) {
+            return Ok(false);
+        }
+        tx.put(&unit, KEY, self.key.kid.as_bytes(), &self.key)?;
+        Ok(true)
+    }
+}
+
+fn keys() -> Unit {
+    Unit::single("signing keys")
+}
+
+impl Engine {
+    pub(super) async fn signing_keys(&self) -> Result<Vec<StoredKey>> {
+        let mut all: Vec<StoredKey> = self.cql.peek_all(&keys(), KEY).await?.into_iter().map(|(_, key)| key).collect();
+        all.sort_by(|a, b| (a.signs_from, &a.kid).cmp(&(b.signs_from, &b.kid)));
+        Ok(all)
+    }
+
+    pub(super) async fn add_signing_key(&self, key: StoredKey, only_if_none: bool) -> Result<bool> {
+        self.change(self.now(), keys(), AddKey { key, only_if_none }).await
+    }
+
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<Swept> {
+        let begun = Instant::now();
+        self.settle_leftovers(LEFT).await?;
+        let mut swept = Swept { records: revocations::sweep(self, now.minus(revocations::WANTED)).await?, ..Swept::default() };
+        let today = now.millis().div_euclid(DAY);
+        for bucket in self.buckets(List::Sweeps, &ordered(today + 1)).await? {
+            let due = self.cql.entries(List::Sweeps, &bucket.key.0, &[], &ordered(now.millis() + 1), LOOKED_AT, false).await?;
+            if due.is_empty() && number(&bucket.key.0).is_some_and(|day| day < today - 1) {
+                self.forget_bucket(List::Sweeps, &bucket).await?;
+            }
+            swept.more |= due.len() >= LOOKED_AT as usize;
+            for some in due.chunks(AT_ONCE) {
+                let looked = futures_util::future::join_all(some.iter().map(|(key, body)| self.look(now, &bucket.key, key, body))).await;
+                for removed in looked {
+                    let removed = removed?;
+                    swept.pending += removed.pending;
+                    swept.sessions += removed.sessions;
+                    swept.links += removed.links;
+                    swept.records += removed.records;
+                    swept.more |= removed.more;
+                }
+                if begun.elapsed() > LONG {
+                    swept.more = true;
+                    return Ok(swept);
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn look(&self, now: Timestamp, bucket: &Bytes, key: &Bytes, body: &str) -> Result<Removed> {
+        let what: What = parse(body)?;
+        let before = self.micros();
+        let removed = self.change(now, what.unit(), Look { what }).await?;
+        if let Some(next) = removed.next.filter(|at| *at > now) {
+            self.effects(&[look_at(&what, next)?], self.micros()).await?;
+        }
+        if !removed.more {
+            self.cql.del(List::Sweeps, &bucket.0, &key.0, before).await?;
+        }
+        Ok(removed)
+    }
+
+    pub(super) async fn ping(&self) -> Result<()> {
+        self.change(self.now(), Unit::single("ping"), Ping(self.micros())).await
+    }
+}
+
+/// Reads and writes one row.
+struct Ping(i64);
+
+#[async_trait]
+impl Plan for Ping {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        let unit = Unit::single("ping");
+        tx.get::<i64>(&unit, KEY, ONE).await?;
+        tx.put(&unit, KEY, ONE, &self.0)
+    }
+}
