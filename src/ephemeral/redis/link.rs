@@ -23,6 +23,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 /// So long the server is left alone after a failure; then one call asks it.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// A Redis that refuses what it is asked is told of no oftener.
+const REFUSAL_SAID_EVERY: Duration = Duration::from_secs(60);
+
 /// A Lua script. It is sent by its hash, and whole if the server doesn't know it (any more).
 pub(super) struct Script {
     code: &'static str,
@@ -76,6 +79,8 @@ pub(super) struct Link {
     breaker: Breaker,
     patience: Duration,
     down: AtomicBool,
+    /// When it was last said that it answers with errors.
+    refusal_said: Mutex<Option<Instant>>,
 }
 
 impl Link {
@@ -98,6 +103,7 @@ impl Link {
             breaker: Breaker::new(1, PAUSE),
             patience,
             down: AtomicBool::new(false),
+            refusal_said: Mutex::default(),
         })
     }
 
@@ -130,6 +136,7 @@ impl Link {
             }
             Ok(Err(e)) if !is_failure(&e) => {
                 self.alive();
+                self.say_refusal(&e);
                 return Err(EphemeralError(e.to_string()));
             }
             Ok(Err(e)) => e.to_string(),
@@ -148,6 +155,15 @@ impl Link {
         self.breaker.alive();
         if self.down.swap(false, Ordering::Relaxed) {
             tracing::info!("Redis answers again");
+        }
+    }
+
+    /// It answers, and does not do it: it is full, say, or lets us do less than we need.
+    fn say_refusal(&self, e: &RedisError) {
+        let mut said = self.refusal_said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() > REFUSAL_SAID_EVERY) {
+            *said = Some(Instant::now());
+            tracing::error!(error = %e, "Redis refuses commands");
         }
     }
 
