@@ -23,7 +23,7 @@ use scylla::{
 };
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 use uuid::Uuid;
@@ -129,25 +129,57 @@ struct JournalStatements {
 /// The connection, and every statement.
 #[derive(Debug)]
 pub(super) struct Cql {
-    session: Session,
+    session: RwLock<Arc<Session>>,
     units: HashMap<Family, UnitStatements>,
     lists: HashMap<List, ListStatements>,
     journal: JournalStatements,
     breaker: Breaker,
+    agreement: Agreement,
     pub(super) fail: Arc<Fail>,
 }
 
-/// How a class of statements is sent.
-fn profiles(serial: SerialConsistency) -> (ExecutionProfile, ExecutionProfile) {
+/// How many copies have to agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// Most of the one data centre there is.
+    Local,
+    /// Most of all: with several data centres nothing less makes an address unique.
+    Global,
+}
+
+impl Agreement {
+    const fn quorum(self) -> Consistency {
+        match self {
+            Self::Local => Consistency::LocalQuorum,
+            Self::Global => Consistency::Quorum,
+        }
+    }
+    const fn serial(self) -> SerialConsistency {
+        match self {
+            Self::Local => SerialConsistency::LocalSerial,
+            Self::Global => SerialConsistency::Serial,
+        }
+    }
+    /// Of reads that finish what is on its way.
+    const fn reading(self) -> Consistency {
+        match self {
+            Self::Local => Consistency::LocalSerial,
+            Self::Global => Consistency::Serial,
+        }
+    }
+}
+
+/// How plain statements are sent, and conditional ones.
+fn profiles(agreement: Agreement) -> (ExecutionProfile, ExecutionProfile) {
     let plain = ExecutionProfile::builder()
-        .consistency(Consistency::LocalQuorum)
+        .consistency(agreement.quorum())
         .request_timeout(Some(TIMEOUT))
         .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SPECULATE })))
         .build();
     // Nothing conditional is idempotent: sent once, never to two nodes.
     let conditional = ExecutionProfile::builder()
-        .consistency(Consistency::LocalQuorum)
-        .serial_consistency(Some(serial))
+        .consistency(agreement.quorum())
+        .serial_consistency(Some(agreement.serial()))
         .request_timeout(Some(TIMEOUT))
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
         .speculative_execution_policy(None)
@@ -157,8 +189,8 @@ fn profiles(serial: SerialConsistency) -> (ExecutionProfile, ExecutionProfile) {
 
 impl Cql {
     /// Prepares every statement for the tables of a keyspace.
-    pub(super) async fn new(session: Session, keyspace: &str, fail: Arc<Fail>) -> Result<Self> {
-        let (plain, conditional) = profiles(SerialConsistency::LocalSerial);
+    pub(super) async fn new(session: Session, keyspace: &str, agreement: Agreement, fail: Arc<Fail>) -> Result<Self> {
+        let (plain, conditional) = profiles(agreement);
         let (plain, conditional) = (plain.into_handle(), conditional.into_handle());
         let prepare = async |cql: String, lwt: bool| -> Result<PreparedStatement> {
             let mut st = session.prepare(cql.as_str()).await.map_err(|e| StoreError::certainly_not(format!("{cql}: {e}")))?;
@@ -220,7 +252,35 @@ impl Cql {
             turn: prepare(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?"), true).await?,
         };
         // Open after 8 failures in a row; then one call a second asks whether the store is back.
-        Ok(Self { session, units, lists, journal, breaker: Breaker::new(8, Duration::from_secs(1)), fail })
+        Ok(Self {
+            session: RwLock::new(Arc::new(session)),
+            units,
+            lists,
+            journal,
+            breaker: Breaker::new(8, Duration::from_secs(1)),
+            agreement,
+            fail,
+        })
+    }
+
+    fn session(&self) -> Arc<Session> {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Goes on over another connection; statements are good on any.
+    pub(super) fn reconnected(&self, session: Session) {
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(session);
+    }
+    /// Whether calls are being refused because the store doesn't answer.
+    pub(super) fn is_resting(&self) -> bool {
+        self.breaker.is_open(Instant::now())
+    }
+
+    fn at(&self, st: &PreparedStatement, serial: bool) -> PreparedStatement {
+        let mut st = st.clone();
+        if serial {
+            st.set_consistency(self.agreement.reading());
+        }
+        st
     }
 
     fn allow(&self) -> Result<()> {
@@ -242,7 +302,7 @@ impl Cql {
     async fn send(&self, st: &PreparedStatement, values: impl SerializeRow) -> Result<QueryResult> {
         self.allow()?;
         self.fail.point(st.get_statement())?;
-        let out = self.session.execute_unpaged(st, values).await;
+        let out = self.session().execute_unpaged(st, values).await;
         self.judge(out.as_ref().err());
         // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
         let out = out.map_err(StoreError::certainly_not)?;
@@ -266,9 +326,9 @@ impl Cql {
         self.fail.point(what)?;
         let out = match batch.statements.as_slice() {
             [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
-                self.session.execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
+                self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
             }
-            _ => self.session.batch(batch, values).await,
+            _ => self.session().batch(batch, values).await,
         };
         self.judge(out.as_ref().err());
         let out = match out {
@@ -328,19 +388,19 @@ impl Cql {
 
     /// The head of a unit; `serial`: with whatever conditional write is on its way finished, or made impossible.
     pub(super) async fn head(&self, unit: &Unit, serial: bool) -> Result<Head> {
-        let st = at(&self.units[&unit.family].head, serial);
+        let st = self.at(&self.units[&unit.family].head, serial);
         let rows = self.select(&st, (&unit.key.0,)).await?;
         Ok(rows.first().map(|row| head(&row.columns[1..])).unwrap_or_default())
     }
     /// Head and what the last command left to do.
     pub(super) async fn todo(&self, unit: &Unit, serial: bool) -> Result<(Head, Option<String>)> {
-        let st = at(&self.units[&unit.family].todo, serial);
+        let st = self.at(&self.units[&unit.family].todo, serial);
         let rows = self.select(&st, (&unit.key.0,)).await?;
         Ok(rows.first().map(|row| (head(&row.columns[1..4]), text(&row.columns[4]))).unwrap_or_default())
     }
     /// Some rows by name.
     pub(super) async fn rows(&self, unit: &Unit, names: &[Name], serial: bool) -> Result<Vec<Read>> {
-        let st = at(&self.units[&unit.family].rows, serial);
+        let st = self.at(&self.units[&unit.family].rows, serial);
         let names: Vec<(&str, &[u8])> = names.iter().map(|n| (n.kind.as_str(), n.key.0.as_slice())).collect();
         Ok(self.select(&st, (&unit.key.0, names)).await?.into_iter().filter_map(read).collect())
     }
@@ -381,7 +441,7 @@ impl Cql {
 
     /// State, time and content of a journal entry, read behind whatever is on its way.
     pub(super) async fn journal(&self, id: Uuid) -> Result<Option<(String, i64, String)>> {
-        let rows = self.select(&at(&self.journal.get, true), (id,)).await?;
+        let rows = self.select(&self.at(&self.journal.get, true), (id,)).await?;
         let entry =
             |row: &Row| Some((text(&row.columns[0])?, row.columns[1].as_ref()?.as_bigint()?, text(&row.columns[2]).unwrap_or_default()));
         Ok(rows.first().and_then(entry))
@@ -402,14 +462,6 @@ impl Cql {
         batch.append_statement(st.clone());
         self.conditional(&batch, vec![values]).await
     }
-}
-
-fn at(st: &PreparedStatement, serial: bool) -> PreparedStatement {
-    let mut st = st.clone();
-    if serial {
-        st.set_consistency(Consistency::LocalSerial);
-    }
-    st
 }
 
 /// Whether a conditional write that failed so was never tried.

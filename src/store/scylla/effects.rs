@@ -145,8 +145,9 @@ impl Engine {
     /// Says that a command is about to commit.
     pub(super) async fn intend(&self, tx: Uuid, intent: &Intent) -> Result<()> {
         let bucket = bucket(tx);
-        if self.first_of(&bucket) {
+        if !self.has_noted(&bucket) {
             self.note(List::Intents, &bucket).await?;
+            self.now_noted(bucket);
         }
         self.cql.put(List::Intents, &bucket, tx.as_bytes(), &super::tx::json(intent)?, 0, millis_of(tx) * 1000).await
     }
@@ -196,9 +197,13 @@ impl Engine {
             let entries = self.cql.entries(List::Intents, &bucket.key.0, &[], &[0xff; 17], 1000, false).await?;
             for (key, _) in &entries {
                 let Ok(tx) = Uuid::from_slice(&key.0) else { continue };
-                if millis_of(tx) <= until.millis() {
-                    self.redo(tx).await?;
-                    settled += 1;
+                if millis_of(tx) > until.millis() {
+                    continue;
+                }
+                match self.redo(tx).await {
+                    Ok(()) => settled += 1,
+                    // It stays, and must not keep the others waiting.
+                    Err(e) => tracing::warn!(%tx, error = %e, "what a command left undone could not be settled"),
                 }
             }
             let old = number(&bucket.key.0).is_some_and(|minute| minute < now.millis() / 60_000 - 10);

@@ -16,7 +16,7 @@ use std::{
     future::Future,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
@@ -100,6 +100,9 @@ impl Started {
             _ => Ok(()),
         }
     }
+    fn is_given_up(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::GIVEN_UP
+    }
     fn gives_up(&self) -> StoreError {
         match self.0.compare_exchange(0, Self::GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst) {
             Err(Self::WRITES) => StoreError::maybe("no answer in time"),
@@ -170,6 +173,10 @@ impl Engine {
         Self(Arc::new(Inner { cql, clock, rng, stripes, done, noted, log: Default::default() }))
     }
 
+    /// For who must not keep it alive.
+    pub(super) fn weak(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
     /// The engine's own time: for locks, leftovers and the order of writes, never for what a command decides.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -192,9 +199,12 @@ impl Engine {
     pub(super) fn is_done(&self, tx: Uuid) -> bool {
         locked(&self.done).set.contains(&tx)
     }
-    /// Whether this process meets a bucket of intents for the first time.
-    pub(super) fn first_of(&self, bucket: &[u8; 9]) -> bool {
-        locked(&self.noted).add(*bucket)
+    /// Whether this process has noted a bucket of intents.
+    pub(super) fn has_noted(&self, bucket: &[u8; 9]) -> bool {
+        locked(&self.noted).set.contains(bucket)
+    }
+    pub(super) fn now_noted(&self, bucket: [u8; 9]) {
+        locked(&self.noted).add(bucket);
     }
 
     /// Bounds a read.
@@ -229,6 +239,10 @@ impl Engine {
         home.hash(&mut hash);
         let _turn = self.stripes[usize::try_from(hash.finish() % STRIPES as u64).unwrap_or(0)].lock().await;
         for attempt in 0_u64.. {
+            // Whoever waited for his turn in vain for so long is gone.
+            if started.is_given_up() {
+                break;
+            }
             match self.attempt(now, home, plan, record, started).await {
                 Ok(out) => return Ok(out),
                 Err(Halt::Failed(e)) => return Err(e),

@@ -57,13 +57,22 @@ mod tests;
 
 use super::{Result, StoreError};
 use crate::domain::{rng::Rng, secret::SecretText, time::Clock};
-use cql::Cql;
-use engine::Engine;
+use cql::{Agreement, Cql};
+use engine::{Engine, Inner};
 use scylla::client::{PoolSize, session::Session, session_builder::SessionBuilder};
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// Connections to a node (or to each shard of one).
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
+
+/// Pause between attempts to reconnect.
+const REVIVE: Duration = Duration::from_millis(500);
+/// Of one attempt.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The store on ScyllaDB or Apache Cassandra.
 #[derive(Clone)]
@@ -103,6 +112,23 @@ async fn connect(place: &Place) -> Result<Session> {
     builder.build().await.map_err(|e| StoreError::certainly_not(format!("no connection to {}: {e}", place.nodes.join(", "))))
 }
 
+/// The driver waits for up to ten seconds between its attempts to reconnect. While the store doesn't answer, we try by ourselves,
+/// and go on over the first connection that is made.
+async fn revive(inner: Weak<Inner>, place: Place) {
+    loop {
+        tokio::time::sleep(REVIVE).await;
+        match inner.upgrade() {
+            None => return,
+            Some(inner) if !inner.cql.is_resting() => {}
+            Some(inner) => {
+                if let Ok(Ok(session)) = tokio::time::timeout(PATIENCE, connect(&place)).await {
+                    inner.cql.reconnected(session);
+                }
+            }
+        }
+    }
+}
+
 impl ScyllaStore {
     /// Brings the schema up to date; any number of nodes may do so at once. Says how many steps ran here.
     ///
@@ -126,7 +152,10 @@ impl ScyllaStore {
                 format!("the keyspace has migration {found:?}, and this version wants {known:?}: run `qeetid migrate`, or a newer version");
             return Err(StoreError::certainly_not(text));
         }
-        let cql = Cql::new(session, &place.keyspace, Arc::default()).await?;
-        Ok(Self { engine: Engine::new(cql, clock, rng) })
+        let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };
+        let cql = Cql::new(session, &place.keyspace, agreement, Arc::default()).await?;
+        let engine = Engine::new(cql, clock, rng);
+        tokio::spawn(revive(engine.weak(), place.clone()));
+        Ok(Self { engine })
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct State {
     rows: BTreeMap<Name, Option<String>>,
     scanned: BTreeSet<String>,
     pub(super) writes: BTreeMap<Name, Write>,
+    /// Nothing is in it.
+    fresh: bool,
     /// Its head goes, too.
     pub(super) forget: bool,
 }
@@ -117,7 +119,7 @@ impl<'a> Tx<'a> {
     pub(super) async fn fetch(&mut self, unit: &Unit, names: &[Name]) -> Planned<()> {
         let state = self.units.entry(unit.clone()).or_default();
         let open: Vec<Name> = names.iter().filter(|n| !state.rows.contains_key(n) && !state.scanned.contains(&n.kind)).cloned().collect();
-        if open.is_empty() {
+        if open.is_empty() || state.fresh {
             return Ok(());
         }
         let mut found = self.cql.rows(unit, &open, false).await?;
@@ -139,7 +141,10 @@ impl<'a> Tx<'a> {
     /// A unit that nobody but this command can have made: its id is new. Nothing is read; if it is there all the same, the
     /// commit is refused.
     pub(super) fn is_new(&mut self, unit: &Unit) {
-        self.units.entry(unit.clone()).or_default().seen.get_or_insert(None);
+        let state = self.units.entry(unit.clone()).or_default();
+        if state.seen.is_none() {
+            (state.seen, state.fresh) = (Some(None), true);
+        }
     }
 
     /// Makes the unit a condition of the commit, and says whether it has ever been written.
@@ -171,7 +176,7 @@ impl<'a> Tx<'a> {
     /// All rows of a kind, by key.
     pub(super) async fn scan<T: DeserializeOwned>(&mut self, unit: &Unit, kind: &str) -> Planned<Vec<(Bytes, T)>> {
         let state = self.units.entry(unit.clone()).or_default();
-        if !state.scanned.contains(kind) {
+        if !state.scanned.contains(kind) && !state.fresh {
             let mut found = self.cql.scan(unit, kind, &[]).await?;
             if found.is_empty() && state.seen.is_none() {
                 state.see(unit, self.cql.head(unit, false).await?)?;

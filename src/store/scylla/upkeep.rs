@@ -154,7 +154,10 @@ impl Engine {
 
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<Swept> {
         let begun = Instant::now();
-        self.settle_leftovers(LEFT).await?;
+        let settled = self.settle_leftovers(LEFT).await?;
+        if settled > 0 {
+            tracing::info!(settled, "settled what commands had left undone");
+        }
         let mut swept = Swept { records: revocations::sweep(self, now.minus(revocations::WANTED)).await?, ..Swept::default() };
         let today = now.millis().div_euclid(DAY);
         for bucket in self.buckets(List::Sweeps, &ordered(today + 1)).await? {
@@ -196,19 +199,24 @@ impl Engine {
     }
 
     pub(super) async fn ping(&self) -> Result<()> {
-        self.change(self.now(), Unit::single("ping"), Ping(self.micros())).await
+        // One of many, so that nodes that ask at the same time don't refuse each other.
+        let [n] = self.random();
+        self.change(self.now(), Unit::single(&format!("ping {n}")), Ping { n, at: self.micros() }).await
     }
 }
 
 /// Reads and writes one row.
-struct Ping(i64);
+struct Ping {
+    n: u8,
+    at: i64,
+}
 
 #[async_trait]
 impl Plan for Ping {
     type Out = ();
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
-        let unit = Unit::single("ping");
+        let unit = Unit::single(&format!("ping {}", self.n));
         tx.get::<i64>(&unit, KEY, ONE).await?;
-        tx.put(&unit, KEY, ONE, &self.0)
+        tx.put(&unit, KEY, ONE, &self.at)
     }
 }

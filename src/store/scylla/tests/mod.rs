@@ -1,9 +1,13 @@
 mod deaths;
+mod outage;
 
 use super::*;
 use crate::{
     domain::{rng::SystemRng, time::SystemClock},
-    store::conformance::{fixture::*, store_conformance_suite},
+    store::{
+        commands::*,
+        conformance::{fixture::*, store_conformance_suite},
+    },
 };
 
 /// The Cassandra of the tests, and a keyspace of this process.
@@ -62,4 +66,55 @@ mod conformance {
                 confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
         upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
     }
+}
+
+/// Statements of the commands that cost most, or come most often; each is sent once where nobody else writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commands_cost() {
+    let raw = store().await;
+    let (store, fail): (S, _) = (Arc::new(raw.clone()), raw.engine.cql.fail.clone());
+    let mut costs = Vec::new();
+    let p = newcomer(T);
+    // Fails at a point that is never reached: so it only counts, two points a statement.
+    let mut counted = |name: &'static str| costs.push((name, fail.disarm() / 2));
+    let arm = || fail.arm(fail::How::LosesAnswer, i64::MAX);
+    arm();
+    signed_up(&store, p.clone()).await;
+    counted("sign-up");
+    arm();
+    signed_in(&store, &p, 1, T).await;
+    counted("sign-in");
+    arm();
+    assert_eq!(store.rotate_session(&ctx(T), rotate(&p.session, 0, 1)).await.unwrap(), Cas::Done(()));
+    counted("refresh");
+    arm();
+    assert_eq!(
+        store.confirm_email(&ctx(T), ConfirmEmail { user_id: p.user.id, epoch: 1, serial: 1, audit: vec![] }).await.unwrap(),
+        Cas::Done(())
+    );
+    counted("confirmation of an address");
+    arm();
+    let link = linked(&store, &p, 1, T).await;
+    counted("reset link");
+    arm();
+    assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "x")).await.unwrap(), Cas::Done(_)));
+    counted("reset");
+    println!("statements: {costs:?}");
+    let cost = |name| costs.iter().find(|(n, _)| *n == name).unwrap().1;
+    assert_eq!(cost("refresh"), 2, "one read and one conditional write");
+    assert!(cost("sign-in") <= 14 && cost("sign-up") <= 40, "{costs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_nodes_migrate_at_once() {
+    let place = Place { keyspace: format!("qeetid_{}_ten", std::process::id()), ..place() };
+    let open = async || ScyllaStore::open(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await;
+    assert!(open().await.is_err(), "nothing is there yet");
+    let ran = at_once(10, |_| {
+        let place = place.clone();
+        async move { ScyllaStore::migrate(&place, &SystemClock, &SystemRng).await.unwrap() }
+    })
+    .await;
+    assert_eq!(ran.iter().sum::<usize>(), migrate::MIGRATIONS.len(), "each step once: {ran:?}");
+    open().await.unwrap_or_else(|e| panic!("{e}")).engine.ping().await.unwrap();
 }
