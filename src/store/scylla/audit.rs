@@ -1,41 +1,326 @@
-//! Audit events: by tenant and day, in the order of their ids.
+//! Audit events: by tenant and day, in the order of their ids. `chain` links them.
+//!
+//! An event lies in two entries, what happened and by whom, and to whom: a purge of the one rewrites the first, a purge of the
+//! other the second, so that two at once don't undo each other. Its place in the chain is an entry of another list, for the
+//! same reason. Lists lead from a person to what he did and what was done to him, and to what waits for its link.
 
 use super::{
-    effects::{Effect, ordered},
-    tx::json,
-    unit::{Bytes, List},
+    cql::Cql,
+    effects::{Effect, number, ordered},
+    engine::Engine,
+    tx::{Plan, Planned, Tx, json, parse},
+    unit::{Bytes, Family, List, Unit},
 };
 use crate::{
-    domain::{audit::AuditEvent, ids::TenantId, time::Timestamp},
-    store::Result,
+    domain::{
+        audit::{ActorKind, AuditEntry, AuditEvent, Seal},
+        context::Ctx,
+        ids::{AuditId, TenantId, UserId},
+        network::Network,
+        time::Timestamp,
+    },
+    store::{Result, StoreError, audit::Shown},
 };
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400_000;
+const MINUTE: i64 = 60_000;
+/// Entries that are read at once.
+const PAGE: u32 = 500;
+/// Events that are read or erased at once.
+const AT_ONCE: usize = 16;
+/// Above every key of a list.
+pub(super) const END: &[u8] = &[0xff; 48];
+/// What follows an event's id in the keys of its two entries.
+const BY: u8 = 0;
+const TO: u8 = 1;
 
-/// An event as it lies in the list. The seals are salts of 16 bytes, or digests of 32.
+/// What happened, and by whom. The seal is a salt of 16 bytes, or a digest of 32.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Row {
-    pub(super) event: AuditEvent,
-    pub(super) actor_seal: Bytes,
-    pub(super) subject_seal: Bytes,
+struct By {
+    event: String,
+    actor: String,
+    actor_id: Option<Bytes>,
+    network: Option<Network>,
+    request_id: Option<String>,
+    at: Timestamp,
+    seal: Bytes,
+}
+
+/// To whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct To {
+    user_id: Option<UserId>,
+    seal: Bytes,
+}
+
+/// Where an event has its place in the chain.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Linked {
+    pub(super) seq: u64,
+    pub(super) link: [u8; 32],
+}
+
+/// Names an event: its tenant, its day, itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) tenant: TenantId,
+    /// Days since 1970.
+    pub(super) day: i64,
+    pub(super) id: AuditId,
+}
+
+impl Place {
+    fn of(event: &AuditEvent) -> Self {
+        Self { tenant: event.tenant_id, day: event.at.millis().div_euclid(DAY), id: event.id }
+    }
+    pub(super) fn bucket(&self) -> Bytes {
+        bucket(self.tenant, self.day)
+    }
+    /// Sorted by time.
+    fn key(&self) -> Bytes {
+        Bytes::join(&[&ordered(self.day), self.tenant.as_bytes(), self.id.as_bytes()])
+    }
+    fn from_key(key: &[u8]) -> Option<Self> {
+        let (tenant, id) = key.get(8..40)?.split_at_checked(16)?;
+        Some(Self {
+            tenant: TenantId::from_bytes(tenant.try_into().ok()?),
+            day: number(key)?,
+            id: AuditId::from_bytes(id.try_into().ok()?),
+        })
+    }
 }
 
 /// The bucket of a tenant's day.
-pub(super) fn bucket(tenant: TenantId, at: Timestamp) -> Bytes {
-    Bytes::join(&[tenant.as_bytes(), &ordered(at.millis().div_euclid(DAY))])
+pub(super) fn bucket(tenant: TenantId, day: i64) -> Bytes {
+    Bytes::join(&[tenant.as_bytes(), &ordered(day)])
 }
 /// Where the days of a tenant are noted, in [`List::Buckets`].
 pub(super) fn days(tenant: TenantId) -> Bytes {
     Bytes::join(&[b"audit/", tenant.as_bytes()])
 }
 
+fn entry(list: List, bucket: Bytes, key: Bytes, body: String) -> Effect {
+    Effect::Put { list, bucket, key, body, ttl: 0, noted: false }
+}
+
+/// The entry that says that an event waits for its link.
+pub(super) fn waiting(place: &Place, at: Timestamp) -> (Bytes, Bytes) {
+    let key = Bytes::join(&[place.tenant.as_bytes(), place.id.as_bytes(), &ordered(place.day)]);
+    (Bytes::from(&ordered(at.millis().div_euclid(MINUTE))), key)
+}
+/// The reverse of the key of [`waiting`].
+pub(super) fn place_of_waiting(key: &[u8]) -> Option<Place> {
+    let (tenant, id) = key.get(..32)?.split_at_checked(16)?;
+    Some(Place {
+        tenant: TenantId::from_bytes(tenant.try_into().ok()?),
+        day: number(key.get(32..)?)?,
+        id: AuditId::from_bytes(id.try_into().ok()?),
+    })
+}
+
 /// What writes an event.
-pub(super) fn put(event: &AuditEvent, [actor, subject]: [[u8; 16]; 2]) -> Result<[Effect; 2]> {
-    let bucket = bucket(event.tenant_id, event.at);
-    let row = Row { event: event.clone(), actor_seal: Bytes::from(&actor), subject_seal: Bytes::from(&subject) };
-    let day = Bytes::from(&bucket.0[16..]);
-    let note = Effect::Put { list: List::Buckets, bucket: days(event.tenant_id), key: day, body: String::new(), ttl: 0, noted: false };
-    let (key, body) = (event.id.as_bytes().into(), json(&row)?);
-    Ok([Effect::Put { list: List::Audit, bucket, key, body, ttl: 0, noted: false }, note])
+pub(super) fn put(event: &AuditEvent, [actor, subject]: [[u8; 16]; 2]) -> Result<Vec<Effect>> {
+    let place = Place::of(event);
+    let (kind, actor_id) = ActorKind::of(&event.actor);
+    let by = By {
+        event: event.event.clone(),
+        actor: kind.name().into(),
+        actor_id: actor_id.map(Bytes::from),
+        network: event.network,
+        request_id: event.request_id.clone(),
+        at: event.at,
+        seal: Bytes::from(&actor),
+    };
+    let to = To { user_id: event.user_id, seal: Bytes::from(&subject) };
+    let key = |part| Bytes::join(&[event.id.as_bytes(), &[part]]);
+    let day = Bytes::from(&ordered(place.day));
+    let (minute, waits) = waiting(&place, event.at);
+    let mut effects = vec![
+        entry(List::Audit, place.bucket(), key(BY), json(&by)?),
+        entry(List::Audit, place.bucket(), key(TO), json(&to)?),
+        entry(List::Buckets, days(event.tenant_id), day, String::new()),
+        Effect::Put { list: List::AuditWaiting, bucket: minute, key: waits, body: String::new(), ttl: 0, noted: true },
+    ];
+    // An API key is nobody who could ask for what is kept about him.
+    let doer = actor_id.filter(|_| kind == ActorKind::User).map(|id| UserId::from_bytes(*id));
+    let about = [doer, event.user_id.filter(|u| Some(*u) != doer)];
+    effects.extend(about.into_iter().flatten().map(|user| entry(List::AuditAbout, user.as_bytes().into(), place.key(), String::new())));
+    Ok(effects)
+}
+
+fn strange(what: &str) -> StoreError {
+    StoreError::certainly_not(format!("an audit event without {what}"))
+}
+
+/// Puts an event together. `None`: one of its entries is missing.
+fn assemble(place: &Place, parts: [Option<&String>; 2], linked: Option<&Linked>) -> Result<Option<AuditEntry>> {
+    let [Some(by), Some(to)] = parts else { return Ok(None) };
+    let (by, to): (By, To) = (parse(by)?, parse(to)?);
+    let actor_id = by.actor_id.map(|id| id.0.as_slice().try_into().map_err(|_| strange("an id of its actor"))).transpose()?;
+    Ok(Some(AuditEntry {
+        id: place.id,
+        tenant_id: place.tenant,
+        event: by.event,
+        actor: ActorKind::from_name(&by.actor).ok_or_else(|| strange("a kind of actor"))?,
+        actor_id,
+        user_id: to.user_id,
+        network: by.network,
+        request_id: by.request_id,
+        at: by.at,
+        actor_seal: Seal::from_bytes(&by.seal.0).ok_or_else(|| strange("a seal"))?,
+        subject_seal: Seal::from_bytes(&to.seal.0).ok_or_else(|| strange("a seal"))?,
+        seq: linked.map(|l| l.seq),
+    }))
+}
+
+/// One event.
+pub(super) async fn one(cql: &Cql, place: &Place) -> Result<Option<AuditEntry>> {
+    let (bucket, id) = (place.bucket(), place.id.as_bytes());
+    let end = [id.as_slice(), &[0xff]].concat();
+    let (parts, linked) =
+        tokio::join!(cql.entries(List::Audit, &bucket.0, id, &end, 2, false), cql.entry(List::AuditPlaces, &bucket.0, id),);
+    let linked: Option<Linked> = linked?.map(|body| parse(&body)).transpose()?;
+    let parts = parts?;
+    let part = |which: u8| parts.iter().find(|(key, _)| key.0.last() == Some(&which)).map(|(_, body)| body);
+    assemble(place, [part(BY), part(TO)], linked.as_ref())
+}
+
+/// Events of one day, newest first, before `below` (of an id, or above all).
+async fn of_day(cql: &Cql, tenant: TenantId, day: i64, below: &[u8], limit: usize) -> Result<Vec<Shown>> {
+    let (bucket, mut below, mut out) = (bucket(tenant, day), below.to_vec(), Vec::new());
+    while out.len() < limit {
+        let wanted = u32::try_from((limit - out.len()) * 2 + 1).unwrap_or(PAGE).min(PAGE);
+        let entries = cql.entries(List::Audit, &bucket.0, &[], &below, wanted, true).await?;
+        // What the page cuts in two comes with the next one.
+        let last = entries.last().map(|(key, _)| key.0.clone()).filter(|_| entries.len() == wanted as usize);
+        let Some((lowest, highest)) = entries.last().zip(entries.first()).map(|(l, h)| (l.0.0[..16].to_vec(), h.0.0[..16].to_vec())) else {
+            break;
+        };
+        let end = [highest.as_slice(), &[0]].concat();
+        let places = cql.entries(List::AuditPlaces, &bucket.0, &lowest, &end, PAGE + 1, false).await?;
+        let places: BTreeMap<Bytes, String> = places.into_iter().collect();
+        let mut parts: BTreeMap<[u8; 16], [Option<&String>; 2]> = BTreeMap::new();
+        for (key, body) in &entries {
+            if let (Ok(id), Some(part @ (&BY | &TO))) = (key.0[..16].try_into(), key.0.get(16)) {
+                parts.entry(id).or_default()[usize::from(*part)] = Some(body);
+            }
+        }
+        if last.as_ref().is_some_and(|key| key.last() != Some(&BY)) {
+            parts.remove(&lowest[..]);
+            below = [lowest.as_slice(), &[0xff]].concat();
+        } else {
+            below = lowest;
+        }
+        for (id, parts) in parts.into_iter().rev() {
+            let linked: Option<Linked> = places.get(&Bytes::from(&id)).map(|body| parse(body)).transpose()?;
+            let place = Place { tenant, day, id: AuditId::from_bytes(id) };
+            if let Some(entry) = assemble(&place, parts, linked.as_ref())? {
+                out.push((entry, linked.map(|l| l.link)));
+            }
+        }
+        if last.is_none() {
+            break;
+        }
+    }
+    out.truncate(limit);
+    Ok(out)
+}
+
+/// The days of a tenant on which something happened, latest first, up to and with `to`.
+pub(super) async fn days_of(cql: &Cql, tenant: TenantId, to: i64) -> Result<Vec<i64>> {
+    let (bucket, mut below, mut out) = (days(tenant), ordered(to.saturating_add(1)).to_vec(), Vec::new());
+    loop {
+        let page = cql.entries(List::Buckets, &bucket.0, &[], &below, PAGE, true).await?;
+        out.extend(page.iter().filter_map(|(key, _)| number(&key.0)));
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE as usize => below.clone_from(&last.0),
+            _ => return Ok(out),
+        }
+    }
+}
+
+/// See [`crate::store::audit::AuditStore::audit_events`].
+pub(super) async fn list(cql: &Cql, tenant: TenantId, after: Option<AuditId>, limit: u32) -> Result<Vec<Shown>> {
+    let below = after.map_or(END.to_vec(), |id| id.as_bytes().to_vec());
+    // Ids tell the time too, give or take the clocks of two nodes.
+    let newest = after.map_or(i64::MAX / DAY, |id| {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&id.as_bytes()[..6]);
+        i64::from_be_bytes(millis).div_euclid(DAY) + 1
+    });
+    let mut out: Vec<Shown> = Vec::new();
+    for day in days_of(cql, tenant, newest).await? {
+        out.extend(of_day(cql, tenant, day, &below, limit as usize - out.len()).await?);
+        if out.len() >= limit as usize {
+            break;
+        }
+    }
+    Ok(out)
+}
+
+/// Outcomes of commands that belong to no unit.
+pub(super) struct Tell(pub(super) Vec<AuditEvent>);
+
+#[async_trait]
+impl Plan for Tell {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        tx.audit(&self.0)
+    }
+}
+
+impl Engine {
+    pub(super) async fn write_audit(&self, ctx: &Ctx, events: Vec<AuditEvent>) -> Result<()> {
+        let home = Unit { family: Family::Commands, key: ctx.command.as_bytes().into() };
+        self.command(ctx, home, Tell(events)).await
+    }
+
+    /// Erases what all events hold of a user, some hundred at a time, and in the end what leads to them.
+    pub(super) async fn erase_from_audit(&self, user: UserId) -> Result<()> {
+        let mut from = Vec::new();
+        loop {
+            let page = self.cql.entries(List::AuditAbout, user.as_bytes(), &from, END, PAGE, false).await?;
+            let (whole, last) = (page.len() == PAGE as usize, page.last().map(|(key, _)| key.clone()));
+            let erasing = stream::iter(page).map(async |(key, _)| self.erase_one(user, &key).await);
+            erasing.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            match last {
+                Some(last) if whole => from = [last.0.as_slice(), &[0]].concat(),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn erase_one(&self, user: UserId, key: &Bytes) -> Result<()> {
+        let at = self.micros();
+        if let Some(place) = Place::from_key(&key.0)
+            && let Some(mut e) = one(&self.cql, &place).await?
+        {
+            let before = e.clone();
+            e.erase(user);
+            let part = |which| Bytes::join(&[place.id.as_bytes(), &[which]]);
+            if e.actor_seal != before.actor_seal {
+                let actor_id = e.actor_id.map(|id| Bytes::from(&id));
+                let seal = Bytes::from(e.actor_seal.as_bytes());
+                let by = By {
+                    event: e.event,
+                    actor: e.actor.name().into(),
+                    actor_id,
+                    network: e.network,
+                    request_id: e.request_id,
+                    at: e.at,
+                    seal,
+                };
+                self.cql.put(List::Audit, &place.bucket().0, &part(BY).0, &json(&by)?, 0, at).await?;
+            }
+            if e.subject_seal != before.subject_seal {
+                let to = To { user_id: e.user_id, seal: Bytes::from(e.subject_seal.as_bytes()) };
+                self.cql.put(List::Audit, &place.bucket().0, &part(TO).0, &json(&to)?, 0, at).await?;
+            }
+        }
+        self.cql.del(List::AuditAbout, user.as_bytes(), &key.0, at).await
+    }
 }

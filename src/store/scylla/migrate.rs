@@ -17,8 +17,12 @@ pub(super) struct Migration {
 }
 
 /// The schema, oldest first. Each statement may run twice.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "store", cql: include_str!("../../../schema/scylla/0001_store.cql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "store", cql: include_str!("../../../schema/scylla/0001_store.cql") },
+    Migration { number: 3, name: "access", cql: include_str!("../../../schema/scylla/0003_access.cql") },
+    Migration { number: 4, name: "invites", cql: include_str!("../../../schema/scylla/0004_invites.cql") },
+    Migration { number: 6, name: "audit", cql: include_str!("../../../schema/scylla/0006_audit.cql") },
+];
 
 /// A schema change on a slow cluster.
 const TIMEOUT: Duration = Duration::from_secs(60);

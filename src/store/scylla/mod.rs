@@ -26,20 +26,27 @@
 //! a new line in [`unit`]. A batch should stay under 50 KB: what grows without bound is done in several commands.
 //!
 //! `cql` sends statements, `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
-//! `revocations` and `outbox` are lists with an order of their own.
+//! `revocations`, `outbox` and `chain` (of `audit`) are lists with an order of their own; `invites_of` reads what `invites` writes.
 
+mod access;
 mod accounts;
+mod api_keys;
 mod audit;
+mod chain;
 mod cql;
 mod effects;
 mod email_change;
 mod engine;
 mod fail;
+mod imports;
+mod invites;
+mod invites_of;
 mod migrate;
 mod outbox;
 mod passwords;
 #[cfg(test)]
 mod pending;
+mod policy;
 mod proofs;
 mod revocations;
 mod saga;

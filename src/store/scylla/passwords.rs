@@ -2,8 +2,9 @@
 
 use super::{
     accounts::{ACCOUNT, account, count_kind, ones, put_account},
+    api_keys,
     email_change::sweep_at,
-    sessions, tenants,
+    invites, sessions, tenants,
     tx::{Plan, Planned, Tx},
     unit::{Name, Unit, name},
     upkeep::{self, What},
@@ -101,6 +102,8 @@ impl Plan for CompleteReset {
             u.email_verified_at = Some(tx.now);
             (u.phone, u.phone_verified_at) = (None, None);
             tenants::demote_other_owners(tx, self.user_id).await?;
+            api_keys::revoke_keys_of_maker(tx, self.user_id).await?;
+            invites::revoke_of_inviter(tx, self.user_id, false).await?;
         }
         let revoked = sessions::raise_epoch(tx, account, None).await?;
         if let Some(job) = &self.job {

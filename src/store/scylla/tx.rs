@@ -115,6 +115,11 @@ impl<'a> Tx<'a> {
         Self { cql, rng, now, units: BTreeMap::new(), effects: Vec::new() }
     }
 
+    /// For reads that are no condition of the commit.
+    pub(super) fn cql(&self) -> &'a Cql {
+        self.cql
+    }
+
     /// Reads rows by name, those that aren't known yet.
     pub(super) async fn fetch(&mut self, unit: &Unit, names: &[Name]) -> Planned<()> {
         let state = self.units.entry(unit.clone()).or_default();

@@ -74,6 +74,12 @@ tables! {
         Revocations = "revocations",
         /// By name.
         Singles = "singles",
+        /// By tenant and address.
+        Invites = "invites",
+        /// By tenant id: the ends of audit chains.
+        Chains = "chains",
+        /// By command id: outcomes of commands that belong to no other unit.
+        Commands = "commands",
     }
 }
 
@@ -81,7 +87,7 @@ impl Family {
     /// Seconds that anything in such a unit lives; 0: for ever.
     pub(super) const fn ttl(self) -> i32 {
         match self {
-            Self::Revocations => 7200,
+            Self::Revocations | Self::Commands => 7200,
             _ => 0,
         }
     }
@@ -108,6 +114,26 @@ tables! {
         HashCensus = "hash_census",
         /// Events by tenant and day.
         Audit = "audit",
+        /// Where events have their places in the chains, by tenant and day.
+        AuditPlaces = "audit_places",
+        /// Events that wait for their links, by the minute.
+        AuditWaiting = "audit_waiting",
+        /// What people did and what was done to them.
+        AuditAbout = "audit_about",
+        /// Links by tenant and block.
+        AuditChain = "audit_chain",
+        /// Tenants that have a chain.
+        AuditTenants = "audit_tenants",
+        /// API keys by prefix, and by id.
+        KeyPlaces = "key_places",
+        /// When API keys were used last.
+        KeyUses = "key_uses",
+        /// Invites by tenant.
+        InvitesOf = "invites_of",
+        /// Invites by address.
+        InvitesTo = "invites_to",
+        /// Keys and invites by who made them.
+        MadeBy = "made_by",
     }
 }
 

@@ -5,13 +5,19 @@ use super::{
     effects::{Effect, number, ordered},
     email_change::{PENDING, UNDO, sweep_at},
     engine::{Engine, sweep_records},
+    invites, invites_of,
     passwords::RESET,
     revocations, sessions, signups,
     tx::{Outcome, Plan, Planned, Tx, json, parse},
     unit::{Bytes, List, Unit},
 };
 use crate::{
-    domain::{contact::ContactDigest, ids::UserId, jwt::StoredKey, time::Timestamp},
+    domain::{
+        contact::ContactDigest,
+        ids::{TenantId, UserId},
+        jwt::StoredKey,
+        time::Timestamp,
+    },
     store::{Result, commands::*},
 };
 use async_trait::async_trait;
@@ -39,6 +45,8 @@ pub(super) enum What {
     User(UserId),
     /// Sign-ups that wait for an address.
     Claim(ContactDigest),
+    /// Invites of an address to a tenant.
+    Invites(TenantId, ContactDigest),
 }
 
 impl What {
@@ -46,14 +54,17 @@ impl What {
         match self {
             Self::User(id) => Unit::user(*id),
             Self::Claim(digest) => Unit::email(digest),
+            Self::Invites(tenant, digest) => invites_of::unit(*tenant, digest),
         }
     }
     fn entry(&self, at: Timestamp) -> (Bytes, Bytes) {
-        let id: &[u8] = match self {
-            Self::User(id) => id.as_bytes(),
-            Self::Claim(digest) => digest.as_bytes(),
+        let (time, day) = (ordered(at.millis()), ordered(at.millis().div_euclid(DAY)));
+        let key = match self {
+            Self::User(id) => Bytes::join(&[&time, id.as_bytes()]),
+            Self::Claim(digest) => Bytes::join(&[&time, digest.as_bytes()]),
+            Self::Invites(tenant, digest) => Bytes::join(&[&time, tenant.as_bytes(), digest.as_bytes()]),
         };
-        (Bytes::from(&ordered(at.millis().div_euclid(DAY))), Bytes::join(&[&ordered(at.millis()), id]))
+        (Bytes::from(&day), key)
     }
 }
 
@@ -69,6 +80,7 @@ struct Removed {
     sessions: u64,
     links: u64,
     records: u64,
+    invites: u64,
     more: bool,
     /// When to look again.
     next: Option<Timestamp>,
@@ -88,6 +100,10 @@ impl Plan for Look {
         match &self.what {
             What::Claim(_) => {
                 removed.pending = signups::sweep(tx, &unit).await?;
+                return Ok(removed);
+            }
+            What::Invites(tenant, digest) => {
+                (removed.invites, removed.next) = invites::sweep(tx, *tenant, digest).await?;
                 return Ok(removed);
             }
             What::User(_) => {}
@@ -173,6 +189,7 @@ impl Engine {
                     swept.pending += removed.pending;
                     swept.sessions += removed.sessions;
                     swept.links += removed.links;
+                    swept.invites += removed.invites;
                     swept.records += removed.records;
                     swept.more |= removed.more;
                 }

@@ -64,6 +64,24 @@ mod conformance {
         reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,
                 create_session, rotate_session, revoke_sessions, confirm_email, confirm_phone, begin_email_change,
                 confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
+        access: a_grant_is_what_all_roles_allow_together, roles_are_listed_by_name, a_name_is_taken_once,
+                a_tenant_has_at_most_100_roles, roles_are_given_and_taken, every_field_of_a_key_survives, keys_are_listed_newest_first,
+                a_revoked_key_is_told_to_all_nodes_once, uses_only_move_on, a_tenant_has_at_most_1000_live_keys,
+                a_tenant_is_founded_with_its_key, reruns_give_the_first_outcome;
+        members: a_member_may_what_his_roles_allow, the_last_role_takes_the_membership_with_it,
+                who_belongs_nowhere_else_keeps_his_last_role, owners_who_demote_each_other_leave_one,
+                a_first_proof_by_a_reset_ends_the_makers_keys;
+        policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
+        audit: events_are_listed_newest_first, each_tenant_has_one_chain, the_lease_has_one_holder, chainers_at_once_make_one_chain,
+                erasing_keeps_the_chain_whole, every_audited_tenant_is_found, events_without_another_command_are_written_once;
+        imports: each_row_stands_on_its_own, a_rerun_of_a_batch_writes_nothing, only_live_organizations_take_accounts,
+                an_import_goes_on_where_it_stopped, the_outcomes_of_the_last_steps_are_kept, one_step_8_at_once,
+                kinds_of_imported_hashes_are_counted;
+        invites: every_field_of_an_invite_survives, invites_need_an_organization_and_a_role, a_new_invite_revokes_the_former,
+                sending_again_raises_the_serial, revoking_ends_an_invite, invites_are_listed_by_status_and_page,
+                an_address_sees_what_is_open_to_it, accepting_makes_the_account_and_all_of_it,
+                an_account_joins_with_its_own_address_and_epoch, one_invite_16_at_once, declining_needs_a_proved_address,
+                the_first_proof_by_a_reset_takes_invites_back, reruns_of_invites_give_the_first_outcome, sweeping_invites;
         upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
     }
 }

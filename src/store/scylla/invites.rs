@@ -1,0 +1,329 @@
+//! Invites. All that an address has in one tenant is one unit, so that one is pending at most. Lists lead there from the
+//! tenant, from the address, and from who invited.
+
+use super::{
+    ScyllaStore, access,
+    accounts::{self, HOLDER, ONE, account, put_account},
+    api_keys::{made, made_by},
+    effects::Effect,
+    invites_of::{self, INVITE, Row, digest_of, still_given, takes_members, unit},
+    sessions, signups, tenants,
+    tx::{Halt, Outcome, Plan, Planned, Tx, json},
+    unit::{Bytes, List, Unit},
+    upkeep::{self, What},
+};
+use crate::{
+    domain::{
+        contact::ContactDigest,
+        context::Ctx,
+        ids::{InviteId, TenantId, UserId},
+        invite::{Invite, InviteStatus},
+        tenant::{Tenant, TenantKind},
+        time::Timestamp,
+        user::{Membership, User},
+    },
+    store::{Result, StoreError, commands::*, invites::*},
+};
+use async_trait::async_trait;
+
+impl Outcome for CreateInviteOutcome {}
+impl Outcome for RevokeOutcome {}
+impl Outcome for AcceptOutcome {
+    fn recorded(&self) -> bool {
+        *self != AcceptOutcome::Stale
+    }
+}
+
+#[async_trait]
+impl InviteStore for ScyllaStore {
+    async fn create_invite(&self, ctx: &Ctx, cmd: CreateInvite) -> Result<CreateInviteOutcome> {
+        self.engine.command(ctx, unit(cmd.invite.tenant_id, &cmd.invite.email.digest()), cmd).await
+    }
+    async fn resend_invite(&self, ctx: &Ctx, cmd: ResendInvite) -> Result<Cas<ResendOutcome>> {
+        match self.home(cmd.tenant_id, cmd.invite_id).await? {
+            Some(home) => self.engine.command(ctx, home.clone(), At { home, cmd }).await,
+            None => Ok(Cas::Stale),
+        }
+    }
+    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<RevokeOutcome> {
+        match self.home(cmd.tenant_id, cmd.invite_id).await? {
+            Some(home) => self.engine.command(ctx, home.clone(), At { home, cmd }).await,
+            None => Ok(RevokeOutcome::NotFound),
+        }
+    }
+    async fn invite(&self, tenant: TenantId, id: InviteId) -> Result<Option<Invite>> {
+        self.engine.read(invites_of::get(&self.engine.cql, tenant, id)).await
+    }
+    async fn invites(
+        &self,
+        tenant: TenantId,
+        status: Option<InviteStatus>,
+        after: Option<InviteId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Invite>> {
+        self.engine.read(invites_of::list(&self.engine.cql, tenant, status, after, limit as usize, now)).await
+    }
+    async fn open_invites(&self, email: &ContactDigest, now: Timestamp) -> Result<Vec<(Invite, Tenant)>> {
+        self.engine.read(invites_of::open_to(&self.engine.cql, email, now)).await
+    }
+    async fn open_invite(&self, email: &ContactDigest, id: InviteId, now: Timestamp) -> Result<Option<(Invite, Tenant)>> {
+        self.engine.read(invites_of::open_one(&self.engine.cql, email, id, now)).await
+    }
+    async fn accept_invite(&self, ctx: &Ctx, cmd: AcceptInvite) -> Result<AcceptOutcome> {
+        match self.home(cmd.tenant_id, cmd.invite_id).await? {
+            Some(home) => self.engine.command(ctx, home.clone(), At { home, cmd }).await,
+            None => Ok(AcceptOutcome::Gone),
+        }
+    }
+    async fn decline_invite(&self, ctx: &Ctx, cmd: DeclineInvite) -> Result<Cas<()>> {
+        match self.home(cmd.tenant_id, cmd.invite_id).await? {
+            Some(home) => self.engine.command(ctx, home.clone(), At { home, cmd }).await,
+            None => Ok(Cas::Stale),
+        }
+    }
+}
+
+impl ScyllaStore {
+    /// The unit that an invite is in.
+    async fn home(&self, tenant: TenantId, id: InviteId) -> Result<Option<Unit>> {
+        let read = async { Ok(digest_of(&self.engine.cql, tenant, id).await?.map(|digest| unit(tenant, &digest))) };
+        self.engine.read(read).await
+    }
+}
+
+/// A command about an invite, with the unit that it is in.
+struct At<C> {
+    home: Unit,
+    cmd: C,
+}
+
+async fn read(tx: &mut Tx<'_>, home: &Unit, id: InviteId) -> Planned<Option<Invite>> {
+    Ok(tx.get::<Row>(home, INVITE, id.as_bytes()).await?.map(|row| row.invite))
+}
+
+/// Writes an invite, and when to look at it: when it expires, or some time after its end.
+fn put(tx: &mut Tx<'_>, invite: &Invite) -> Planned<()> {
+    let digest = invite.email.digest();
+    let at = if invite.status == InviteStatus::Pending { invite.expires_at } else { tx.now.plus(KEPT) };
+    tx.put(&unit(invite.tenant_id, &digest), INVITE, invite.id.as_bytes(), &Row { invite: invite.clone(), sweep_at: at })?;
+    tx.effect(upkeep::look_at(&What::Invites(invite.tenant_id, digest), at)?);
+    Ok(())
+}
+
+/// Leads from who answers for an invite to it.
+fn note_inviter(tx: &mut Tx<'_>, invite: &Invite) {
+    if let Some(maker) = invite.inviter {
+        let (bucket, key) = made_by(maker, INVITE, invite.tenant_id, invite.id.as_bytes());
+        tx.effect(Effect::Put { list: List::MadeBy, bucket, key, body: String::new(), ttl: 0, noted: false });
+    }
+}
+
+/// The invite has ended; it stays in the lists for a while.
+fn end(tx: &mut Tx<'_>, invite: Invite, how: InviteStatus) -> Planned<()> {
+    let accepted_at = if how == InviteStatus::Accepted { Some(tx.now) } else { invite.accepted_at };
+    put(tx, &Invite { status: how, accepted_at, ..invite })
+}
+
+#[async_trait]
+impl Plan for CreateInvite {
+    type Out = CreateInviteOutcome;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<CreateInviteOutcome> {
+        let i = &self.invite;
+        if !takes_members(tx.cql(), i.tenant_id).await? {
+            return Ok(CreateInviteOutcome::NoTenant);
+        }
+        if !access::has_role(tx, i.tenant_id, i.role_id).await? {
+            return Ok(CreateInviteOutcome::NoRole);
+        }
+        let digest = i.email.digest();
+        for (_, row) in tx.scan::<Row>(&unit(i.tenant_id, &digest), INVITE).await? {
+            if row.invite.status == InviteStatus::Pending {
+                let how = if row.invite.is_open(tx.now) { InviteStatus::Revoked } else { InviteStatus::Expired };
+                end(tx, row.invite, how)?;
+            }
+        }
+        put(tx, i)?;
+        let list = |list, bucket: &[u8], body| Effect::Put {
+            list,
+            bucket: bucket.into(),
+            key: i.id.as_bytes().into(),
+            body,
+            ttl: 0,
+            noted: false,
+        };
+        tx.effect(list(List::InvitesOf, i.tenant_id.as_bytes(), json(&Bytes::from(digest.as_bytes()))?));
+        tx.effect(list(List::InvitesTo, digest.as_bytes(), json(&i.tenant_id)?));
+        note_inviter(tx, i);
+        if let Some(job) = &self.job {
+            tx.job(job)?;
+        }
+        tx.audit(&self.audit)?;
+        Ok(CreateInviteOutcome::Created)
+    }
+}
+
+#[async_trait]
+impl Plan for At<ResendInvite> {
+    type Out = Cas<ResendOutcome>;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<ResendOutcome>> {
+        let cmd = &self.cmd;
+        let invite = read(tx, &self.home, cmd.invite_id).await?.filter(|i| i.serial == cmd.expect_serial && i.can_be_sent_again());
+        let Some(invite) = invite else { return Ok(Cas::Stale) };
+        if !takes_members(tx.cql(), cmd.tenant_id).await? || !access::has_role(tx, cmd.tenant_id, invite.role_id).await? {
+            return Ok(Cas::Stale);
+        }
+        let all = tx.scan::<Row>(&self.home, INVITE).await?;
+        if all.iter().any(|(_, row)| row.invite.status == InviteStatus::Pending && row.invite.id != invite.id) {
+            return Ok(Cas::Done(ResendOutcome::Superseded));
+        }
+        let sent = Invite {
+            status: InviteStatus::Pending,
+            serial: invite.serial + 1,
+            expires_at: cmd.expires_at,
+            inviter: cmd.inviter,
+            inviter_key: cmd.inviter_key,
+            ..invite
+        };
+        put(tx, &sent)?;
+        note_inviter(tx, &sent);
+        if let Some(job) = &cmd.job {
+            tx.job(job)?;
+        }
+        tx.audit(&cmd.audit)?;
+        Ok(Cas::Done(ResendOutcome::Sent))
+    }
+}
+
+#[async_trait]
+impl Plan for At<RevokeInvite> {
+    type Out = RevokeOutcome;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<RevokeOutcome> {
+        let Some(invite) = read(tx, &self.home, self.cmd.invite_id).await? else { return Ok(RevokeOutcome::NotFound) };
+        match invite.status {
+            InviteStatus::Accepted | InviteStatus::Declined => Ok(RevokeOutcome::Answered),
+            InviteStatus::Revoked => Ok(RevokeOutcome::Revoked),
+            InviteStatus::Pending | InviteStatus::Expired => {
+                end(tx, invite, InviteStatus::Revoked)?;
+                tx.audit(&self.cmd.audit)?;
+                Ok(RevokeOutcome::Revoked)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Plan for At<DeclineInvite> {
+    type Out = Cas<()>;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
+        let Some(invite) = read(tx, &self.home, self.cmd.invite_id).await?.filter(|i| i.is_open(tx.now)) else { return Ok(Cas::Stale) };
+        let his = |u: &User| u.may_sign_in() && u.email == invite.email && u.email_verified_at.is_some();
+        if !account(tx, self.cmd.user_id).await?.is_some_and(|a| his(&a.user)) {
+            return Ok(Cas::Stale);
+        }
+        end(tx, invite, InviteStatus::Declined)?;
+        tx.audit(&self.cmd.audit)?;
+        Ok(Cas::Done(()))
+    }
+}
+
+#[async_trait]
+impl Plan for At<AcceptInvite> {
+    type Out = AcceptOutcome;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<AcceptOutcome> {
+        let cmd = &self.cmd;
+        let invite = read(tx, &self.home, cmd.invite_id).await?.filter(|i| i.is_open(tx.now) && i.serial == cmd.serial);
+        let Some(invite) = invite else { return Ok(AcceptOutcome::Gone) };
+        if !takes_members(tx.cql(), invite.tenant_id).await? || !still_given(tx.cql(), tx.now, &invite).await? {
+            return Ok(AcceptOutcome::Gone);
+        }
+        match &cmd.joins {
+            Joins::New { user, session, network } => {
+                if user.email != invite.email {
+                    return Ok(AcceptOutcome::Stale);
+                }
+                let claim = Unit::email(&user.email.digest());
+                if let Some(owner) = tx.get::<UserId>(&claim, HOLDER, ONE).await? {
+                    return Ok(AcceptOutcome::EmailTaken(owner));
+                }
+                accounts::insert(tx, user)?;
+                join(tx, user.id, &invite).await?;
+                sessions::insert(tx, session)?;
+                sessions::know(tx, user.id, *network).await?;
+                signups::forget(tx, &claim).await?;
+            }
+            Joins::Account { user_id, epoch, mailbox, sign_in } => {
+                let fits = |u: &User| u.credential_epoch == *epoch && u.may_sign_in() && u.email == invite.email;
+                let Some(mut account) = account(tx, *user_id).await?.filter(|a| fits(&a.user)) else { return Ok(AcceptOutcome::Stale) };
+                match mailbox {
+                    Mailbox::ProvedBefore if account.user.email_verified_at.is_none() => return Ok(AcceptOutcome::Stale),
+                    Mailbox::ProvedNow if account.user.email_verified_at.is_none() => {
+                        (account.user.email_verified_at, account.user.updated_at) = (Some(tx.now), tx.now);
+                    }
+                    _ => {}
+                }
+                // Whoever decided on the old roles decides again.
+                put_account(tx, account)?;
+                join(tx, *user_id, &invite).await?;
+                if let Some((session, network)) = sign_in {
+                    let enter = CreateSession { session: (**session).clone(), network: *network, is_login: true, audit: Vec::new() };
+                    if enter.run(tx).await? == Cas::Stale {
+                        // The tenant was deleted since it was looked at.
+                        return Err(Halt::Failed(StoreError::certainly_not("a session that doesn't go with its account")));
+                    }
+                }
+            }
+        }
+        end(tx, invite, InviteStatus::Accepted)?;
+        tx.audit(&cmd.audit)?;
+        Ok(AcceptOutcome::Joined)
+    }
+}
+
+/// A member with the role of the invite. Who was one before keeps what he had.
+async fn join(tx: &mut Tx<'_>, user_id: UserId, invite: &Invite) -> Planned<()> {
+    match tenants::member(tx, user_id, invite.tenant_id).await? {
+        None => {
+            let (roles, joined_at) = (vec![invite.role_id], tx.now);
+            let membership = Membership { user_id, tenant_id: invite.tenant_id, roles, joined_at };
+            tenants::join(tx, &membership, TenantKind::Organization).await
+        }
+        Some(member) => access::add_role(tx, user_id, invite.tenant_id, member, invite.role_id).await.map(drop),
+    }
+}
+
+/// Takes back what a person offered, in all tenants: the account's maker may not have been its owner. `by_hand`: what his API
+/// keys offered is theirs.
+pub(super) async fn revoke_of_inviter(tx: &mut Tx<'_>, user: UserId, by_hand: bool) -> Planned<()> {
+    for (tenant, id) in made(tx.cql(), user, INVITE).await? {
+        let id = InviteId::from_bytes(id);
+        let Some(digest) = digest_of(tx.cql(), tenant, id).await? else { continue };
+        let Some(invite) = read(tx, &unit(tenant, &digest), id).await? else { continue };
+        if invite.inviter == Some(user) && invite.can_be_sent_again() && !(by_hand && invite.inviter_key.is_some()) {
+            end(tx, invite, InviteStatus::Revoked)?;
+        }
+    }
+    Ok(())
+}
+
+/// Marks what has expired, removes what was kept long enough: how many, and when to look again.
+pub(super) async fn sweep(tx: &mut Tx<'_>, tenant: TenantId, digest: &ContactDigest) -> Planned<(u64, Option<Timestamp>)> {
+    let (unit, mut swept, mut next) = (unit(tenant, digest), 0, None::<Timestamp>);
+    for (key, row) in tx.scan::<Row>(&unit, INVITE).await? {
+        let mut at = row.sweep_at;
+        if at <= tx.now {
+            swept += 1;
+            if row.invite.status != InviteStatus::Pending {
+                tx.del(&unit, INVITE, &key.0);
+                tx.effect(Effect::Del { list: List::InvitesOf, bucket: tenant.as_bytes().into(), key: key.clone() });
+                tx.effect(Effect::Del { list: List::InvitesTo, bucket: digest.as_bytes().into(), key });
+                continue;
+            }
+            at = tx.now.plus(KEPT);
+            let invite = Invite { status: InviteStatus::Expired, ..row.invite };
+            tx.put(&unit, INVITE, &key.0, &Row { invite, sweep_at: at })?;
+        }
+        next = Some(next.map_or(at, |n| n.min(at)));
+    }
+    Ok((swept, next))
+}
