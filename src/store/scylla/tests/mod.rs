@@ -1,5 +1,6 @@
 mod deaths;
 mod outage;
+mod two_nodes;
 
 use super::*;
 use crate::{
