@@ -2,6 +2,7 @@
 
 use super::{
     fail::Fail,
+    profile::{Agreement, profiles},
     unit::{Bytes, Family, List, Name, Unit},
 };
 use crate::{
@@ -9,13 +10,11 @@ use crate::{
     store::{Result, StoreError},
 };
 use scylla::{
-    client::{execution_profile::ExecutionProfile, session::Session},
+    client::session::Session,
     errors::{DbError, ExecutionError, RequestAttemptError},
-    policies::{retry::FallthroughRetryPolicy, speculative_execution::SimpleSpeculativeExecutionPolicy},
     response::query_result::QueryResult,
     serialize::row::SerializeRow,
     statement::{
-        Consistency, SerialConsistency,
         batch::{Batch, BatchType},
         prepared::PreparedStatement,
     },
@@ -28,10 +27,6 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Of one statement.
-pub(super) const TIMEOUT: Duration = Duration::from_millis(1500);
-/// A read that takes this long is asked of another node as well.
-const SPECULATE: Duration = Duration::from_millis(150);
 /// Rows of one answer.
 const PAGE: i32 = 5000;
 
@@ -136,55 +131,6 @@ pub(super) struct Cql {
     breaker: Breaker,
     agreement: Agreement,
     pub(super) fail: Arc<Fail>,
-}
-
-/// How many copies have to agree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Agreement {
-    /// Most of the one data centre there is.
-    Local,
-    /// Most of all: with several data centres nothing less makes an address unique.
-    Global,
-}
-
-impl Agreement {
-    const fn quorum(self) -> Consistency {
-        match self {
-            Self::Local => Consistency::LocalQuorum,
-            Self::Global => Consistency::Quorum,
-        }
-    }
-    const fn serial(self) -> SerialConsistency {
-        match self {
-            Self::Local => SerialConsistency::LocalSerial,
-            Self::Global => SerialConsistency::Serial,
-        }
-    }
-    /// Of reads that finish what is on its way.
-    const fn reading(self) -> Consistency {
-        match self {
-            Self::Local => Consistency::LocalSerial,
-            Self::Global => Consistency::Serial,
-        }
-    }
-}
-
-/// How plain statements are sent, and conditional ones.
-fn profiles(agreement: Agreement) -> (ExecutionProfile, ExecutionProfile) {
-    let plain = ExecutionProfile::builder()
-        .consistency(agreement.quorum())
-        .request_timeout(Some(TIMEOUT))
-        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SPECULATE })))
-        .build();
-    // Nothing conditional is idempotent: sent once, never to two nodes.
-    let conditional = ExecutionProfile::builder()
-        .consistency(agreement.quorum())
-        .serial_consistency(Some(agreement.serial()))
-        .request_timeout(Some(TIMEOUT))
-        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
-        .speculative_execution_policy(None)
-        .build();
-    (plain, conditional)
 }
 
 impl Cql {

@@ -47,6 +47,7 @@ mod passwords;
 #[cfg(test)]
 mod pending;
 mod policy;
+mod profile;
 mod proofs;
 mod revocations;
 mod saga;
@@ -64,8 +65,9 @@ mod tests;
 
 use super::{Result, StoreError};
 use crate::domain::{rng::Rng, secret::SecretText, time::Clock};
-use cql::{Agreement, Cql};
+use cql::Cql;
 use engine::{Engine, Inner};
+use profile::Agreement;
 use scylla::client::{PoolSize, session::Session, session_builder::SessionBuilder};
 use std::{
     num::NonZeroUsize,
