@@ -72,6 +72,8 @@ impl Client {
             request = request.header("content-type", "application/json");
         }
         let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| e.to_string())?;
+        // The connection has to take notice of the last answer's end first.
+        sender.ready().await.map_err(|e| e.to_string())?;
         let began = Instant::now();
         let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = answer.status().as_u16();
