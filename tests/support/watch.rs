@@ -1,7 +1,11 @@
 //! Remembers every secret that a test sends or receives, and looks for them in what the service wrote.
 
 use serde_json::Value;
-use std::{collections::BTreeSet, path::Path, sync::Mutex};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Mutex,
+};
 
 /// Fields whose values nobody may see, in requests and in responses.
 const SECRET_FIELDS: [&str; 9] =
@@ -40,10 +44,13 @@ impl Watch {
     /// The first line of `output` that shows a secret or a password hash.
     pub fn find_in(&self, output: &str) -> Option<String> {
         let secrets = self.0.lock().unwrap();
+        let codes: Vec<&String> = secrets.iter().filter(|s| is_code(s)).collect();
+        let longer = Sought::new(&secrets);
         output
             .lines()
             .find(|line| {
-                secrets.iter().any(|s| if is_code(s) { has_word(line, s) } else { line.contains(s.as_str()) })
+                longer.find_in(line.as_bytes()).is_some()
+                    || codes.iter().any(|code| has_word(line, code))
                     || ["$argon2", "$2a$", "$2b$", "$2y$"].iter().any(|hash| line.contains(hash))
             })
             .map(str::to_owned)
@@ -52,14 +59,14 @@ impl Watch {
     /// The first file under `dir` (the development mailbox aside, which is there to show them) that holds a password or token.
     pub fn find_at_rest(&self, dir: &Path) -> Option<String> {
         let secrets = self.0.lock().unwrap();
+        // Six digits stand in any large file by chance.
+        let sought = Sought::new(&secrets);
         for entry in std::fs::read_dir(dir).ok()?.flatten() {
             if !entry.path().is_file() {
                 continue;
             }
             let bytes = not_empty(&std::fs::read(entry.path()).unwrap_or_default());
-            // Six digits stand in any large file by chance.
-            let found = secrets.iter().filter(|s| !is_code(s)).find(|s| contains(&bytes, s.as_bytes()));
-            if let Some(secret) = found {
+            if let Some(secret) = sought.find_in(&bytes) {
                 return Some(format!("{} holds {secret}", entry.path().display()));
             }
         }
@@ -85,8 +92,40 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|w| w[0] == needle[0] && w == needle)
+/// Thousands of secrets looked for at once: by their first eight bytes, before which the first two are looked at.
+struct Sought<'a> {
+    first_two: Vec<bool>,
+    by_start: HashMap<[u8; 8], Vec<&'a str>>,
+}
+
+impl<'a> Sought<'a> {
+    /// All but codes: those are too short.
+    fn new(secrets: &'a BTreeSet<String>) -> Self {
+        let mut sought = Self { first_two: vec![false; 1 << 16], by_start: HashMap::new() };
+        for secret in secrets.iter().filter(|s| !is_code(s)) {
+            let start: [u8; 8] = secret.as_bytes()[..8].try_into().unwrap();
+            sought.first_two[two(&start)] = true;
+            sought.by_start.entry(start).or_default().push(secret);
+        }
+        sought
+    }
+
+    fn find_in(&self, bytes: &[u8]) -> Option<&'a str> {
+        for at in 0..bytes.len().saturating_sub(7) {
+            let rest = &bytes[at..];
+            if self.first_two[two(rest)]
+                && let Some(secrets) = self.by_start.get(&rest[..8])
+                && let Some(secret) = secrets.iter().find(|s| rest.starts_with(s.as_bytes()))
+            {
+                return Some(secret);
+            }
+        }
+        None
+    }
+}
+
+fn two(bytes: &[u8]) -> usize {
+    usize::from(bytes[0]) << 8 | usize::from(bytes[1])
 }
 
 #[test]
