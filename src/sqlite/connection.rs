@@ -38,7 +38,8 @@ pub enum Memory {
     /// 16 MiB.
     #[default]
     Usual,
-    /// 96 MiB, and a log of 64 MB between checkpoints: for a command that writes many rows to places all over the file.
+    /// 96 MiB, and a log of 1 GB between checkpoints: for a command that writes many rows to places all over the file, so that a page
+    /// is copied once for many rows.
     Bulk,
 }
 
@@ -62,7 +63,7 @@ pub(super) fn writer(path: &Path, memory: Memory) -> rusqlite::Result<Connection
     )?;
     let (pages, kib) = match memory {
         Memory::Usual => (4000, 16 * 1024),
-        Memory::Bulk => (16_000, 96 * 1024),
+        Memory::Bulk => (256_000, 96 * 1024),
     };
     conn.pragma_update(None, "wal_autocheckpoint", pages)?;
     conn.pragma_update(None, "cache_size", -kib)?;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Rows in one command at most.
-pub const MAX_ROWS: usize = 1000;
+pub const MAX_ROWS: usize = 4000;
 
 /// Steps whose outcomes are kept: so many may be on their way at once, and whoever goes on can say what became of each row.
 pub const RECENT: usize = 4;
