@@ -125,6 +125,16 @@ fn describe() {
         "qeetid_breach_check_total",
         "New passwords looked up in the breach corpus, by outcome; failed ones were let through"
     );
+    metrics::describe_histogram!(
+        "qeetid_store_statement_seconds",
+        metrics::Unit::Seconds,
+        "Time of a CQL statement by kind; conditional ones and serial reads are lightweight transactions"
+    );
+    metrics::describe_counter!("qeetid_store_errors_total", "CQL statements that failed, by kind");
+    metrics::describe_counter!("qeetid_store_conflicts_total", "Conditional writes refused because somebody else had written");
+    metrics::describe_counter!("qeetid_store_maybe_total", "Conditional writes whose outcome had to be found out");
+    metrics::describe_counter!("qeetid_store_refused_total", "CQL statements not sent because the store did not answer lately");
+    metrics::describe_gauge!("qeetid_store_breaker_open", "1 while CQL statements are not sent");
     metrics::describe_gauge!("qeetid_outbox_pending", "Messages that wait to be sent");
     metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
     metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");

@@ -6,7 +6,7 @@ use crate::{
         outbox::{Outbox, OutboxDeps, OutboxHandle},
         supervisor::Supervisor,
     },
-    config::{self, EphemeralUrl, MailUrl, RedisUrl, Settings, SmsUrl, StoreUrl},
+    config::{self, EphemeralUrl, MailUrl, RedisUrl, ScyllaUrl, Settings, SmsUrl, StoreUrl},
     credentials::{
         params::Argon2Params,
         pool::{Pool, PoolConfig},
@@ -32,7 +32,11 @@ use crate::{
     },
     service::{Parts, Rules, Services, SignupMode, keys::Keys, limits::LimitRules},
     sqlite::{File, Memory},
-    store::{Store, sqlite::SqliteStore},
+    store::{
+        Store,
+        scylla::{Names, Place, ScyllaStore, Tls},
+        sqlite::SqliteStore,
+    },
 };
 use std::{path::Path, sync::Arc};
 
@@ -63,7 +67,7 @@ pub(super) struct Storage {
     pub rng: Arc<dyn Rng>,
 }
 
-/// Opens the stores; the schema is brought up to date on the way.
+/// Opens the stores. The schema of a SQLite file is brought up to date on the way; that of a shared store must be of this version.
 pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
     storage_with(settings, Memory::Usual).await
 }
@@ -71,14 +75,19 @@ pub(super) async fn storage(settings: &Settings) -> Result<Storage, AppError> {
 /// Opens the stores, with more or less memory for what is written to a file.
 pub(super) async fn storage_with(settings: &Settings, memory: Memory) -> Result<Storage, AppError> {
     let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(SystemClock), Arc::new(SystemRng));
-    settings.make_data_dir().map_err(|e| AppError::new("data directory", e))?;
     let keyring = Arc::new(settings.keyring(&*rng).map_err(|e| AppError::new("secret", e))?);
     let (store, file): (Arc<dyn Store>, _) = match &settings.store {
         StoreUrl::Sqlite(path) => {
+            settings.make_data_dir().map_err(|e| AppError::new("data directory", e))?;
             let file = open(path, memory)?;
             (Arc::new(SqliteStore::open(file.clone()).await.map_err(|e| AppError::new("store", e))?), Some(file))
         }
-        StoreUrl::Scylla(_) => return Err(AppError::new("QEETID_STORE_URL", "scylla:// is not supported by this version")),
+        StoreUrl::Scylla(url) => {
+            let store = ScyllaStore::open(&place(url)?, clock.clone(), rng.clone())
+                .await
+                .map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))?;
+            (Arc::new(store), None)
+        }
     };
     let mut redis = None;
     let ephemeral: Arc<dyn Ephemeral> = match (&settings.ephemeral, file) {
@@ -87,6 +96,30 @@ pub(super) async fn storage_with(settings: &Settings, memory: Memory) -> Result<
         (EphemeralUrl::Redis(url), _) => redis.insert(Arc::new(open_redis(url).await?)).clone(),
     };
     Ok(Storage { store, ephemeral, redis, keyring, clock, rng })
+}
+
+/// Brings the schema up to date.
+pub(super) async fn migrate(settings: &Settings) -> Result<(), AppError> {
+    match &settings.store {
+        StoreUrl::Sqlite(_) => storage(settings).await.map(drop),
+        StoreUrl::Scylla(url) => {
+            let ran = ScyllaStore::migrate(&place(url)?, &SystemClock, &SystemRng).await;
+            ran.map(drop).map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))
+        }
+    }
+}
+
+fn place(url: &ScyllaUrl) -> Result<Place, AppError> {
+    let bad = |e| AppError::new("QEETID_STORE_URL", format!("ca= names a file that can't be read: {e}"));
+    let ScyllaUrl { nodes, keyspace, datacenter, replication, credentials, tls } = url.clone();
+    let tls = match tls {
+        None => None,
+        Some(tls) => {
+            let names = if tls.any_name { Names::Any } else { Names::Address };
+            Some(Tls { names, ca: tls.ca.map(std::fs::read).transpose().map_err(bad)? })
+        }
+    };
+    Ok(Place { nodes, keyspace, datacenter, replication, credentials, tls })
 }
 
 /// One that can't be reached is no reason not to start: signing in goes on without it.

@@ -1,6 +1,6 @@
 //! The command line's other verbs.
 
-use super::{AppError, build::storage};
+use super::{AppError, build, build::storage};
 use crate::{
     config::Settings,
     domain::{ids::TenantId, jwt::PUBLISH_AHEAD},
@@ -12,12 +12,12 @@ use crate::{
 };
 use std::fmt::Write;
 
-/// Brings the schema up to date; says so.
+/// Brings the schema up to date; says so. Any number of nodes may do so at once.
 ///
 /// # Errors
 /// The store can't be opened or is of a newer version.
 pub async fn migrate(settings: &Settings) -> Result<String, AppError> {
-    storage(settings).await?;
+    build::migrate(settings).await?;
     Ok("The schema is up to date.".into())
 }
 

@@ -18,7 +18,7 @@ mod values;
 pub use layers::Sources;
 pub use limits::{Limits, Rate};
 pub use redis::RedisUrl;
-pub use stores::{EphemeralUrl, ScyllaUrl, StoreUrl};
+pub use stores::{EphemeralUrl, ScyllaTls, ScyllaUrl, StoreUrl};
 pub use urls::{MailUrl, SmsUrl};
 pub use values::{Argon2Setting, LogFormat, SignupMode};
 

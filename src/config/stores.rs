@@ -17,7 +17,7 @@ pub enum StoreUrl {
     Scylla(ScyllaUrl),
 }
 
-/// `scylla://[user:password@]host[:port][,host…]/keyspace[?dc=…&rf=…]`.
+/// `scylla://[user:password@]host[:port][,host…]/keyspace[?dc=…&rf=…&tls=…&ca=…]`.
 #[derive(Debug, Clone)]
 pub struct ScyllaUrl {
     /// `host:port` of some nodes; the others are learned from them.
@@ -30,13 +30,25 @@ pub struct ScyllaUrl {
     pub replication: u8,
     /// User name and password.
     pub credentials: Option<(String, SecretText)>,
+    /// TLS to the nodes.
+    pub tls: Option<ScyllaTls>,
+}
+
+/// `tls=on` or `tls=any-name`, and `ca=FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScyllaTls {
+    /// A certificate is good whatever it names, as long as `ca` made it. (Nodes are called by their addresses, and few certificates
+    /// name those.)
+    pub any_name: bool,
+    /// A file of certificates in PEM that are trusted instead of the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// The same nodes and keyspace; credentials are no part of what a store is.
 impl PartialEq for ScyllaUrl {
     fn eq(&self, other: &Self) -> bool {
-        (&self.nodes, &self.keyspace, &self.datacenter, self.replication)
-            == (&other.nodes, &other.keyspace, &other.datacenter, other.replication)
+        (&self.nodes, &self.keyspace, &self.datacenter, self.replication, &self.tls)
+            == (&other.nodes, &other.keyspace, &other.datacenter, other.replication, &other.tls)
     }
 }
 
@@ -47,7 +59,14 @@ impl fmt::Display for ScyllaUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = if self.credentials.is_some() { "[hidden]@" } else { "" };
         write!(f, "scylla://{hidden}{}/{}?rf={}", self.nodes.join(","), self.keyspace, self.replication)?;
-        self.datacenter.as_ref().map_or(Ok(()), |dc| write!(f, "&dc={dc}"))
+        if let Some(dc) = &self.datacenter {
+            write!(f, "&dc={dc}")?;
+        }
+        if let Some(tls) = &self.tls {
+            f.write_str(if tls.any_name { "&tls=any-name" } else { "&tls=on" })?;
+            tls.ca.as_ref().map_or(Ok(()), |ca| write!(f, "&ca={}", ca.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -68,7 +87,7 @@ pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
         Some(("sqlite", path)) if !path.is_empty() && !path.contains(['?', '#']) => Ok(StoreUrl::Sqlite(path.into())),
         Some(("sqlite", _)) => Err("needs a path, such as sqlite:///var/lib/qeetid/qeetid.db".into()),
         Some(("scylla", rest)) => scylla(rest).map(StoreUrl::Scylla),
-        _ => Err("must be sqlite://PATH or scylla://host[:port][,host…]/keyspace?dc=…&rf=…".into()),
+        _ => Err("must be sqlite://PATH or scylla://host[:port][,host…]/keyspace?dc=…&rf=…&tls=…&ca=…".into()),
     }
 }
 
@@ -88,7 +107,7 @@ fn scylla(rest: &str) -> Result<ScyllaUrl, String> {
     if !(1..=48).contains(&keyspace.len()) || !keyspace.starts_with(|c: char| c.is_ascii_lowercase()) || !keyspace.chars().all(good) {
         return Err("needs a keyspace of 1 to 48 lower-case letters, digits and underscores that begins with a letter".into());
     }
-    let (mut datacenter, mut replication) = (None, REPLICATION);
+    let (mut datacenter, mut replication, mut tls, mut ca) = (None, REPLICATION, None, None);
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         match pair.split_once('=').unwrap_or((pair, "")) {
             ("dc", name) if is_datacenter(name) => datacenter = Some(name.to_owned()),
@@ -96,10 +115,24 @@ fn scylla(rest: &str) -> Result<ScyllaUrl, String> {
             ("rf", n) => {
                 replication = n.parse().ok().filter(|n| (1..=9).contains(n)).ok_or("rf= must be a number from 1 to 9")?;
             }
-            (other, _) => return Err(format!("has an unknown parameter {other:?}; known are dc and rf")),
+            ("tls", "off") => tls = None,
+            ("tls", "on") => tls = Some(ScyllaTls { any_name: false, ca: None }),
+            ("tls", "any-name") => tls = Some(ScyllaTls { any_name: true, ca: None }),
+            ("tls", _) => return Err("tls= must be on, any-name or off".into()),
+            ("ca", file) => ca = Some(super::urls::unescape(file).filter(|f| !f.is_empty()).ok_or("ca= must name a file")?),
+            (other, _) => return Err(format!("has an unknown parameter {other:?}; known are dc, rf, tls and ca")),
         }
     }
-    Ok(ScyllaUrl { nodes, keyspace: keyspace.to_owned(), datacenter, replication, credentials })
+    match (&mut tls, ca) {
+        (None, Some(_)) => return Err("ca= needs tls=on or tls=any-name".into()),
+        // Whoever has any certificate of a public authority could stand in the way.
+        (Some(ScyllaTls { any_name: true, .. }), None) => {
+            return Err("tls=any-name needs ca=, an authority that makes certificates for the nodes alone".into());
+        }
+        (Some(tls), ca) => tls.ca = ca.map(PathBuf::from),
+        (None, None) => {}
+    }
+    Ok(ScyllaUrl { nodes, keyspace: keyspace.to_owned(), datacenter, replication, credentials, tls })
 }
 
 fn user_and_password(text: &str) -> Result<(String, SecretText), String> {
@@ -171,6 +204,15 @@ mod tests {
     }
 
     #[test]
+    fn scylla_over_tls() {
+        let url = scylla_of("scylla://h/k?tls=any-name&ca=/etc/a%20b.pem");
+        assert_eq!(url.tls, Some(ScyllaTls { any_name: true, ca: Some("/etc/a b.pem".into()) }));
+        assert_eq!(url.to_string(), "scylla://h:9042/k?rf=3&tls=any-name&ca=/etc/a b.pem");
+        assert_eq!(scylla_of("scylla://h/k?tls=on").tls, Some(ScyllaTls { any_name: false, ca: None }));
+        assert_eq!(scylla_of("scylla://h/k?tls=off").tls, None);
+    }
+
+    #[test]
     fn scylla_in_bad_form() {
         for bad in [
             "h",
@@ -185,6 +227,11 @@ mod tests {
             "h/k?rf",
             "h/k?dc=",
             "h/k?dc=a'b",
+            "h/k?tls=yes",
+            "h/k?ca=/x",
+            "h/k?tls=off&ca=/x",
+            "h/k?tls=on&ca=",
+            "h/k?tls=any-name",
             "u@h/k",
             "u:@h/k",
             "h:x/k",

@@ -13,8 +13,7 @@ pub mod error;
 pub mod imports;
 pub mod invites;
 pub mod policy;
-#[cfg(test)]
-mod scylla;
+pub mod scylla;
 pub mod sqlite;
 
 use crate::domain::{

@@ -2,6 +2,7 @@
 
 use super::{
     fail::Fail,
+    meter::{Kind, Meter},
     profile::{Agreement, profiles},
     unit::{Bytes, Family, List, Name, Unit},
 };
@@ -130,6 +131,7 @@ pub(super) struct Cql {
     journal: JournalStatements,
     breaker: Breaker,
     agreement: Agreement,
+    meter: Meter,
     pub(super) fail: Arc<Fail>,
 }
 
@@ -205,6 +207,7 @@ impl Cql {
             journal,
             breaker: Breaker::new(8, Duration::from_secs(1)),
             agreement,
+            meter: Meter::new(),
             fail,
         })
     }
@@ -230,11 +233,15 @@ impl Cql {
     }
 
     fn allow(&self) -> Result<()> {
-        self.breaker.allow(Instant::now()).map_err(|_| StoreError::certainly_not("resting: the store did not answer lately"))
+        self.breaker.allow(Instant::now()).map_err(|_| {
+            self.meter.refused();
+            StoreError::certainly_not("resting: the store did not answer lately")
+        })
     }
 
     /// Notes for the breaker whether the store is alive.
-    fn judge(&self, error: Option<&ExecutionError>) {
+    fn judge(&self, kind: Kind, begun: Instant, error: Option<&ExecutionError>) {
+        self.meter.sent(kind, begun.elapsed(), error.is_some());
         match error {
             Some(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
                 DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::WriteTimeout { .. },
@@ -243,13 +250,15 @@ impl Cql {
             Some(_) => self.breaker.failed(Instant::now()),
             None => self.breaker.alive(),
         }
+        self.meter.breaker(self.is_resting());
     }
 
-    async fn send(&self, st: &PreparedStatement, values: impl SerializeRow) -> Result<QueryResult> {
+    async fn send(&self, kind: Kind, st: &PreparedStatement, values: impl SerializeRow) -> Result<QueryResult> {
         self.allow()?;
         self.fail.point(st.get_statement())?;
+        let begun = Instant::now();
         let out = self.session().execute_unpaged(st, values).await;
-        self.judge(out.as_ref().err());
+        self.judge(kind, begun, out.as_ref().err());
         // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
         let out = out.map_err(StoreError::certainly_not)?;
         self.fail.point(st.get_statement())?;
@@ -257,7 +266,8 @@ impl Cql {
     }
 
     async fn select(&self, st: &PreparedStatement, values: impl SerializeRow) -> Result<Vec<Row>> {
-        let rows = self.send(st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
+        let kind = if st.get_consistency().is_some() { Kind::SerialRead } else { Kind::Read };
+        let rows = self.send(kind, st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
         rows.rows::<Row>().map_err(StoreError::certainly_not)?.collect::<std::result::Result<_, _>>().map_err(StoreError::certainly_not)
     }
 
@@ -270,22 +280,30 @@ impl Cql {
             _ => "",
         };
         self.fail.point(what)?;
+        let begun = Instant::now();
         let out = match batch.statements.as_slice() {
             [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
                 self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
             }
             _ => self.session().batch(batch, values).await,
         };
-        self.judge(out.as_ref().err());
+        self.judge(Kind::Conditional, begun, out.as_ref().err());
         let out = match out {
             Ok(out) => out,
             Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),
-            Err(e) => return Ok(Answer::Unknown(e.to_string())),
+            Err(e) => {
+                self.meter.maybe();
+                return Ok(Answer::Unknown(e.to_string()));
+            }
         };
         if let Err(e) = self.fail.point(what) {
             return if self.fail.loses_answers() { Ok(Answer::Unknown(e.to_string())) } else { Err(e) };
         }
-        answer(out).map_err(StoreError::maybe)
+        let answer = answer(out).map_err(StoreError::maybe)?;
+        if matches!(answer, Answer::Refused(_)) {
+            self.meter.conflict();
+        }
+        Ok(answer)
     }
 
     /// A batch of one unit: the change of its head, and rows.
@@ -378,11 +396,11 @@ impl Cql {
     }
     /// Writes an entry; `at` orders it among all writes of it. `ttl` in seconds, 0: for ever.
     pub(super) async fn put(&self, list: List, bucket: &[u8], key: &[u8], body: &str, ttl: i32, at: i64) -> Result<()> {
-        self.send(&self.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop)
+        self.send(Kind::Write, &self.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop)
     }
     /// Removes an entry that was written not later than `at`.
     pub(super) async fn del(&self, list: List, bucket: &[u8], key: &[u8], at: i64) -> Result<()> {
-        self.send(&self.lists[&list].del, (at, bucket, key)).await.map(drop)
+        self.send(Kind::Write, &self.lists[&list].del, (at, bucket, key)).await.map(drop)
     }
 
     /// State, time and content of a journal entry, read behind whatever is on its way.

@@ -25,7 +25,7 @@
 //! Uniqueness is a unit of [`unit::Family::Claims`]: a row `holder` says who has it. A new table or list is a new file in the schema and
 //! a new line in [`unit`]. A batch should stay under 50 KB: what grows without bound is done in several commands.
 //!
-//! `cql` sends statements, `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
+//! `cql` sends statements (`secure`: over TLS; `meter` counts them), `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
 //! `revocations`, `outbox` and `chain` (of `audit`) are lists with an order of their own; `invites_of` reads what `invites` writes.
 
 mod access;
@@ -41,19 +41,19 @@ mod fail;
 mod imports;
 mod invites;
 mod invites_of;
+mod meter;
 mod migrate;
 mod outbox;
 mod passwords;
-#[cfg(test)]
 mod pending;
 mod policy;
 mod profile;
 mod proofs;
 mod revocations;
 mod saga;
+mod secure;
 mod sessions;
 mod signups;
-#[cfg(test)]
 mod store_impl;
 mod tenants;
 mod tx;
@@ -69,6 +69,7 @@ use cql::Cql;
 use engine::{Engine, Inner};
 use profile::Agreement;
 use scylla::client::{PoolSize, session::Session, session_builder::SessionBuilder};
+pub use secure::{Names, Tls};
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Weak},
@@ -102,6 +103,8 @@ pub struct Place {
     pub replication: u8,
     /// User name and password.
     pub credentials: Option<(String, SecretText)>,
+    /// TLS to the nodes; `None`: the bare protocol.
+    pub tls: Option<Tls>,
 }
 
 async fn connect(place: &Place) -> Result<Session> {
@@ -117,6 +120,9 @@ async fn connect(place: &Place) -> Result<Session> {
     }
     if let Some((user, password)) = &place.credentials {
         builder = builder.user(user, password.reveal());
+    }
+    if let Some(tls) = &place.tls {
+        builder = builder.tls_context(Some(tls.context().map_err(StoreError::certainly_not)?));
     }
     builder.build().await.map_err(|e| StoreError::certainly_not(format!("no connection to {}: {e}", place.nodes.join(", "))))
 }
@@ -156,9 +162,18 @@ impl ScyllaStore {
     pub async fn open(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
         let session = connect(place).await?;
         let (known, found) = (migrate::MIGRATIONS.iter().map(|step| step.number).max(), migrate::newest(&session, &place.keyspace).await?);
-        if known != found {
-            let text =
-                format!("the keyspace has migration {found:?}, and this version wants {known:?}: run `qeetid migrate`, or a newer version");
+        let name = &place.keyspace;
+        let wrong = match (known, found) {
+            (_, None) => Some(format!("keyspace {name} has no schema yet: run `qeetid migrate` first")),
+            (Some(known), Some(found)) if found < known => {
+                Some(format!("keyspace {name} is at migration {found}, and this version needs {known}: run `qeetid migrate` first"))
+            }
+            (known, found) if known != found => {
+                Some(format!("keyspace {name} is at migration {}, which this version doesn't know: run a newer one", found.unwrap_or(0)))
+            }
+            _ => None,
+        };
+        if let Some(text) = wrong {
             return Err(StoreError::certainly_not(text));
         }
         let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };

@@ -15,7 +15,7 @@ use crate::{
 fn place() -> Place {
     let server = std::env::var("QEETID_TEST_CQL").expect("QEETID_TEST_CQL names a Cassandra as host:port; ./test starts one");
     let keyspace = format!("qeetid_{}", std::process::id());
-    Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, credentials: None }
+    Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, credentials: None, tls: None }
 }
 
 /// Makes the schema once for all tests, and one connection each.
