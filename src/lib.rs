@@ -3,6 +3,7 @@
 
 pub mod actors;
 pub mod app;
+pub mod cluster;
 pub mod config;
 pub mod credentials;
 pub mod domain;

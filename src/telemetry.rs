@@ -135,6 +135,14 @@ fn describe() {
     metrics::describe_counter!("qeetid_store_maybe_total", "Conditional writes whose outcome had to be found out");
     metrics::describe_counter!("qeetid_store_refused_total", "CQL statements not sent because the store did not answer lately");
     metrics::describe_gauge!("qeetid_store_breaker_open", "1 while CQL statements are not sent");
+    metrics::describe_gauge!("qeetid_cluster_members", "Nodes that own keys, as this one sees it, itself among them");
+    metrics::describe_counter!("qeetid_cluster_local_total", "Turns at a key that this node owns, or that nobody else is there to want");
+    metrics::describe_counter!("qeetid_cluster_forwarded_total", "Turns at a key that another node owns, and gave");
+    metrics::describe_counter!(
+        "qeetid_cluster_fallback_total",
+        "Commands that ran without a turn: the owner was gone, slow, busy, or not understood"
+    );
+    metrics::describe_counter!("qeetid_cluster_ring_moves_total", "How often nodes came or went, as this one sees it");
     metrics::describe_gauge!("qeetid_outbox_pending", "Messages that wait to be sent");
     metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
     metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");

@@ -14,6 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("credentials", &["domain"]),
     ("gateway", &["domain"]),
     ("actors", &["domain", "store", "ephemeral", "gateway"]),
+    ("cluster", &["actors", "domain"]),
     ("service", &["domain", "store", "ephemeral", "credentials", "gateway", "actors"]),
     ("http", &["service", "domain"]),
     ("config", &["domain"]),

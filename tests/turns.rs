@@ -5,6 +5,7 @@ use qeetid::{
     actors::{
         contact::{Contact, ContactCommand, ContactReply, Turn},
         directory::{AskError, Bounds, Directory},
+        placement::Alone,
         supervisor::Supervisor,
     },
     domain::{contact::Email, keyring::Keyring},
@@ -32,7 +33,7 @@ impl Contacts {
         let keyring = Arc::new(Keyring::new([&[7; 32][..]]));
         let supervisor = Supervisor::start().await.unwrap();
         let directory = Directory::new(&supervisor, Bounds::default(), move |digest| {
-            Contact::new(digest, store.clone(), ephemeral.clone(), keyring.clone())
+            Contact::new(digest, store.clone(), ephemeral.clone(), keyring.clone(), Arc::new(Alone))
         });
         Self { directory, _dir: dir, _supervisor: supervisor }
     }

@@ -1,7 +1,10 @@
 //! One actor per address: lets one sign-up through at a time and tells the others how it ended, so that a thousand
 //! sign-ups of one address cost one hash and one write.
 
-use super::entity::{Entity, Me, Next, ReplyTo, next_after, settled};
+use super::{
+    entity::{Entity, Me, Next, ReplyTo, next_after, settled},
+    placement::{NodeTurn, Placement},
+};
 use crate::{
     domain::{
         contact::ContactDigest,
@@ -128,6 +131,9 @@ pub struct Contact {
     store: Arc<dyn Store>,
     ephemeral: Arc<dyn Ephemeral>,
     keyring: Arc<Keyring>,
+    placement: Arc<dyn Placement>,
+    /// Held while somebody here has the turn: the addresses' crowds on other nodes wait for this one.
+    node_turn: Option<NodeTurn>,
     holder: Option<(Ticket, Instant)>,
     tickets: u64,
     crowd: VecDeque<ReplyTo<ContactReply>>,
@@ -136,12 +142,24 @@ pub struct Contact {
 
 impl Contact {
     /// The state of a new actor.
-    pub fn new(digest: ContactDigest, store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, keyring: Arc<Keyring>) -> Self {
-        Self { digest, store, ephemeral, keyring, holder: None, tickets: 0, crowd: VecDeque::new(), taken: None }
+    pub fn new(
+        digest: ContactDigest,
+        store: Arc<dyn Store>,
+        ephemeral: Arc<dyn Ephemeral>,
+        keyring: Arc<Keyring>,
+        placement: Arc<dyn Placement>,
+    ) -> Self {
+        let (node_turn, holder, taken) = (None, None, None);
+        Self { digest, store, ephemeral, keyring, placement, node_turn, holder, tickets: 0, crowd: VecDeque::new(), taken }
     }
 
     fn code_key(&self) -> CodeKey {
         CodeKey { purpose: CodePurpose::Signup, subject: self.digest.as_bytes().to_vec() }
+    }
+
+    /// For a command of `verify_first`, unless somebody here has the turn anyway.
+    async fn for_one_command(&self) -> Option<NodeTurn> {
+        if self.node_turn.is_some() { None } else { Some(self.placement.turn(Self::KIND, self.digest.as_bytes()).await) }
     }
 
     fn pass_turn_on(&mut self, me: &Me<Self>) {
@@ -159,6 +177,8 @@ impl Contact {
                 return;
             }
         }
+        // Nobody here wants it any more.
+        self.node_turn = None;
     }
 
     async fn enter(&mut self, reply: ReplyTo<ContactReply>, me: &Me<Self>) {
@@ -176,7 +196,11 @@ impl Contact {
             }
             return self.crowd.push_back(reply);
         }
-        // The first of a crowd: one read now saves a hash if the address is taken.
+        // The first of a crowd: the other nodes' crowds are let through before, or after.
+        if self.node_turn.is_none() {
+            self.node_turn = Some(self.placement.turn(Self::KIND, self.digest.as_bytes()).await);
+        }
+        // One read now saves a hash if the address is taken.
         match self.store.user_by_email(&self.digest).await {
             Ok(Some(user)) => {
                 self.tell_crowd(user.id);
@@ -187,14 +211,17 @@ impl Contact {
                 self.crowd.push_back(reply);
                 self.pass_turn_on(me);
             }
-            Err(e) => reply.send(ContactReply::Store(e)),
+            Err(e) => {
+                self.node_turn = None;
+                reply.send(ContactReply::Store(e));
+            }
         }
     }
 
     /// Everybody who waits learns that the address has an account.
     fn tell_crowd(&mut self, user: UserId) {
         self.taken = Some((user, Instant::now()));
-        self.holder = None;
+        (self.holder, self.node_turn) = (None, None);
         for waiting in self.crowd.drain(..) {
             waiting.send(ContactReply::Taken(user));
         }
@@ -323,8 +350,14 @@ impl Entity for Contact {
                 (ContactReply::Done, Next::Continue)
             }
             ContactCommand::Create(turn, work) => self.create(&turn, &work.0, work.1, me).await,
-            ContactCommand::Begin(begin) => self.begin(*begin).await,
-            ContactCommand::Confirm(confirm) => self.confirm(*confirm).await,
+            ContactCommand::Begin(begin) => {
+                let _turn = self.for_one_command().await;
+                self.begin(*begin).await
+            }
+            ContactCommand::Confirm(confirm) => {
+                let _turn = self.for_one_command().await;
+                self.confirm(*confirm).await
+            }
         };
         reply.send(answer);
         next

@@ -92,6 +92,9 @@ pub struct Envelope<E: Entity> {
     asked: bool,
 }
 
+/// A message for actors of this process alone: what is remotable is mirrored on every other node.
+impl<E: Entity> ractor::Message for Envelope<E> {}
+
 impl<E: Entity> Envelope<E> {
     /// Packs a command; the receiver gets the answer, the flag tells whether the actor has begun with it.
     pub fn pack(command: E::Command) -> (Self, oneshot::Receiver<E::Reply>, Arc<AtomicBool>) {

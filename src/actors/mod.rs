@@ -6,6 +6,7 @@ pub mod contact;
 pub mod directory;
 pub mod entity;
 pub mod outbox;
+pub mod placement;
 pub mod supervisor;
 pub mod tenant;
 pub mod user;

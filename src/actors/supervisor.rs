@@ -4,16 +4,21 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 struct Parent;
 
+/// There is none. (`()` would be a message that can cross between nodes, and the actor mirrored on all of them.)
+enum Nothing {}
+
+impl ractor::Message for Nothing {}
+
 impl Actor for Parent {
-    type Msg = ();
+    type Msg = Nothing;
     type State = ();
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 
-    async fn handle_supervisor_evt(&self, _: ActorRef<()>, event: SupervisionEvent, (): &mut ()) -> Result<(), ActorProcessingErr> {
+    async fn handle_supervisor_evt(&self, _: ActorRef<Nothing>, event: SupervisionEvent, (): &mut ()) -> Result<(), ActorProcessingErr> {
         // Any error here would take the parent down, and all children with it.
         if let SupervisionEvent::ActorFailed(who, error) = event {
             tracing::error!(actor = %who.get_id(), %error, "an actor failed; its successor reads again");

@@ -1,6 +1,9 @@
 //! One actor per tenant: memberships change one after the other, so that two last owners can't leave at once.
 
-use super::entity::{Entity, Me, Next, ReplyTo, next_after, settled};
+use super::{
+    entity::{Entity, Me, Next, ReplyTo, next_after, settled},
+    placement::Placement,
+};
 use crate::{
     domain::{context::Ctx, ids::TenantId},
     store::{
@@ -58,13 +61,15 @@ pub enum TenantReply {
 
 /// The actor's state.
 pub struct TenantActor {
+    id: TenantId,
     store: Arc<dyn Store>,
+    placement: Arc<dyn Placement>,
 }
 
 impl TenantActor {
     /// The state of a new actor.
-    pub fn new(_: TenantId, store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub fn new(id: TenantId, store: Arc<dyn Store>, placement: Arc<dyn Placement>) -> Self {
+        Self { id, store, placement }
     }
 }
 
@@ -75,6 +80,7 @@ impl Entity for TenantActor {
     type Reply = TenantReply;
 
     async fn handle(&mut self, command: TenantCommand, reply: ReplyTo<TenantReply>, _: &Me<Self>) -> Next {
+        let _turn = self.placement.turn(Self::KIND, self.id.as_bytes()).await;
         let outcome = match command {
             TenantCommand::Create(work) => settled(|| self.store.create_tenant(&work.0, work.1.clone())).await.map(TenantReply::Created),
             TenantCommand::Leave(work) => settled(|| self.store.leave_tenant(&work.0, work.1.clone())).await.map(TenantReply::Left),

@@ -1,6 +1,9 @@
 //! One actor per user: one-time codes, resets, password changes, revocations and the like happen one after the other.
 
-use super::entity::{Entity, Me, Next, ReplyTo, next_after, settled};
+use super::{
+    entity::{Entity, Me, Next, ReplyTo, next_after, settled},
+    placement::Placement,
+};
 use crate::{
     domain::{
         audit::AuditEvent,
@@ -120,12 +123,19 @@ pub struct UserActor {
     store: Arc<dyn Store>,
     ephemeral: Arc<dyn Ephemeral>,
     keyring: Arc<Keyring>,
+    placement: Arc<dyn Placement>,
 }
 
 impl UserActor {
     /// The state of a new actor.
-    pub fn new(id: UserId, store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, keyring: Arc<Keyring>) -> Self {
-        Self { id, store, ephemeral, keyring }
+    pub fn new(
+        id: UserId,
+        store: Arc<dyn Store>,
+        ephemeral: Arc<dyn Ephemeral>,
+        keyring: Arc<Keyring>,
+        placement: Arc<dyn Placement>,
+    ) -> Self {
+        Self { id, store, ephemeral, keyring, placement }
     }
 
     fn code_key(&self, purpose: CodePurpose) -> CodeKey {
@@ -258,6 +268,7 @@ impl Entity for UserActor {
     type Reply = UserReply;
 
     async fn handle(&mut self, command: UserCommand, reply: ReplyTo<UserReply>, _: &Me<Self>) -> Next {
+        let _turn = self.placement.turn(Self::KIND, self.id.as_bytes()).await;
         let store = &self.store;
         let (said, next) = match command {
             UserCommand::StartCode(start) => self.start_code(*start).await,

@@ -4,8 +4,10 @@ use super::AppError;
 use crate::{
     actors::{
         outbox::{Outbox, OutboxDeps, OutboxHandle},
+        placement::{Alone, Placement},
         supervisor::Supervisor,
     },
+    cluster::{Cluster, ClusterConfig, TlsFiles},
     config::{self, EphemeralUrl, MailUrl, RedisUrl, ScyllaUrl, Settings, SmsUrl, StoreUrl},
     credentials::{
         params::Argon2Params,
@@ -51,6 +53,7 @@ pub(super) struct Built {
     pub keys: Arc<Keys>,
     pub pool: Pool,
     pub outbox: OutboxHandle,
+    pub cluster: Option<Arc<Cluster>>,
     pub mailbox: Option<Arc<Mailbox>>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
@@ -164,6 +167,11 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
         app_url: settings.app_url.clone(),
     });
     let supervisor = Supervisor::start().await.map_err(|e| AppError::new("actors", e))?;
+    let cluster = join_cluster(settings, clock.clone(), rng.clone()).await?;
+    let placement: Arc<dyn Placement> = match &cluster {
+        Some(cluster) => cluster.clone(),
+        None => Arc::new(Alone),
+    };
     let waking = outbox.clone();
     let parts = Parts {
         store: store.clone(),
@@ -179,9 +187,22 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
             EphemeralUrl::Redis(_) => "redis",
         },
         supervisor,
+        placement,
         wake_outbox: Arc::new(move || waking.wake()),
     };
-    Ok(Built { services: Services::new(parts, rules(settings)), store, ephemeral, keys, pool, outbox, mailbox, clock, rng })
+    Ok(Built { services: Services::new(parts, rules(settings)), store, ephemeral, keys, pool, outbox, cluster, mailbox, clock, rng })
+}
+
+async fn join_cluster(settings: &Settings, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Option<Arc<Cluster>>, AppError> {
+    let Some(c) = settings.cluster.clone() else { return Ok(None) };
+    let config = ClusterConfig {
+        listen: c.listen,
+        seeds: c.seeds.iter().map(config::Seed::address).collect(),
+        node: c.node,
+        cookie: c.cookie,
+        tls: c.tls.map(|t| TlsFiles { cert: t.cert, key: t.key, ca: t.ca, names: t.names }),
+    };
+    Cluster::start(config, clock, rng).await.map(Some).map_err(|e| AppError::new("cluster", e))
 }
 
 pub(super) fn breach(settings: &Settings) -> Result<Arc<dyn BreachRange>, AppError> {

@@ -81,13 +81,16 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     });
     tracing::info!(%address, url = %settings.public_url, "listening");
 
-    let services = parts.services.clone();
+    let (services, cluster) = (parts.services.clone(), parts.cluster.clone());
     let announce = if address.ip().is_loopback() { Duration::ZERO } else { ANNOUNCE };
     let began = tokio::sync::oneshot::channel();
     let stopping = async move {
         stop.await;
         tracing::info!("draining");
         services.start_draining();
+        if let Some(cluster) = cluster {
+            cluster.leave();
+        }
         // Whoever sends requests here has to see the 503 of `/readyz` before the listener closes.
         let _ = began.0.send(tokio::time::Instant::now());
         tokio::time::sleep(announce).await;
@@ -104,6 +107,9 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
         tracing::warn!("messages were cut off while being sent; they are sent again after the next start");
     }
     parts.pool.stop().await;
+    if let Some(cluster) = &parts.cluster {
+        cluster.stop().await;
+    }
     if let Some(task) = beside {
         task.abort();
     }

@@ -32,7 +32,10 @@ impl Settings {
 
     /// Which of the stores go together, and what they need.
     fn check_stores(&self) -> Result<(), ConfigError> {
-        let StoreUrl::Scylla(_) = self.store else { return Ok(()) };
+        let StoreUrl::Scylla(_) = self.store else {
+            let problem = "makes this one of several nodes, and store_url is sqlite://, a file of one; set scylla://…";
+            return if self.cluster.is_some() { Err(self.error("cluster_listen", problem)) } else { Ok(()) };
+        };
         if matches!(self.ephemeral, EphemeralUrl::Embedded) {
             let problem = "embedded:// keeps codes in the SQLite file and counters in one process, and store_url is scylla://, \
                            which several nodes share; set redis://…";

@@ -41,7 +41,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Keys that can also be given as `<key>_file`: the value is what the file holds, without the line end.
-pub(super) const FROM_FILE: &[&str] = &["secret", "mail_url", "sms_url", "store_url", "ephemeral_url"];
+pub(super) const FROM_FILE: &[&str] = &["secret", "mail_url", "sms_url", "store_url", "ephemeral_url", "cluster_cookie"];
 
 /// The one variable that has its name from elsewhere (the OpenTelemetry specification).
 pub(super) const OTLP_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";

@@ -122,12 +122,9 @@ impl Layers {
         self.origins.clone()
     }
 
-    /// Nothing of a cluster can be set in this version.
-    pub(super) fn refuse_clusters(&self) -> Result<(), ConfigError> {
-        match self.origins.0.keys().find(|k| k.starts_with("cluster_")) {
-            Some(key) => Err(ConfigError(format!("{}: clusters are not supported by this version", self.origins.label(key)))),
-            None => Ok(()),
-        }
+    /// An error that names `key`.
+    pub(super) fn problem(&self, key: &str, problem: &str) -> ConfigError {
+        ConfigError(format!("{}: {problem}", self.origins.label(key)))
     }
 
     pub(super) fn policy(&self) -> Result<AuthPolicy, ConfigError> {

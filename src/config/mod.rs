@@ -1,8 +1,9 @@
 //! Typed settings, from defaults < `--config FILE` (TOML) < `QEETID_*` environment < flags; unknown keys are refused.
 //! `keys` is the table of what can be set, `layers` reads and merges the sources, `values`, `urls`, `stores` and `redis` parse,
-//! `limits` are the rates, `check` refuses impossible combinations, `secret` keeps the embedded secret, `show` prints.
+//! `limits` are the rates, `cluster` are the other nodes, `check` refuses impossible combinations, `secret` keeps the embedded secret, `show` prints.
 
 mod check;
+mod cluster;
 mod keys;
 mod layers;
 mod limits;
@@ -15,6 +16,7 @@ mod tests;
 mod urls;
 mod values;
 
+pub use cluster::{ClusterSettings, ClusterTls, Seed};
 pub use layers::Sources;
 pub use limits::{Limits, Rate};
 pub use redis::RedisUrl;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub store: StoreUrl,
     /// Where what expires is kept.
     pub ephemeral: EphemeralUrl,
+    /// The other nodes, if there are to be some.
+    pub cluster: Option<ClusterSettings>,
     /// How mail leaves.
     pub mail: MailUrl,
     /// Sender of mails, as in a `From:` header.
@@ -103,7 +107,6 @@ impl Settings {
         let public_url = layers.get("public_url", urls::origin)?.unwrap_or_else(|| "http://localhost:4001".into());
         let data_dir = layers.get("data_dir", values::path)?.unwrap_or_else(|| "./data".into());
         let hash_threads = layers.get("hash_threads", values::number(1, 1024))?.unwrap_or(cores.clamp(1, 1024));
-        layers.refuse_clusters()?;
         let settings = Self {
             listen: layers.get("listen", values::address)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4001))),
             app_url: layers.get("app_url", urls::base)?.unwrap_or_else(|| public_url.clone()),
@@ -113,6 +116,7 @@ impl Settings {
             audience: layers.get("audience", values::text)?.unwrap_or_else(|| public_url.clone()),
             store: layers.get("store_url", stores::store)?.unwrap_or_else(|| StoreUrl::Sqlite(data_dir.join("qeetid.db"))),
             ephemeral: layers.get("ephemeral_url", stores::ephemeral)?.unwrap_or(EphemeralUrl::Embedded),
+            cluster: cluster::cluster(&layers)?,
             mail: layers.get("mail_url", urls::mail)?.unwrap_or(MailUrl::Mailbox),
             mail_from: layers.get("mail_from", values::mail_from)?.unwrap_or_else(|| "Qeet ID <no-reply@localhost>".into()),
             sms: layers.get("sms_url", urls::sms)?.unwrap_or(SmsUrl::Mailbox),

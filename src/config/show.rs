@@ -52,6 +52,9 @@ impl Settings {
         let list = |items: &[String]| Some(Json::from(items).to_string());
         let proxies: Vec<String> = self.trusted_proxies.iter().map(ToString::to_string).collect();
         let switch = |on: bool| Some(quoted(if on { "on" } else { "off" }));
+        let cluster = self.cluster.as_ref();
+        let tls = cluster.and_then(|c| c.tls.as_ref());
+        let seeds = cluster.map(|c| c.seeds.iter().map(ToString::to_string).collect::<Vec<_>>());
         vec![
             ("listen", Some(quoted(self.listen))),
             ("public_url", Some(quoted(&self.public_url))),
@@ -79,6 +82,14 @@ impl Settings {
             ("templates_dir", self.templates_dir.as_ref().map(|d| quoted(d.display()))),
             ("dev", switch(self.dev)),
             ("otlp_endpoint", self.otlp_endpoint.as_ref().map(quoted)),
+            ("cluster_listen", cluster.map(|c| quoted(c.listen))),
+            ("cluster_seeds", seeds.and_then(|s| list(&s))),
+            ("cluster_node", cluster.map(|c| quoted(&c.node))),
+            ("cluster_cert", tls.map(|t| quoted(t.cert.display()))),
+            ("cluster_key", tls.map(|t| quoted(t.key.display()))),
+            ("cluster_ca", tls.map(|t| quoted(t.ca.display()))),
+            ("cluster_names", tls.and_then(|t| list(&t.names))),
+            ("cluster_cookie", cluster.map(|_| quoted("[hidden]"))),
         ]
     }
 }

@@ -80,11 +80,6 @@ fn what_kubernetes_injects_is_passed_over() {
 }
 
 #[test]
-fn what_this_version_has_not_is_said() {
-    refused(&[("QEETID_CLUSTER_SEEDS", "a:1")], &["QEETID_CLUSTER_SEEDS", "clusters"]);
-}
-
-#[test]
 fn wrong_values_are_refused_by_name() {
     for (key, value) in [
         ("QEETID_LISTEN", "localhost"),

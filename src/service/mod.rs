@@ -66,6 +66,7 @@ use crate::{
     actors::{
         contact::{Contact, ContactCommand, ContactReply},
         directory::{AskError, Bounds, Directory},
+        placement::Placement,
         supervisor::Supervisor,
         tenant::{TenantActor, TenantCommand, TenantReply},
         user::{UserActor, UserCommand, UserReply},
@@ -143,6 +144,8 @@ pub struct Parts {
     pub rng: Arc<dyn Rng>,
     /// The parent of the actors.
     pub supervisor: Supervisor,
+    /// Which node orders what.
+    pub placement: Arc<dyn Placement>,
     /// Called after a command that wrote a job.
     pub wake_outbox: Arc<dyn Fn() + Send + Sync>,
 }
@@ -172,16 +175,18 @@ pub struct Services {
 impl Services {
     /// Puts them together; starts the directories of actors.
     pub fn new(parts: Parts, rules: Rules) -> Arc<Self> {
-        let Parts { store, ephemeral, ephemeral_name, pool, breach, keyring, keys, clock, rng, supervisor, wake_outbox } = parts;
+        let Parts { store, ephemeral, ephemeral_name, pool, breach, keyring, keys, clock, rng, supervisor, placement, wake_outbox } = parts;
         let rng: Arc<dyn Rng> = Arc::new(idempotency::RunRng(rng));
         let bounds = Bounds::default();
-        let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
-        let contacts = Directory::new(&supervisor, bounds, move |id| Contact::new(id, s.clone(), e.clone(), k.clone()));
-        let (s, e, k) = (store.clone(), ephemeral.clone(), keyring.clone());
-        let users =
-            Directory::new(&supervisor, Bounds { places: 256, ..bounds }, move |id| UserActor::new(id, s.clone(), e.clone(), k.clone()));
-        let s = store.clone();
-        let tenants = Directory::new(&supervisor, bounds, move |id| TenantActor::new(id, s.clone()));
+        let shared = || (store.clone(), ephemeral.clone(), keyring.clone(), placement.clone());
+        let (s, e, k, p) = shared();
+        let contacts = Directory::new(&supervisor, bounds, move |id| Contact::new(id, s.clone(), e.clone(), k.clone(), p.clone()));
+        let (s, e, k, p) = shared();
+        let users = Directory::new(&supervisor, Bounds { places: 256, ..bounds }, move |id| {
+            UserActor::new(id, s.clone(), e.clone(), k.clone(), p.clone())
+        });
+        let (s, _, _, p) = shared();
+        let tenants = Directory::new(&supervisor, bounds, move |id| TenantActor::new(id, s.clone(), p.clone()));
         Arc::new(Self {
             limits: Limits::new(rules.limits, ephemeral.clone()),
             rules,
