@@ -79,6 +79,12 @@ impl Place {
         place
     }
 
+    /// One place for several data directories: those of nodes of one cluster.
+    pub fn share<'a>(dirs: impl IntoIterator<Item = &'a Path>) {
+        let place = Self::new(Stack::Distributed);
+        places().extend(dirs.into_iter().map(|dir| (dir.to_owned(), place.clone())));
+    }
+
     /// The stores go; nobody is started there again.
     pub fn remove(dir: &Path) {
         let place = places().remove(dir);
