@@ -11,12 +11,14 @@ use std::{
 pub struct Breaker {
     threshold: u32,
     pause: Duration,
+    quiet: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
+    answered: Option<Instant>,
     /// Open until then. After it one probe goes, and this moves on by another pause.
     until: Option<Instant>,
 }
@@ -24,7 +26,13 @@ struct State {
 impl Breaker {
     /// Closed.
     pub fn new(threshold: u32, pause: Duration) -> Self {
-        Self { threshold: threshold.max(1), pause, state: Mutex::default() }
+        Self { threshold: threshold.max(1), pause, quiet: Duration::ZERO, state: Mutex::default() }
+    }
+
+    /// Counts failures only once nothing has succeeded for `quiet`: what runs on several machines fails many calls in one moment when
+    /// one machine dies, and is there all the same. Successes must come with their time ([`Breaker::alive_at`]).
+    pub fn after_quiet(self, quiet: Duration) -> Self {
+        Self { quiet, ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -53,13 +61,26 @@ impl Breaker {
         *self.state() = State::default();
     }
 
+    /// The service answered now.
+    pub fn alive_at(&self, now: Instant) {
+        *self.state() = State { answered: Some(now), ..State::default() };
+    }
+
     /// The service failed.
     pub fn failed(&self, now: Instant) {
         let mut state = self.state();
+        if state.answered.is_some_and(|at| now.saturating_duration_since(at) < self.quiet) {
+            return;
+        }
         state.failures = state.failures.saturating_add(1);
         if state.failures >= self.threshold {
             state.until = Some(now + self.pause);
         }
+    }
+
+    /// Whether it is open, or has been and nothing has succeeded since.
+    pub fn is_failing(&self) -> bool {
+        self.state().until.is_some()
     }
 
     /// Whether calls are being refused.
@@ -90,6 +111,19 @@ mod tests {
         b.alive();
         assert_eq!(b.allow(t + PAUSE), Ok(()));
         assert!(!b.is_open(t + PAUSE));
+    }
+
+    #[test]
+    fn failures_in_one_moment_open_nothing_while_others_succeed() {
+        let (b, t) = (Breaker::new(3, PAUSE).after_quiet(Duration::from_millis(500)), Instant::now());
+        b.alive_at(t);
+        (0..9).for_each(|ms| b.failed(t + Duration::from_millis(ms)));
+        assert!(!b.is_open(t + Duration::from_millis(9)));
+        b.alive_at(t + Duration::from_millis(20));
+        (600..603).for_each(|ms| b.failed(t + Duration::from_millis(ms)));
+        assert!(b.is_open(t + Duration::from_millis(603)), "nobody succeeds any more");
+        b.alive_at(t + Duration::from_millis(700));
+        assert!(!b.is_open(t + Duration::from_millis(700)));
     }
 
     #[test]

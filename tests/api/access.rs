@@ -238,8 +238,9 @@ async fn a_key_makes_6000_requests_a_minute() {
     });
     let replies = crate::all(clients).await;
     let (good, limited) = replies.iter().fold((0, 0), |(g, l), r| (g + r[0], l + r[1]));
-    // The window slides: what took longer than a minute has made room for as many more.
-    if start.elapsed() < Duration::from_secs(55) {
+    // The window slides: what took longer than a minute has made room for as many more. And a Redis that was late (on a busy machine)
+    // has had some counted by the node alone.
+    if start.elapsed() < Duration::from_secs(55) && !app.output().contains("Redis can't be asked") {
         assert_eq!((good, limited), (6000, 400));
     } else {
         assert!(good >= 6000, "{good}");

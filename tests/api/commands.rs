@@ -132,9 +132,10 @@ async fn a_secret_put_in_front_keeps_what_the_old_one_made() {
     app.refresh(&who.refresh).await.expect(200);
     let body = serde_json::json!({"token": reset, "new_password": crate::support::app::fresh_password()});
     app.post("/v1/auth/reset-password", body).await.expect(200);
+    let mut command = app.command();
     drop(app);
     // Without any secret that opens its keys it does not start.
-    let env = [("QEETID_DATA_DIR", dir.path().to_str().unwrap()), ("QEETID_SECRET", &"ef".repeat(32)), ("QEETID_LISTEN", "127.0.0.1:0")];
-    let output = tokio::task::block_in_place(|| run(&["serve"], &env));
+    command.arg("serve").env("QEETID_SECRET", "ef".repeat(32)).env("QEETID_LISTEN", "127.0.0.1:0");
+    let output = tokio::task::block_in_place(|| command.output().unwrap());
     assert_eq!(output.status.code(), Some(1), "{}", err(&output));
 }

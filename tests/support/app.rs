@@ -45,6 +45,7 @@ pub fn fresh_password() -> String {
 pub struct Builder {
     env: Vec<(String, String)>,
     dir: Option<PathBuf>,
+    place: Option<Place>,
     /// A program to start the server with, and its arguments.
     wrapper: Vec<String>,
 }
@@ -61,6 +62,11 @@ impl Builder {
         self.dir = Some(dir.to_owned());
         self
     }
+    /// Uses these stores, whatever the run's are; several servers may share them.
+    pub fn on(mut self, place: &Place) -> Self {
+        self.place = Some(place.clone());
+        self
+    }
     /// Starts the server through another program, such as `prlimit`.
     pub fn wrapped_in(mut self, program: &[&str]) -> Self {
         self.wrapper = program.iter().map(ToString::to_string).collect();
@@ -72,7 +78,7 @@ impl Builder {
         let dir = self.dir.clone().unwrap_or_else(|| temp.path().join("data"));
         let watch = Arc::new(Watch::default());
         let client = Client::new(String::new(), watch);
-        let place = Place::of(&dir);
+        let place = self.place.clone().unwrap_or_else(|| Place::of(&dir));
         let mut app = App { client, builder: self, dir, place, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp };
         app.start().await;
         app
@@ -125,7 +131,7 @@ impl App {
             // The machine that runs the tests may be slow, and they run side by side.
             ("QEETID_HASH_DEADLINE_MS", "30000"),
         ];
-        Builder { env: env.map(|(n, v)| (n.into(), v.into())).into(), dir: None, wrapper: Vec::new() }
+        Builder { env: env.map(|(n, v)| (n.into(), v.into())).into(), dir: None, place: None, wrapper: Vec::new() }
     }
 
     /// A server with the settings of [`App::builder`].
@@ -283,7 +289,7 @@ impl Drop for App {
         let metrics = self.child.is_some().then(|| self.metrics()).flatten().unwrap_or_default();
         self.kill9();
         // Who was given a directory may be followed by another on it.
-        if self.builder.dir.is_none() {
+        if self.builder.dir.is_none() && self.builder.place.is_none() {
             Place::remove(&self.dir);
         }
         let output = self.output();

@@ -61,6 +61,18 @@ impl Place {
         places().entry(dir.to_owned()).or_insert_with(|| Self::new(Stack::of_run())).clone()
     }
 
+    /// A keyspace that `url` leads to, and a database of the run's Redis, whatever the run's stack is.
+    pub fn at(url: &str) -> Self {
+        let redis = address("QEETID_TEST_REDIS");
+        let number = fresh_database(&redis);
+        let set = [
+            ("QEETID_EPHEMERAL_URL", format!("redis://{redis}/{number}")),
+            ("QEETID_STORE_URL", url.to_owned()),
+            ("QEETID_SECRET", "5a".repeat(32)),
+        ];
+        Self { env: set.map(|(name, value)| (name.to_owned(), value)).into(), keyspace: None }
+    }
+
     fn new(stack: Stack) -> Self {
         let mut place = Self::default();
         if stack == Stack::Embedded {

@@ -199,13 +199,13 @@ impl Cql {
             insert: prepare(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"), true).await?,
             turn: prepare(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?"), true).await?,
         };
-        // Open after 8 failures in a row; then one call a second asks whether the store is back.
+        // Open after 8 failures in a row, half a second after the last success; then one call a second asks whether the store is back.
         Ok(Self {
             session: RwLock::new(Arc::new(session)),
             units,
             lists,
             journal,
-            breaker: Breaker::new(8, Duration::from_secs(1)),
+            breaker: Breaker::new(8, Duration::from_secs(1)).after_quiet(Duration::from_millis(500)),
             agreement,
             meter: Meter::new(),
             fail,
@@ -222,6 +222,11 @@ impl Cql {
     /// Whether calls are being refused because the store doesn't answer.
     pub(super) fn is_resting(&self) -> bool {
         self.breaker.is_open(Instant::now())
+    }
+
+    /// The same, also while one call is let through to see whether it answers again.
+    pub(super) fn is_failing(&self) -> bool {
+        self.breaker.is_failing()
     }
 
     fn at(&self, st: &PreparedStatement, serial: bool) -> PreparedStatement {
@@ -248,7 +253,7 @@ impl Cql {
                 _,
             ))) => {}
             Some(_) => self.breaker.failed(Instant::now()),
-            None => self.breaker.alive(),
+            None => self.breaker.alive_at(Instant::now()),
         }
         self.meter.breaker(self.is_resting());
     }

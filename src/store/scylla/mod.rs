@@ -81,8 +81,10 @@ const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero")
 
 /// Pause between attempts to reconnect.
 const REVIVE: Duration = Duration::from_millis(500);
-/// Of one attempt.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Of one attempt: a node that was just started takes seconds to tell of its tables.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Attempts at once: one that hangs must not keep the next one from trying.
+const ATTEMPTS: usize = 4;
 
 /// The store on ScyllaDB or Apache Cassandra.
 #[derive(Clone)]
@@ -130,16 +132,22 @@ async fn connect(place: &Place) -> Result<Session> {
 /// The driver waits for up to ten seconds between its attempts to reconnect. While the store doesn't answer, we try by ourselves,
 /// and go on over the first connection that is made.
 async fn revive(inner: Weak<Inner>, place: Place) {
+    let mut attempts = tokio::task::JoinSet::new();
     loop {
         tokio::time::sleep(REVIVE).await;
-        match inner.upgrade() {
-            None => return,
-            Some(inner) if !inner.cql.is_resting() => {}
-            Some(inner) => {
-                if let Ok(Ok(session)) = tokio::time::timeout(PATIENCE, connect(&place)).await {
-                    inner.cql.reconnected(session);
-                }
+        let Some(inner) = inner.upgrade() else { return };
+        if !inner.cql.is_failing() {
+            attempts.abort_all();
+            continue;
+        }
+        while let Some(done) = attempts.try_join_next() {
+            if let Ok(Ok(Ok(session))) = done {
+                inner.cql.reconnected(session);
             }
+        }
+        if attempts.len() < ATTEMPTS {
+            let place = place.clone();
+            attempts.spawn(async move { tokio::time::timeout(PATIENCE, connect(&place)).await });
         }
     }
 }

@@ -1,0 +1,87 @@
+//! Three nodes, of which one is killed while people work.
+
+use crate::support::{
+    app::{Account, App, fresh_email, fresh_password},
+    cassandra::Cassandra,
+    client::Client,
+    stack::Place,
+};
+use serde_json::json;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What one person saw.
+#[derive(Debug, Default)]
+struct Seen {
+    good: usize,
+    refused: usize,
+    slowest: Duration,
+    told: Vec<(String, String)>,
+}
+
+/// Signs people up, signs them in and refreshes, one after the other. Whatever isn't done is 503, and is tried again.
+async fn works(client: Client, stop: Arc<AtomicBool>) -> Seen {
+    let mut seen = Seen::default();
+    while !stop.load(Ordering::SeqCst) {
+        let (email, password) = (fresh_email(), fresh_password());
+        let body = json!({"email": email, "password": password});
+        let mut refresh = String::new();
+        for step in 0..4 {
+            let begun = Instant::now();
+            let reply = match step {
+                0 => client.post("/v1/auth/signup", body.clone()).await,
+                1 => client.login(&email, &password).await,
+                _ => client.refresh(&refresh).await,
+            };
+            seen.slowest = seen.slowest.max(begun.elapsed());
+            if reply.status == 503 {
+                seen.refused += 1;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                // It may have happened: that is another test.
+                break;
+            }
+            refresh = reply.expect(if step == 0 { 201 } else { 200 }).str("refresh_token");
+            seen.good += 1;
+            if step == 0 {
+                seen.told.push((email.clone(), password.clone()));
+            }
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_nodes_is_killed_under_load() {
+    let cassandra = Cassandra::with(3, &[("CASSANDRA_HEAP", "512m")]).await;
+    let app = App::builder().on(&Place::at(&cassandra.url("three", ""))).start().await;
+    let who: Account = app.signup().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let people: Vec<_> = (0..6).map(|_| tokio::spawn(works(app.other_client(), stop.clone()))).collect();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    cassandra.kill9(2).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    cassandra.start_again(2).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stop.store(true, Ordering::SeqCst);
+    let mut all = Seen::default();
+    for each in people {
+        let seen = each.await.unwrap();
+        all.good += seen.good;
+        all.refused += seen.refused;
+        all.slowest = all.slowest.max(seen.slowest);
+        all.told.extend(seen.told);
+    }
+    println!("{} requests done, {} refused, the slowest took {:?}", all.good, all.refused, all.slowest);
+    assert!(all.good > 200, "the test saw too little: {}", all.good);
+    assert!(all.refused * 100 < all.good + all.refused, "{} of {} refused", all.refused, all.good + all.refused);
+    for (email, password) in &all.told {
+        app.login(email, password).await.expect(200);
+    }
+    app.refresh(&who.refresh).await.expect(200);
+    app.get("/readyz").await.expect(200);
+}

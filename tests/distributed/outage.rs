@@ -1,0 +1,153 @@
+//! The store hangs, dies, and comes back.
+
+use crate::support::{
+    app::{Account, App, fresh_email, fresh_password},
+    cassandra::Cassandra,
+    client::{Client, Reply},
+    stack::Place,
+};
+use reqwest::Method;
+use serde_json::json;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Two seconds are promised; a debug build on a busy machine takes its time for hashing and the rest.
+const REFUSED_WITHIN: Duration = Duration::from_millis(2000 + 800);
+/// While nothing is sent to the store at all.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Signs people up until it is told to stop; gives those who were told that they are.
+async fn sign_ups(client: Client, stop: Arc<AtomicBool>) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let (email, password) = (fresh_email(), fresh_password());
+        let begun = Instant::now();
+        let reply = client.post("/v1/auth/signup", json!({"email": email, "password": password})).await;
+        let took = begun.elapsed();
+        match reply.status {
+            201 => told.push((email, password)),
+            _ => {
+                refused(&reply);
+                // What was under way when it began had taken some time before, and hashing is in it.
+                assert!(took < REFUSED_WITHIN * 2, "{took:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    told
+}
+
+#[track_caller]
+fn refused(reply: &Reply) {
+    assert_eq!((reply.status, reply.code()), (503, "unavailable"), "{}", reply.text);
+    assert!(reply.header("retry-after").is_some_and(|s| s.parse::<u32>().is_ok_and(|s| s >= 1)), "{:?}", reply.headers);
+}
+
+async fn metric(app: &App, name: &str) -> f64 {
+    let text = app.get("/metrics").await.text;
+    let line = text.lines().find_map(|l| l.strip_prefix(name).filter(|rest| rest.starts_with(' ')));
+    line.and_then(|v| v.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in the metrics"))
+}
+
+fn resident_mib(app: &App) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Everything that needs the store is refused in time, until the circuit opens: then at once, however many come.
+async fn all_is_refused(app: &App, who: &Account) {
+    let begun = Instant::now();
+    while metric(app, "qeetid_store_breaker_open").await < 1.0 {
+        let asked = Instant::now();
+        refused(&app.refresh(&who.refresh).await);
+        assert!(asked.elapsed() < REFUSED_WITHIN, "{:?}", asked.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "the circuit doesn't open");
+    }
+    let before = resident_mib(app);
+    let mut slow = 0;
+    for _ in 0..5 {
+        let crowd: Vec<_> = (0..200)
+            .map(|n| {
+                let (client, who) = (app.other_client(), who.clone());
+                tokio::spawn(async move {
+                    let asked = Instant::now();
+                    let reply = match n % 3 {
+                        0 => client.refresh(&who.refresh).await,
+                        1 => client.login(&who.email, &who.password).await,
+                        _ => client.get_as(&who.access, "/v1/me").await,
+                    };
+                    refused(&reply);
+                    asked.elapsed()
+                })
+            })
+            .collect();
+        for each in crowd {
+            let took = each.await.unwrap();
+            assert!(took < REFUSED_WITHIN, "{took:?}");
+            slow += usize::from(took > AT_ONCE);
+        }
+    }
+    // One a second is sent, to see whether the store is back.
+    println!("1,000 requests refused, {slow} of them after more than {AT_ONCE:?}; resident {before} → {} MiB", resident_mib(app));
+    assert!(slow < 300, "{slow} of 1,000 waited");
+    assert!(resident_mib(app) < before + 64, "{before} MiB grew to {}", resident_mib(app));
+    let ready = app.get("/readyz").await.refused(503, "unavailable");
+    assert_eq!(ready.body["error"]["fields"], json!({"store": "not ready"}));
+    app.get("/healthz").await.expect(200);
+}
+
+async fn is_back(app: &App) {
+    let begun = Instant::now();
+    while app.get("/readyz").await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "not back after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("back after {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_hangs_dies_and_comes_back() {
+    let cassandra = Cassandra::start(1).await;
+    let app = App::builder().on(&Place::at(&cassandra.url("outage", ""))).start().await;
+    let ready = app.get("/readyz").await.expect(200);
+    assert_eq!(ready.body["parts"]["store"], "ok", "{}", ready.text);
+    let who = app.signup().await;
+    let mut told = vec![(who.email.clone(), who.password.clone())];
+    for kill in [false, true] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let people: Vec<_> = (0..6).map(|_| tokio::spawn(sign_ups(app.other_client(), stop.clone()))).collect();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if kill {
+            cassandra.kill9(1).await;
+        } else {
+            cassandra.hang(1);
+        }
+        all_is_refused(&app, &who).await;
+        if kill {
+            cassandra.start_again(1).await;
+        } else {
+            cassandra.go_on(1);
+        }
+        is_back(&app).await;
+        // They sign up again, by themselves.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.store(true, Ordering::SeqCst);
+        let before = told.len();
+        for each in people {
+            told.extend(each.await.unwrap());
+        }
+        println!("killed: {kill}; {} people were told that they are in", told.len() - before);
+        assert!(told.len() > before + 12, "the test saw too little");
+    }
+    for (email, password) in &told {
+        app.login(email, password).await.expect(200);
+    }
+    let refreshed = app.refresh(&who.refresh).await.expect(200).pair();
+    app.send(Method::GET, "/v1/me", Some(&refreshed.access), None).await.expect(200);
+}

@@ -1,0 +1,85 @@
+//! Cassandra nodes of a test's own, which may be killed and stopped: `tests/servers/cassandra` starts them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// One node, or several that keep a copy of each row on each.
+pub struct Cassandra {
+    dir: tempfile::TempDir,
+    port: u16,
+    nodes: usize,
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/cassandra")
+}
+
+impl Cassandra {
+    /// Starts them, and waits until each serves.
+    pub async fn start(nodes: usize) -> Self {
+        Self::with(nodes, &[]).await
+    }
+
+    /// With variables that the script knows.
+    pub async fn with(nodes: usize, env: &[(&str, &str)]) -> Self {
+        let mut server = Self { dir: tempfile::tempdir().unwrap(), port: 0, nodes };
+        let address = server.run(&["up"], &[&nodes.to_string()], env).await;
+        server.port = address.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_else(|| panic!("{address:?}"));
+        server
+    }
+
+    async fn run(&self, verb: &[&str], arguments: &[&str], env: &[(&str, &str)]) -> String {
+        let mut command = Command::new(script());
+        command.env("CASSANDRA_FLUSH_SCHEMA", "true").args(verb).arg(self.dir.path()).args(arguments).envs(env.iter().copied());
+        let out = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// The addresses of all nodes.
+    pub fn hosts(&self) -> String {
+        (1..=self.nodes).map(|n| format!("127.0.0.{n}:{}", self.port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// A keyspace on all nodes; `more` are parameters that begin with `&`.
+    pub fn url(&self, keyspace: &str, more: &str) -> String {
+        format!("scylla://{}/{keyspace}?rf={}{more}", self.hosts(), self.nodes)
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub async fn kill9(&self, node: usize) {
+        self.run(&["kill"], &[&node.to_string()], &[]).await;
+    }
+
+    /// With the data that it had.
+    pub async fn start_again(&self, node: usize) {
+        self.run(&["start"], &[&node.to_string()], &[]).await;
+    }
+
+    /// It hangs: connections stay, and nothing is answered.
+    pub fn hang(&self, node: usize) {
+        self.signal(node, libc::SIGSTOP);
+    }
+
+    pub fn go_on(&self, node: usize) {
+        self.signal(node, libc::SIGCONT);
+    }
+
+    fn signal(&self, node: usize, signal: libc::c_int) {
+        let pid = std::fs::read_to_string(self.dir.path().join(format!("node{node}/pid"))).unwrap();
+        // SAFETY: a signal to a process that the script started and has not stopped.
+        assert_eq!(unsafe { libc::kill(pid.trim().parse().unwrap(), signal) }, 0);
+    }
+}
+
+impl Drop for Cassandra {
+    fn drop(&mut self) {
+        // Whatever is wrong with it, it has to go.
+        let _ = Command::new(script()).arg("down").arg(self.dir.path()).output();
+    }
+}
