@@ -104,6 +104,11 @@ pub struct User {
     pub purge_after: Option<Timestamp>,
 }
 
+/// The form of a display name in which it is searched for.
+pub fn name_key(name: &str) -> String {
+    name.to_lowercase()
+}
+
 impl User {
     /// May a session be made or go on?
     pub fn may_sign_in(&self) -> bool {

@@ -179,7 +179,7 @@ impl Plan for Give {
         }
         if add_role(tx, cmd.user_id, cmd.tenant_id, member, cmd.role_id).await? {
             // Whoever decided on the old roles decides again.
-            put_account(tx, account)?;
+            put_account(tx, account).await?;
             tx.audit(&cmd.audit)?;
         }
         Ok(ChangeRoleOutcome::Done)
@@ -219,7 +219,7 @@ impl Plan for Take {
             member.roles.retain(|role| *role != cmd.role_id);
             tenants::put_member(tx, user, tenant, &member).await?;
         }
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         tx.audit(&cmd.audit)?;
         Ok(if last { ChangeRoleOutcome::Removed } else { ChangeRoleOutcome::Done })
     }

@@ -4,6 +4,7 @@ use super::{
     effects::Effect,
     email_change,
     engine::Engine,
+    member_lists,
     sessions::{self, KNOWN},
     signups, tenants,
     tx::{Outcome, Plan, Planned, Tx},
@@ -34,6 +35,9 @@ pub(super) struct Account {
     pub(super) password_epoch: Option<u64>,
     /// How sessions ended that have no mark of their own, oldest first.
     pub(super) endings: Vec<sessions::Ending>,
+    /// It is on its way out for good: for all but those who see to that it is gone.
+    #[serde(default)]
+    pub(super) purging: bool,
 }
 
 impl Outcome for CreateUserOutcome {}
@@ -56,12 +60,16 @@ pub(super) fn ones(kinds: &[&str]) -> Vec<Name> {
 
 /// The account, as a condition of the commit.
 pub(super) async fn account(tx: &mut Tx<'_>, id: UserId) -> Planned<Option<Account>> {
-    tx.get(&Unit::user(id), ACCOUNT, ONE).await
+    Ok(tx.get::<Account>(&Unit::user(id), ACCOUNT, ONE).await?.filter(|a| !a.purging))
 }
-/// Writes the account, with its version raised.
-pub(super) fn put_account(tx: &mut Tx<'_>, mut account: Account) -> Planned<()> {
+/// Writes the account, with its version raised; the lists of its tenants follow.
+pub(super) async fn put_account(tx: &mut Tx<'_>, mut account: Account) -> Planned<()> {
     account.user.version += 1;
-    tx.put(&Unit::user(account.user.id), ACCOUNT, ONE, &account)
+    let unit = Unit::user(account.user.id);
+    if let Some(before) = tx.was::<Account>(&unit, ACCOUNT, ONE)? {
+        member_lists::follow(tx, &before.user, &account.user).await?;
+    }
+    tx.put(&unit, ACCOUNT, ONE, &account)
 }
 
 /// Notes a kind of hash that is about to be stored.
@@ -78,7 +86,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, user: &User) -> Planned<()> {
     let unit = Unit::user(user.id);
     tx.is_new(&unit);
     let password_epoch = user.password_hash.is_some().then_some(user.credential_epoch);
-    tx.put(&unit, ACCOUNT, ONE, &Account { user: user.clone(), password_epoch, endings: Vec::new() })?;
+    tx.put(&unit, ACCOUNT, ONE, &Account { user: user.clone(), password_epoch, endings: Vec::new(), purging: false })?;
     tx.put(&Unit::email(&user.email.digest()), HOLDER, ONE, &user.id)
 }
 
@@ -127,7 +135,7 @@ impl Plan for UpdateProfile {
         account.user.locale = self.locale.clone();
         account.user.updated_at = tx.now;
         let version = account.user.version + 1;
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         Ok(Cas::Done(version))
     }
 }
@@ -165,7 +173,8 @@ pub(super) async fn into_bin(tx: &mut Tx<'_>, mut account: Account, purge_after:
 
 impl Engine {
     pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
-        Ok(self.cql.peek::<Account>(&Unit::user(id), ACCOUNT, ONE).await?.map(|a| a.user))
+        let account: Option<Account> = self.cql.peek(&Unit::user(id), ACCOUNT, ONE).await?;
+        Ok(account.filter(|a| !a.purging).map(|a| a.user))
     }
 
     pub(super) async fn user_by_email(&self, digest: &ContactDigest) -> Result<Option<User>> {
@@ -182,7 +191,7 @@ impl Engine {
         let (mut user, mut known_network) = (None, false);
         for row in self.cql.rows(&unit, &ones(&[ACCOUNT, KNOWN]), false).await? {
             if row.name.kind == ACCOUNT {
-                user = Some(super::tx::parse::<Account>(&row.body)?.user);
+                user = Some(super::tx::parse::<Account>(&row.body)?).filter(|a| !a.purging).map(|a| a.user);
             } else {
                 known_network = super::tx::parse::<sessions::Known>(&row.body)?.iter().any(|(n, _)| *n == network);
             }

@@ -147,6 +147,14 @@ async fn with_tenant(cql: &Cql, place: Place) -> Result<Option<(ApiKey, Tenant)>
     Ok(key.zip(tenant))
 }
 
+/// One key of a tenant, as it is shown.
+pub(super) async fn one(cql: &Cql, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
+    match with_tenant(cql, Place { tenant, key: id }).await? {
+        Some((key, tenant)) => shown(cql, key, Some(&tenant)).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// One key of a tenant, while it is good.
 pub(super) async fn live_key(cql: &Cql, now: Timestamp, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
     let found = with_tenant(cql, Place { tenant, key: id }).await?;

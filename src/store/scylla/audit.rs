@@ -81,7 +81,7 @@ impl Place {
         bucket(self.tenant, self.day)
     }
     /// Sorted by time.
-    fn key(&self) -> Bytes {
+    pub(super) fn key(&self) -> Bytes {
         Bytes::join(&[&ordered(self.day), self.tenant.as_bytes(), self.id.as_bytes()])
     }
     fn from_key(key: &[u8]) -> Option<Self> {
@@ -187,6 +187,30 @@ pub(super) async fn one(cql: &Cql, place: &Place) -> Result<Option<AuditEntry>> 
     let parts = parts?;
     let part = |which: u8| parts.iter().find(|(key, _)| key.0.last() == Some(&which)).map(|(_, body)| body);
     assemble(place, [part(BY), part(TO)], linked.as_ref())
+}
+
+/// The keys of an event's two entries.
+pub(super) fn parts(place: &Place) -> [Bytes; 2] {
+    [BY, TO].map(|part| Bytes::join(&[place.id.as_bytes(), &[part]]))
+}
+
+/// What somebody did, and what was done to him: the latest, newest first.
+pub(super) async fn about(cql: &Cql, user: UserId, limit: usize) -> Result<Vec<AuditEntry>> {
+    let (mut below, mut places) = (END.to_vec(), Vec::new());
+    while places.len() < limit {
+        let page = cql.entries(List::AuditAbout, user.as_bytes(), &[], &below, PAGE, true).await?;
+        places.extend(page.iter().filter_map(|(key, _)| Place::from_key(&key.0)));
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE as usize => below.clone_from(&last.0),
+            _ => break,
+        }
+    }
+    places.truncate(limit);
+    let found = stream::iter(places).map(async |place| one(cql, &place).await).buffer_unordered(4 * AT_ONCE);
+    let mut all: Vec<AuditEntry> = found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect();
+    all.retain(|e| e.user_id == Some(user) || e.actor_id.as_ref() == Some(user.as_bytes()));
+    all.sort_unstable_by_key(|e| std::cmp::Reverse(e.id));
+    Ok(all)
 }
 
 /// Events of one day, newest first, before `below` (of an id, or above all).

@@ -32,10 +32,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-const HEAD: &str = "head";
+pub(super) const HEAD: &str = "head";
 const LEASE: &str = "lease";
 /// Links of one block.
-const BLOCK: u64 = 1000;
+pub(super) const BLOCK: u64 = 1000;
 /// Events that one commit links.
 const LINKED_AT_ONCE: usize = 50;
 /// Entries that are read at once.
@@ -49,11 +49,11 @@ const SETTLED: i64 = 10;
 
 /// The end of a chain as it lies in its unit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct End {
-    seq: u64,
-    link: [u8; 32],
+pub(super) struct End {
+    pub(super) seq: u64,
+    pub(super) link: [u8; 32],
     /// What the last commit linked: all before it says so in its own entry.
-    last: Vec<AuditId>,
+    pub(super) last: Vec<AuditId>,
 }
 
 impl End {
@@ -71,27 +71,27 @@ struct Lease {
 
 /// A link as it lies in its list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Link {
-    event: AuditId,
-    day: i64,
-    link: [u8; 32],
+pub(super) struct Link {
+    pub(super) event: AuditId,
+    pub(super) day: i64,
+    pub(super) link: [u8; 32],
 }
 
 fn lease_unit() -> Unit {
     Unit::single("audit lease")
 }
-fn chain_unit(tenant: TenantId) -> Unit {
+pub(super) fn chain_unit(tenant: TenantId) -> Unit {
     Unit { family: Family::Chains, key: tenant.as_bytes().into() }
 }
-fn block(tenant: TenantId, seq: u64) -> Bytes {
+pub(super) fn block(tenant: TenantId, seq: u64) -> Bytes {
     Bytes::join(&[tenant.as_bytes(), &(seq.saturating_sub(1) / BLOCK).to_be_bytes()])
 }
 /// Where the blocks of a chain are noted, in [`List::Buckets`].
-fn blocks(tenant: TenantId) -> Bytes {
+pub(super) fn blocks(tenant: TenantId) -> Bytes {
     Bytes::join(&[b"chain/", tenant.as_bytes()])
 }
 /// Tenants that have a chain lie by the time of their making, some hours in a bucket.
-fn tenants_bucket(tenant: TenantId) -> Bytes {
+pub(super) fn tenants_bucket(tenant: TenantId) -> Bytes {
     Bytes::from(&tenant.as_bytes()[..3])
 }
 
@@ -179,7 +179,7 @@ impl Plan for LinkUp {
 
 impl Engine {
     /// Events that wait for their link, some of those of each minute; of one tenant, if it is named.
-    async fn waiting(&self, tenant: Option<TenantId>, limit: usize) -> Result<Vec<(Place, (Bytes, Bytes))>> {
+    pub(super) async fn waiting(&self, tenant: Option<TenantId>, limit: usize) -> Result<Vec<(Place, (Bytes, Bytes))>> {
         let now = self.now().millis().div_euclid(60_000);
         let (from, to) = match tenant {
             Some(t) => (t.as_bytes().to_vec(), [t.as_bytes().as_slice(), END].concat()),
@@ -234,7 +234,7 @@ impl Engine {
     }
 
     /// The end of a chain, with what moved it there written out.
-    async fn end_of(&self, tenant: TenantId) -> Result<Option<End>> {
+    pub(super) async fn end_of(&self, tenant: TenantId) -> Result<Option<End>> {
         let unit = chain_unit(tenant);
         let end: Option<End> = self.cql.peek(&unit, HEAD, ONE).await?;
         if let (super::cql::Head { tx: Some(tx), .. }, _) = self.cql.todo(&unit, false).await? {

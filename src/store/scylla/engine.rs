@@ -148,7 +148,7 @@ struct Record {
     outcome: serde_json::Value,
 }
 
-const RECORD: &str = "command";
+pub(super) const RECORD: &str = "command";
 
 fn record_name(ctx: &Ctx) -> Name {
     name(RECORD, ctx.command.as_bytes())

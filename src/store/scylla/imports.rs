@@ -148,6 +148,15 @@ enum Begun {
 }
 impl Outcome for Begun {}
 
+/// What a batch always reads of its unit.
+fn read_first(command: CommandId) -> Vec<Name> {
+    vec![name(PROGRESS, ONE), name(OUTCOMES, command.as_bytes())]
+}
+/// What another run of the same command has made of the batch.
+async fn was(tx: &mut Tx<'_>, home: &Unit, command: CommandId) -> Planned<Option<Begun>> {
+    Ok(tx.get::<Outcomes>(home, OUTCOMES, command.as_bytes()).await?.map(Begun::Was))
+}
+
 struct Begin {
     home: Unit,
     command: CommandId,
@@ -160,11 +169,11 @@ struct Begin {
 impl Plan for Begin {
     type Out = Begun;
     fn first(&self) -> Vec<Name> {
-        vec![name(PROGRESS, ONE), name(OUTCOMES, self.command.as_bytes())]
+        read_first(self.command)
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Begun> {
-        if let Some(outcomes) = tx.get::<Outcomes>(&self.home, OUTCOMES, self.command.as_bytes()).await? {
-            return Ok(Begun::Was(outcomes));
+        if let Some(was) = was(tx, &self.home, self.command).await? {
+            return Ok(was);
         }
         if !takes_members(tx.cql(), self.tenant).await? {
             return Ok(Begun::NoTenant);
@@ -206,12 +215,11 @@ struct Finish {
 impl Plan for Finish {
     type Out = Begun;
     fn first(&self) -> Vec<Name> {
-        vec![name(PROGRESS, ONE), name(OUTCOMES, self.command.as_bytes())]
+        read_first(self.command)
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Begun> {
-        // By another run of the same command.
-        if let Some(outcomes) = tx.get::<Outcomes>(&self.home, OUTCOMES, self.command.as_bytes()).await? {
-            return Ok(Begun::Was(outcomes));
+        if let Some(was) = was(tx, &self.home, self.command).await? {
+            return Ok(was);
         }
         if let Some(step) = &self.step {
             let progress: Option<Progress> = tx.get(&self.home, PROGRESS, ONE).await?;

@@ -263,7 +263,7 @@ impl Plan for At<AcceptInvite> {
                     _ => {}
                 }
                 // Whoever decided on the old roles decides again.
-                put_account(tx, account)?;
+                put_account(tx, account).await?;
                 join(tx, *user_id, &invite).await?;
                 if let Some((session, network)) = sign_in {
                     let enter = CreateSession { session: (**session).clone(), network: *network, is_login: true, audit: Vec::new() };
@@ -292,18 +292,86 @@ async fn join(tx: &mut Tx<'_>, user_id: UserId, invite: &Invite) -> Planned<()> 
     }
 }
 
-/// Takes back what a person offered, in all tenants: the account's maker may not have been its owner. `by_hand`: what his API
-/// keys offered is theirs.
-pub(super) async fn revoke_of_inviter(tx: &mut Tx<'_>, user: UserId, by_hand: bool) -> Planned<()> {
+/// Takes back what a person offered, in all tenants, by hand or by his API keys: the account's maker may not have been its owner.
+pub(super) async fn revoke_of_inviter(tx: &mut Tx<'_>, user: UserId) -> Planned<()> {
     for (tenant, id) in made(tx.cql(), user, INVITE).await? {
         let id = InviteId::from_bytes(id);
         let Some(digest) = digest_of(tx.cql(), tenant, id).await? else { continue };
         let Some(invite) = read(tx, &unit(tenant, &digest), id).await? else { continue };
-        if invite.inviter == Some(user) && invite.can_be_sent_again() && !(by_hand && invite.inviter_key.is_some()) {
+        if invite.inviter == Some(user) && invite.can_be_sent_again() {
             end(tx, invite, InviteStatus::Revoked)?;
         }
     }
     Ok(())
+}
+
+/// An invite whose inviter is gone: it names nobody, and what he offered by hand is revoked (what his API keys offered is theirs).
+pub(super) struct Orphan {
+    pub(super) tenant: TenantId,
+    pub(super) digest: ContactDigest,
+    pub(super) id: InviteId,
+    pub(super) inviter: UserId,
+}
+
+#[async_trait]
+impl Plan for Orphan {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        let home = unit(self.tenant, &self.digest);
+        let row: Option<Row> = tx.get(&home, INVITE, self.id.as_bytes()).await?;
+        let Some(mut row) = row.filter(|row| row.invite.inviter == Some(self.inviter)) else { return Ok(()) };
+        row.invite.inviter = None;
+        if row.invite.inviter_key.is_none() && row.invite.can_be_sent_again() {
+            return end(tx, row.invite, InviteStatus::Revoked);
+        }
+        tx.put(&home, INVITE, self.id.as_bytes(), &row)
+    }
+}
+
+/// Revokes an invite of a tenant that is gone, if it is pending.
+pub(super) struct RevokePending {
+    pub(super) tenant: TenantId,
+    pub(super) digest: ContactDigest,
+    pub(super) id: InviteId,
+}
+
+#[async_trait]
+impl Plan for RevokePending {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        match read(tx, &unit(self.tenant, &self.digest), self.id).await?.filter(|i| i.status == InviteStatus::Pending) {
+            Some(invite) => end(tx, invite, InviteStatus::Revoked),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Removes all invites of an address to a tenant.
+pub(super) struct RemoveAll {
+    pub(super) tenant: TenantId,
+    pub(super) digest: ContactDigest,
+}
+
+#[async_trait]
+impl Plan for RemoveAll {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        let home = unit(self.tenant, &self.digest);
+        for (key, row) in tx.scan::<Row>(&home, INVITE).await? {
+            remove(tx, self.tenant, &self.digest, key);
+            if let Some(maker) = row.invite.inviter {
+                let (bucket, key) = made_by(maker, INVITE, self.tenant, row.invite.id.as_bytes());
+                tx.effect(Effect::Del { list: List::MadeBy, bucket, key });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove(tx: &mut Tx<'_>, tenant: TenantId, digest: &ContactDigest, key: Bytes) {
+    tx.del(&unit(tenant, digest), INVITE, &key.0);
+    tx.effect(Effect::Del { list: List::InvitesOf, bucket: tenant.as_bytes().into(), key: key.clone() });
+    tx.effect(Effect::Del { list: List::InvitesTo, bucket: digest.as_bytes().into(), key });
 }
 
 /// Marks what has expired, removes what was kept long enough: how many, and when to look again.
@@ -314,9 +382,7 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, tenant: TenantId, digest: &ContactDig
         if at <= tx.now {
             swept += 1;
             if row.invite.status != InviteStatus::Pending {
-                tx.del(&unit, INVITE, &key.0);
-                tx.effect(Effect::Del { list: List::InvitesOf, bucket: tenant.as_bytes().into(), key: key.clone() });
-                tx.effect(Effect::Del { list: List::InvitesTo, bucket: digest.as_bytes().into(), key });
+                remove(tx, tenant, digest, key);
                 continue;
             }
             at = tx.now.plus(KEPT);

@@ -48,7 +48,7 @@ pub(super) async fn digest_of(cql: &Cql, tenant: TenantId, id: InviteId) -> Resu
     let Some(body) = cql.entry(List::InvitesOf, tenant.as_bytes(), id.as_bytes()).await? else { return Ok(None) };
     digest(&body)
 }
-fn digest(body: &str) -> Result<Option<ContactDigest>> {
+pub(super) fn digest(body: &str) -> Result<Option<ContactDigest>> {
     Ok(parse::<Bytes>(body)?.0.as_slice().try_into().ok().map(ContactDigest::from_bytes))
 }
 

@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "store", cql: include_str!("../../../schema/scylla/0001_store.cql") },
     Migration { number: 3, name: "access", cql: include_str!("../../../schema/scylla/0003_access.cql") },
     Migration { number: 4, name: "invites", cql: include_str!("../../../schema/scylla/0004_invites.cql") },
+    Migration { number: 5, name: "admin", cql: include_str!("../../../schema/scylla/0005_admin.cql") },
     Migration { number: 6, name: "audit", cql: include_str!("../../../schema/scylla/0006_audit.cql") },
 ];
 

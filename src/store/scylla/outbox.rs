@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::JobId,
+        contact::ContactDigest,
+        ids::{JobId, UserId},
         outbox::{Job, Message},
         time::Timestamp,
     },
-    store::{Result, commands::OutboxCounts},
+    store::{Result, StoreError, commands::OutboxCounts},
 };
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -233,6 +234,30 @@ impl Engine {
     }
     pub(super) async fn park_job(&self, id: JobId, error: &str) -> Result<()> {
         self.change(self.now(), Unit::job(id), Move { id, then: Then::Park(error.into()) }).await
+    }
+
+    /// Removes parked jobs that are about a user, or an address. (The others end by themselves: their worker finds nobody.)
+    pub(super) async fn forget_parked(&self, user: UserId, contact: &ContactDigest) -> Result<()> {
+        let (user, contact) = (serde_json::to_value(user), serde_json::to_value(contact));
+        let (user, contact) = (user.map_err(StoreError::certainly_not)?, contact.map_err(StoreError::certainly_not)?);
+        let mut from = Vec::new();
+        loop {
+            let page = self.cql.entries(List::JobsDue, PARKED, &from, &[0xff; 17], LOOKED_AT, false).await?;
+            for some in page.chunks(AT_ONCE) {
+                let looked = some.iter().map(async |(key, _)| {
+                    let Ok(id) = key.0.as_slice().try_into().map(JobId::from_bytes) else { return Ok(()) };
+                    let Some(body) = self.cql.entry(List::JobBodies, id.as_bytes(), ONE).await? else { return Ok(()) };
+                    let message = super::tx::parse::<Body>(&body)?.message;
+                    let about = message.get("user_id") == Some(&user) || message.get("contact") == Some(&contact);
+                    if about { self.finish_job(id).await } else { Ok(()) }
+                });
+                join_all(looked).await.into_iter().collect::<Result<()>>()?;
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == LOOKED_AT as usize => from = [last.0.as_slice(), &[0]].concat(),
+                _ => return Ok(()),
+            }
+        }
     }
 
     pub(super) async fn outbox_counts(&self) -> Result<OutboxCounts> {

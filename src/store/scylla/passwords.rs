@@ -58,7 +58,7 @@ impl Plan for Rehash {
         }
         account.user.password_hash = Some(self.new_hash.clone());
         count_kind(tx, &self.new_hash);
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         Ok(true)
     }
 }
@@ -103,7 +103,7 @@ impl Plan for CompleteReset {
             (u.phone, u.phone_verified_at) = (None, None);
             tenants::demote_other_owners(tx, self.user_id).await?;
             api_keys::revoke_keys_of_maker(tx, self.user_id).await?;
-            invites::revoke_of_inviter(tx, self.user_id, false).await?;
+            invites::revoke_of_inviter(tx, self.user_id).await?;
         }
         let revoked = sessions::raise_epoch(tx, account, None).await?;
         if let Some(job) = &self.job {

@@ -21,7 +21,7 @@ impl Plan for ConfirmEmail {
         account.user.email_verified_at.get_or_insert(tx.now);
         account.user.code_serials.email = self.serial;
         account.user.updated_at = tx.now;
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         tx.audit(&self.audit)?;
         Ok(Cas::Done(()))
     }
@@ -41,7 +41,7 @@ impl Plan for ConfirmPhone {
         account.user.phone_verified_at = Some(tx.now);
         account.user.code_serials.phone = self.serial;
         account.user.updated_at = tx.now;
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         tx.audit(&self.audit)?;
         Ok(Cas::Done(()))
     }

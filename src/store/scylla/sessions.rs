@@ -185,7 +185,7 @@ pub(super) async fn raise_epoch(tx: &mut Tx<'_>, mut account: Account, keep: Opt
         put_row(tx, &unit, &Row { session, opened })?;
     }
     account.user.credential_epoch = before + 1;
-    put_account(tx, account)?;
+    put_account(tx, account).await?;
     email_change::drop_pending(tx, id);
     tx.revoke(Revocation::Epoch { user_id: id, below: before + 1, keep });
     Ok(ended.alive)
@@ -239,7 +239,7 @@ impl Plan for CreateSession {
         if self.is_login {
             account.user.last_login_at = Some(tx.now);
         }
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         tx.audit(&self.audit)?;
         Ok(Cas::Done(()))
     }

@@ -3,11 +3,11 @@
 
 use super::{
     accounts::{ACCOUNT, Account, HOLDER, ONE, account, ones, put_account},
-    effects::Effect,
     engine::Engine,
+    member_lists::{self, State},
     sessions,
-    tx::{Outcome, Plan, Planned, Tx, parse},
-    unit::{Bytes, List, Name, Unit, name},
+    tx::{Halt, Outcome, Plan, Planned, Tx, parse},
+    unit::{Name, Unit, name},
 };
 use crate::{
     domain::{
@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
         user::Membership,
     },
-    store::{Result, commands::*},
+    store::{Result, StoreError, commands::*},
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -28,10 +28,6 @@ pub(super) const MEMBER: &str = "member";
 pub(super) const OWNER: &str = "owner";
 /// Memberships in a list.
 const LISTED: usize = 1000;
-/// Buckets of a tenant's members.
-pub(super) const SHARDS: u8 = 16;
-/// Entries of members that are read at once.
-const PAGE: u32 = 200;
 
 /// A membership, by tenant, in the user's unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,14 +47,6 @@ impl Member {
 impl Outcome for CreateTenantOutcome {}
 impl Outcome for LeaveOutcome {}
 
-/// The bucket of [`List::Members`] that a member is in, by his id.
-pub(super) fn members_bucket(tenant: TenantId, shard: u8) -> Bytes {
-    Bytes::join(&[tenant.as_bytes(), &[shard]])
-}
-fn shard_of(user: UserId) -> u8 {
-    user.as_bytes()[15] % SHARDS
-}
-
 /// Writes a tenant with the claim of its slug, which must be free.
 pub(super) async fn insert(tx: &mut Tx<'_>, tenant: &Tenant) -> Planned<()> {
     let (unit, slug) = (Unit::tenant(tenant.id), Unit::slug(&tenant.slug));
@@ -70,8 +58,11 @@ pub(super) async fn insert(tx: &mut Tx<'_>, tenant: &Tenant) -> Planned<()> {
 
 /// Writes a membership. The tenant's unit is written only for an owner.
 pub(super) async fn join(tx: &mut Tx<'_>, m: &Membership, kind: TenantKind) -> Planned<()> {
-    let (bucket, key) = (members_bucket(m.tenant_id, shard_of(m.user_id)), m.user_id.as_bytes().into());
-    tx.effect(Effect::Put { list: List::Members, bucket, key, body: String::new(), ttl: 0, noted: false });
+    tx.fetch(&Unit::user(m.user_id), &[name(ACCOUNT, ONE), name(MEMBER, m.tenant_id.as_bytes())]).await?;
+    let Some(account) = account(tx, m.user_id).await? else {
+        return Err(Halt::Failed(StoreError::certainly_not("a membership of nobody")));
+    };
+    member_lists::joined(tx, &account.user, m.tenant_id, kind);
     put_member(tx, m.user_id, m.tenant_id, &Member { roles: m.roles.clone(), joined_at: m.joined_at, kind }).await
 }
 
@@ -103,7 +94,7 @@ pub(super) async fn is_live(tx: &Tx<'_>, tenant: TenantId) -> Planned<bool> {
 }
 
 /// All memberships of a user.
-async fn members_of(tx: &mut Tx<'_>, user: UserId) -> Planned<Vec<(TenantId, Member)>> {
+pub(super) async fn members_of(tx: &mut Tx<'_>, user: UserId) -> Planned<Vec<(TenantId, Member)>> {
     let rows = tx.scan::<Member>(&Unit::user(user), MEMBER).await?;
     Ok(rows.into_iter().filter_map(|(key, m)| Some((TenantId::from_bytes(key.0.as_slice().try_into().ok()?), m))).collect())
 }
@@ -122,12 +113,13 @@ pub(super) async fn belongs_elsewhere(tx: &mut Tx<'_>, user: UserId, tenant: Ten
 pub(super) async fn end_membership(tx: &mut Tx<'_>, account: &mut Account, tenant: TenantId) -> Planned<()> {
     let user = account.user.id;
     let (unit, tenant_unit) = (Unit::user(user), Unit::tenant(tenant));
-    if member(tx, user, tenant).await?.is_some_and(|m| m.roles.contains(&RoleId::OWNER)) {
+    let Some(member) = member(tx, user, tenant).await? else { return Ok(()) };
+    if member.roles.contains(&RoleId::OWNER) {
         tx.touch(&tenant_unit).await?;
         tx.del(&tenant_unit, OWNER, user.as_bytes());
     }
     tx.del(&unit, MEMBER, tenant.as_bytes());
-    tx.effect(Effect::Del { list: List::Members, bucket: members_bucket(tenant, shard_of(user)), key: user.as_bytes().into() });
+    member_lists::left(tx, &account.user, tenant, member.kind);
     // The next sign-in must not go where the user no longer belongs.
     account.user.last_tenant = account.user.last_tenant.filter(|t| *t != tenant);
     Ok(())
@@ -172,21 +164,13 @@ pub(super) async fn holds_up_an_organization(tx: &mut Tx<'_>, user: UserId) -> P
 
 /// Whether somebody else, not in the recycle bin, belongs to the tenant.
 async fn has_other_members(tx: &Tx<'_>, tenant: TenantId, but: UserId) -> Planned<bool> {
-    for shard in 0..SHARDS {
-        let (bucket, mut from) = (members_bucket(tenant, shard), Vec::new());
-        loop {
-            let page = tx.entries(List::Members, &bucket.0, &from, &[0xff; 17], PAGE).await?;
-            for (key, _) in page.iter().filter(|(key, _)| key.0 != but.as_bytes()) {
-                let unit = Unit { family: super::unit::Family::Users, key: key.clone() };
-                let belongs = tx.peek::<Member>(&unit, MEMBER, tenant.as_bytes()).await?.is_some();
-                if belongs && tx.peek::<Account>(&unit, ACCOUNT, ONE).await?.is_some_and(|a| a.user.deleted_at.is_none()) {
-                    return Ok(true);
-                }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE as usize => from = [last.0.as_slice(), &[0]].concat(),
-                _ => break,
-            }
+    let mut entries = member_lists::by_id(tx.cql(), tenant, &[State::Active, State::Suspended], None, 2);
+    while let Some(entry) = entries.next().await? {
+        let Some(id) = entry.id().filter(|id| *id != but) else { continue };
+        let unit = Unit::user(id);
+        let belongs = tx.peek::<Member>(&unit, MEMBER, tenant.as_bytes()).await?.is_some();
+        if belongs && tx.peek::<Account>(&unit, ACCOUNT, ONE).await?.is_some_and(|a| a.user.deleted_at.is_none()) {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -247,7 +231,7 @@ impl Plan for LeaveTenant {
         }
         end_membership(tx, &mut account, tenant).await?;
         sessions::revoke_in_tenant(tx, &mut account, tenant).await?;
-        put_account(tx, account)?;
+        put_account(tx, account).await?;
         tx.audit(&self.audit)?;
         Ok(LeaveOutcome::Left)
     }

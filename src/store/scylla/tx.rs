@@ -178,6 +178,12 @@ impl<'a> Tx<'a> {
         Ok(body.map(|b| parse(b)).transpose()?)
     }
 
+    /// One row as it was when it was read, without what was written since; absent if it wasn't read.
+    pub(super) fn was<T: DeserializeOwned>(&self, unit: &Unit, kind: &str, key: &[u8]) -> Planned<Option<T>> {
+        let body = self.units.get(unit).and_then(|state| state.rows.get(&name(kind, key))).and_then(Option::as_ref);
+        Ok(body.map(|b| parse(b)).transpose()?)
+    }
+
     /// All rows of a kind, by key.
     pub(super) async fn scan<T: DeserializeOwned>(&mut self, unit: &Unit, kind: &str) -> Planned<Vec<(Bytes, T)>> {
         let state = self.units.entry(unit.clone()).or_default();
@@ -219,7 +225,6 @@ impl<'a> Tx<'a> {
         let write = Write { name: name(kind, key), body: None, ttl: 0 };
         self.units.entry(unit.clone()).or_default().writes.insert(write.name.clone(), write);
     }
-    #[expect(dead_code, reason = "for the commands that remove accounts and tenants")]
     /// Removes what is beside the rows as well, once all rows are removed: nothing is left of the unit.
     pub(super) fn forget(&mut self, unit: &Unit) {
         self.units.entry(unit.clone()).or_default().forget = true;
@@ -228,15 +233,6 @@ impl<'a> Tx<'a> {
     /// One row, as no condition of the commit.
     pub(super) async fn peek<T: DeserializeOwned>(&self, unit: &Unit, kind: &str, key: &[u8]) -> Planned<Option<T>> {
         Ok(self.cql.peek(unit, kind, key).await?)
-    }
-    #[expect(dead_code, reason = "for the commands of admins")]
-    /// All rows of a kind, as no condition of the commit.
-    pub(super) async fn peek_all<T: DeserializeOwned>(&self, unit: &Unit, kind: &str) -> Planned<Vec<(Bytes, T)>> {
-        Ok(self.cql.peek_all(unit, kind).await?)
-    }
-    /// Entries of a list, which may be more than is true: see [`Cql::entries`].
-    pub(super) async fn entries(&self, list: List, bucket: &[u8], from: &[u8], to: &[u8], limit: u32) -> Planned<Vec<(Bytes, String)>> {
-        Ok(self.cql.entries(list, bucket, from, to, limit, false).await?)
     }
     /// One entry of a list.
     pub(super) async fn entry(&self, list: List, bucket: &[u8], key: &[u8]) -> Planned<Option<String>> {

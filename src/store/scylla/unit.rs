@@ -108,8 +108,14 @@ tables! {
         SignupIds = "signup_ids",
         /// What is to be looked at by the day.
         Sweeps = "sweeps",
-        /// Members by tenant.
+        /// Members by tenant and state.
         Members = "members",
+        /// Members by what they are searched for.
+        MemberTerms = "member_terms",
+        /// Accounts by when they leave the recycle bin.
+        PurgesDue = "purges_due",
+        /// Deleted tenants by when there is something to do.
+        TenantsEnding = "tenants_ending",
         /// Kinds of password hashes.
         HashCensus = "hash_census",
         /// Events by tenant and day.

@@ -47,12 +47,14 @@ pub(super) enum What {
     Claim(ContactDigest),
     /// Invites of an address to a tenant.
     Invites(TenantId, ContactDigest),
+    /// A purge that may not have come to its end.
+    Purge(UserId),
 }
 
 impl What {
     fn unit(&self) -> Unit {
         match self {
-            Self::User(id) => Unit::user(*id),
+            Self::User(id) | Self::Purge(id) => Unit::user(*id),
             Self::Claim(digest) => Unit::email(digest),
             Self::Invites(tenant, digest) => invites_of::unit(*tenant, digest),
         }
@@ -61,6 +63,7 @@ impl What {
         let (time, day) = (ordered(at.millis()), ordered(at.millis().div_euclid(DAY)));
         let key = match self {
             Self::User(id) => Bytes::join(&[&time, id.as_bytes()]),
+            Self::Purge(id) => Bytes::join(&[&time, id.as_bytes(), b"purge"]),
             Self::Claim(digest) => Bytes::join(&[&time, digest.as_bytes()]),
             Self::Invites(tenant, digest) => Bytes::join(&[&time, tenant.as_bytes(), digest.as_bytes()]),
         };
@@ -72,6 +75,12 @@ impl What {
 pub(super) fn look_at(what: &What, at: Timestamp) -> Result<Effect> {
     let (bucket, key) = what.entry(at);
     Ok(Effect::Put { list: List::Sweeps, bucket, key, body: json(what)?, ttl: 0, noted: true })
+}
+
+/// Nothing is to be seen there any more.
+pub(super) fn no_look_at(what: &What, at: Timestamp) -> Effect {
+    let (bucket, key) = what.entry(at);
+    Effect::Del { list: List::Sweeps, bucket, key }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +115,7 @@ impl Plan for Look {
                 (removed.invites, removed.next) = invites::sweep(tx, *tenant, digest).await?;
                 return Ok(removed);
             }
-            What::User(_) => {}
+            What::User(_) | What::Purge(_) => {}
         }
         if tx.get::<PendingEmailChange>(&unit, PENDING, ONE).await?.is_some_and(|p| p.expires_at <= tx.now) {
             tx.del(&unit, PENDING, ONE);
@@ -205,6 +214,9 @@ impl Engine {
     async fn look(&self, now: Timestamp, bucket: &Bytes, key: &Bytes, body: &str) -> Result<Removed> {
         let what: What = parse(body)?;
         let before = self.micros();
+        if let What::Purge(user) = what {
+            self.finish_purge(now, user).await?;
+        }
         let removed = self.change(now, what.unit(), Look { what }).await?;
         if let Some(next) = removed.next.filter(|at| *at > now) {
             self.effects(&[look_at(&what, next)?], self.micros()).await?;

@@ -11,7 +11,7 @@ use crate::{
         network::Network,
         tenant::TenantKind,
         time::Timestamp,
-        user::{Membership, User, UserStatus},
+        user::{Membership, User, UserStatus, name_key},
     },
     sqlite::{Connection, params, rusqlite},
     store::admin::*,
@@ -56,7 +56,7 @@ pub(super) fn members(c: &Connection, filter: &MemberFilter, after: Option<&Memb
 }
 
 fn found_by(user: &User, prefix: &str) -> bool {
-    user.email.as_str().starts_with(prefix) || user.display_name.as_deref().is_some_and(|n| super::users::name_key(n).starts_with(prefix))
+    user.email.as_str().starts_with(prefix) || user.display_name.as_deref().is_some_and(|n| name_key(n).starts_with(prefix))
 }
 
 /// The stretch of members with one status, after `above`.

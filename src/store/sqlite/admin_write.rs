@@ -13,7 +13,7 @@ use crate::{
         ids::{ApiKeyId, RoleId, UserId},
         tenant::TenantKind,
         time::Timestamp,
-        user::UserStatus,
+        user::{UserStatus, name_key},
     },
     sqlite::{Connection, params, rusqlite},
     store::{admin::*, commands::*},
@@ -135,7 +135,7 @@ fn update(
     .execute(params![
         user.as_bytes(),
         name,
-        name.map(users::name_key),
+        name.map(name_key),
         phone.map(Phone::as_str),
         status.name(),
         json(metadata)?,

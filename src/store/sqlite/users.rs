@@ -13,7 +13,7 @@ use crate::{
         network::Network,
         outbox::Job,
         time::Timestamp,
-        user::User,
+        user::{User, name_key},
     },
     sqlite::{
         Connection, OptionalExtension, params,
@@ -40,11 +40,6 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateUser) -> rusqli
     forget_pending(c, &digest)?;
     ending::audit(c, &cmd.audit)?;
     Ok(CreateUserOutcome::Created)
-}
-
-/// The form of a name in which it is searched for.
-pub(super) fn name_key(name: &str) -> String {
-    name.to_lowercase()
 }
 
 /// The address has an account now: sign-ups of it that wait for a code are void.

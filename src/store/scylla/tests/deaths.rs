@@ -9,7 +9,7 @@ use crate::{
         commands::*,
         scylla::{
             accounts::{HOLDER, ONE},
-            fail::How,
+            fail::{How, Points},
             unit::Unit,
         },
     },
@@ -27,7 +27,7 @@ impl Clock for Later {
 
 /// Who comes after the dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heir {
+pub(super) enum Heir {
     /// Settles what is left, as each node does every minute.
     Sweeps,
     /// Only meets it.
@@ -35,7 +35,7 @@ enum Heir {
 }
 
 /// Somebody else, a minute later.
-async fn heir(kind: Heir) -> Arc<ScyllaStore> {
+pub(super) async fn heir(kind: Heir) -> Arc<ScyllaStore> {
     let clock = Arc::new(Later(0.into()));
     let store = ScyllaStore::open(&place(), clock.clone(), Arc::new(SystemRng)).await.unwrap();
     clock.0.store(60, std::sync::atomic::Ordering::SeqCst);
@@ -60,12 +60,28 @@ where
     C: Future<Output = Result<P>>,
     D: Future<Output = ()>,
 {
+    at_each_point_of((how, Points::All), kind, prepare, command, async |heir, prepared, out| check(heir, prepared, out).await).await
+}
+
+/// The same, at some of the points.
+pub(super) async fn at_each_point_of<T, P, C>(
+    (how, points): (How, Points),
+    kind: Heir,
+    prepare: impl AsyncFn(S) -> T,
+    command: impl Fn(S, T) -> C,
+    check: impl AsyncFn(Arc<ScyllaStore>, T, Option<P>),
+) -> i64
+where
+    T: Clone,
+    P: PartialEq + std::fmt::Debug,
+    C: Future<Output = Result<P>>,
+{
     let sound: S = Arc::new(store().await);
     for n in 0.. {
         let prepared = prepare(sound.clone()).await;
         let store = store().await;
         let fail = store.engine.cql.fail.clone();
-        fail.arm(how, n);
+        fail.arm_at(how, points, n);
         let out = command(Arc::new(store), prepared.clone()).await;
         let passed = fail.disarm();
         // Both know the command's id: the heir's caller runs it again.

@@ -1,0 +1,219 @@
+//! What admins do to the users of their tenant, within the fence; and [`AdminStore`]: which unit is the home of each command.
+
+use super::{
+    ScyllaStore, access,
+    accounts::{self, Account, HOLDER, ONE, account, count_kind, into_bin, ones, put_account},
+    invites_of::takes_members,
+    members, sessions, signups, tenants,
+    tenants::MEMBER,
+    tx::{Outcome, Plan, Planned, Tx},
+    unit::{Name, Unit, name},
+    upkeep::{self, What},
+};
+use crate::{
+    domain::{
+        audit::AuditEvent,
+        context::Ctx,
+        ids::{RoleId, TenantId, UserId},
+        time::Timestamp,
+        user::{User, UserStatus},
+    },
+    store::{Result, StoreError, admin::*, commands::*},
+};
+use async_trait::async_trait;
+use std::time::Duration;
+
+impl Outcome for CreateMemberOutcome {}
+impl Outcome for MemberOutcome {
+    fn recorded(&self) -> bool {
+        // Nothing is written about users who aren't there.
+        !matches!(self, MemberOutcome::Stale | MemberOutcome::NotFound)
+    }
+}
+
+/// Done, and nothing ended.
+pub(super) const NOTHING: MemberOutcome = MemberOutcome::Done { raised_to: None, revoked: 0 };
+
+#[async_trait]
+impl AdminStore for ScyllaStore {
+    async fn create_member(&self, ctx: &Ctx, cmd: CreateMember) -> Result<CreateMemberOutcome> {
+        self.engine.command(ctx, Unit::email(&cmd.user.email.digest()), cmd).await
+    }
+    async fn member(&self, tenant: TenantId, user: UserId) -> Result<Option<Member>> {
+        self.engine.read(members::member(&self.engine.cql, tenant, user)).await
+    }
+    async fn members(&self, filter: MemberFilter, after: Option<MemberPosition>, limit: u32) -> Result<MemberPage> {
+        self.engine.read(members::members(&self.engine.cql, &filter, after.as_ref(), limit)).await
+    }
+    async fn deleted_members(&self, tenant: TenantId, after: Option<(Timestamp, UserId)>, limit: u32) -> Result<Vec<User>> {
+        self.engine.read(members::deleted(&self.engine.cql, tenant, after, limit)).await
+    }
+    async fn change_member(&self, ctx: &Ctx, cmd: ChangeMember) -> Result<MemberOutcome> {
+        match cmd.what {
+            MemberChange::Purge => self.purge_by_admin(ctx, cmd).await,
+            _ => self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await,
+        }
+    }
+    async fn kept_about(&self, user: UserId) -> Result<Option<Kept>> {
+        // Longer than other calls: it reads thousands of events, each statement in bounded time.
+        self.engine.kept_about(user).await
+    }
+    async fn overdue_users(&self, now: Timestamp, limit: u32) -> Result<Vec<Overdue>> {
+        self.engine.read(members::overdue(&self.engine.cql, now, limit)).await
+    }
+    async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>> {
+        self.purge_by_time(ctx, user, audit).await
+    }
+    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome> {
+        self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
+    }
+    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>> {
+        self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
+    }
+    async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants> {
+        // Longer than other calls: nobody waits for it, and each command in it is bounded.
+        self.engine.end_tenants(now).await.map_err(StoreError::maybe)
+    }
+    async fn scrub(&self) -> Result<bool> {
+        // What is erased goes with the next compactions, which are the server's.
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Plan for CreateMember {
+    type Out = CreateMemberOutcome;
+    fn first(&self) -> Vec<Name> {
+        ones(&[HOLDER])
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<CreateMemberOutcome> {
+        let (tenant, email) = (self.membership.tenant_id, self.user.email.digest());
+        if !takes_members(tx.cql(), tenant).await? {
+            return Ok(CreateMemberOutcome::NoTenant);
+        }
+        for role in &self.membership.roles {
+            if !access::has_role(tx, tenant, *role).await? {
+                return Ok(CreateMemberOutcome::NoRole);
+            }
+        }
+        let claim = Unit::email(&email);
+        if let Some(holder) = tx.get::<UserId>(&claim, HOLDER, ONE).await? {
+            let inside = tx.peek::<tenants::Member>(&Unit::user(holder), MEMBER, tenant.as_bytes()).await?.is_some();
+            return Ok(if inside { CreateMemberOutcome::TakenInside } else { CreateMemberOutcome::TakenOutside });
+        }
+        accounts::insert(tx, &self.user)?;
+        tenants::join(tx, &self.membership, crate::domain::tenant::TenantKind::Organization).await?;
+        signups::forget(tx, &claim).await?;
+        // What is recorded there is looked at again when a rerun can no longer come.
+        tx.effect(upkeep::look_at(&What::Claim(email), tx.now.plus(Duration::from_secs(86_400)))?);
+        if let Some(job) = &self.job {
+            tx.job(job)?;
+        }
+        tx.audit(&self.audit)?;
+        Ok(CreateMemberOutcome::Created)
+    }
+}
+
+/// The account and the membership of who is to be changed, if whoever asks may do so; if not, why.
+pub(super) async fn fenced(
+    tx: &mut Tx<'_>,
+    by: Fence,
+    user: UserId,
+    in_bin: bool,
+) -> Planned<std::result::Result<(Account, tenants::Member), MemberOutcome>> {
+    let tenant = by.tenant_id;
+    let (Some(account), Some(member)) = (account(tx, user).await?, tenants::member(tx, user, tenant).await?) else {
+        return Ok(Err(MemberOutcome::NotFound));
+    };
+    if !tenants::is_live(tx, tenant).await? {
+        return Ok(Err(MemberOutcome::NotFound));
+    }
+    if account.user.deleted_at.is_some() != in_bin {
+        return Ok(Err(MemberOutcome::WrongPlace));
+    }
+    let sole = tenants::members_of(tx, user).await?.iter().all(|(other, _)| *other == tenant);
+    if !sole || !by.permissions.covers(access::allowed_by(tx.cql(), tenant, &member.roles).await?) {
+        return Ok(Err(MemberOutcome::Forbidden));
+    }
+    Ok(Ok((account, member)))
+}
+
+async fn is_last_owner(tx: &mut Tx<'_>, by: Fence, user: UserId, member: &tenants::Member) -> Planned<bool> {
+    Ok(member.roles.contains(&RoleId::OWNER) && !tenants::has_other_owner(tx, by.tenant_id, user).await?)
+}
+
+#[async_trait]
+impl Plan for ChangeMember {
+    type Out = MemberOutcome;
+    fn first(&self) -> Vec<Name> {
+        vec![name(super::accounts::ACCOUNT, ONE), name(MEMBER, self.by.tenant_id.as_bytes())]
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<MemberOutcome> {
+        let (id, by) = (self.user_id, self.by);
+        let (mut account, member) = match fenced(tx, by, id, matches!(self.what, MemberChange::Restore | MemberChange::Purge)).await? {
+            Ok(found) => found,
+            Err(why) => return Ok(why),
+        };
+        let epoch = account.user.credential_epoch;
+        let outcome = match &self.what {
+            MemberChange::Update { expect_version, display_name, phone, status, metadata } => {
+                if *expect_version != account.user.version {
+                    return Ok(MemberOutcome::Stale);
+                }
+                let suspending = account.user.status == UserStatus::Active && *status == UserStatus::Suspended;
+                if suspending && is_last_owner(tx, by, id, &member).await? {
+                    return Ok(MemberOutcome::LastOwner);
+                }
+                let u = &mut account.user;
+                if u.phone != *phone {
+                    u.phone_verified_at = None;
+                }
+                if u.status != *status {
+                    tenants::act_as_owner(tx, id, *status == UserStatus::Active).await?;
+                }
+                (u.display_name, u.phone, u.status, u.metadata) = (display_name.clone(), phone.clone(), *status, metadata.clone());
+                u.updated_at = tx.now;
+                if suspending {
+                    let revoked = sessions::raise_epoch(tx, account, None).await?;
+                    MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }
+                } else {
+                    put_account(tx, account).await?;
+                    NOTHING
+                }
+            }
+            MemberChange::SetPassword { hash, job } => {
+                account.user.password_hash = Some(hash.clone());
+                account.password_epoch = Some(epoch + 1);
+                account.user.updated_at = tx.now;
+                count_kind(tx, hash);
+                let revoked = sessions::raise_epoch(tx, account, None).await?;
+                if let Some(job) = job {
+                    tx.job(job)?;
+                }
+                MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }
+            }
+            MemberChange::Delete { purge_after } => {
+                if is_last_owner(tx, by, id, &member).await? {
+                    return Ok(MemberOutcome::LastOwner);
+                }
+                let revoked = into_bin(tx, account, *purge_after).await?;
+                MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }
+            }
+            MemberChange::Restore => {
+                let u = &mut account.user;
+                (u.deleted_at, u.purge_after, u.updated_at) = (None, None, tx.now);
+                tenants::act_as_owner(tx, id, u.may_sign_in()).await?;
+                put_account(tx, account).await?;
+                NOTHING
+            }
+            MemberChange::EndSessions => {
+                let all = RevokeSessions { user_id: id, which: Which::All, audit: Vec::new() };
+                MemberOutcome::Done { raised_to: None, revoked: all.run(tx).await? }
+            }
+            // A command of its own.
+            MemberChange::Purge => return Ok(MemberOutcome::WrongPlace),
+        };
+        tx.audit(&self.audit)?;
+        Ok(outcome)
+    }
+}
