@@ -17,7 +17,7 @@ const ROUNDS: usize = 400;
 const KEYS: usize = 400;
 
 /// Rows with a hash that is kept as it is, in no order of their addresses.
-fn write_rows(file: &Path, users: usize) -> Result<(), String> {
+pub fn write_rows(file: &Path, users: usize) -> Result<(), String> {
     let mut out = BufWriter::new(std::fs::File::create(file).map_err(|e| e.to_string())?);
     for n in 0..users {
         let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
@@ -30,16 +30,16 @@ fn write_rows(file: &Path, users: usize) -> Result<(), String> {
 }
 
 /// What a command of the service did.
-struct Ran {
-    said: String,
-    about: String,
-    took: Duration,
+pub struct Ran {
+    pub said: String,
+    pub about: String,
+    pub took: Duration,
     /// The most memory that it had.
-    peak_mib: f64,
+    pub peak_mib: f64,
 }
 
 /// Runs a command of the service.
-async fn run(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Ran, String> {
+pub async fn run(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Ran, String> {
     let began = Instant::now();
     let mut command = Command::new(binary);
     command.args(arguments).env("QEETID_DATA_DIR", data).env("QEETID_LOG", "warn").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -64,7 +64,7 @@ async fn run(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Ran, Stri
 }
 
 /// Half of the requests took less, in µs.
-async fn p50(client: &mut Client, path: &str, keys: &[String]) -> Result<f64, String> {
+pub async fn p50(client: &mut Client, path: &str, keys: &[String]) -> Result<f64, String> {
     let mut times = Vec::with_capacity(ROUNDS);
     for n in 0..ROUNDS {
         let answer = client.send_as(Method::GET, path, keys.get(n % keys.len().max(1)).map(|k| format!("ApiKey {k}")), None).await?;

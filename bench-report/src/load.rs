@@ -1,4 +1,5 @@
-//! Closed-loop load: so many connections, each sends its next request when the last one is answered.
+//! Load. Closed loop: so many connections, each sends its next request when the last one is answered. Open loop: requests come at a
+//! rate, whether the service keeps up or not, as people do.
 
 use crate::client::{Answer, Client};
 use std::{
@@ -15,6 +16,8 @@ pub struct Seen {
     /// Times by status; 0: the connection failed.
     pub times: BTreeMap<u16, Vec<Duration>>,
     pub seconds: f64,
+    /// What `Retry-After` asked for, in seconds, and how often.
+    pub asked_to_wait: BTreeMap<u64, usize>,
 }
 
 impl Seen {
@@ -79,5 +82,53 @@ where
         }
     }
     seen.seconds = began.elapsed().as_secs_f64();
+    seen
+}
+
+/// Sends `rate` requests a second for `time`, over `connections` in turn. A time counts from when the request was due: one that had to
+/// wait for its connection was late all the same. `one` gets the number of the request.
+pub async fn open<F, Fut>(address: SocketAddr, connections: usize, rate: f64, time: Duration, one: F) -> Seen
+where
+    F: Fn(usize, Client) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = (Client, Result<Answer, String>)> + Send,
+{
+    let one = Arc::new(one);
+    let began = Instant::now() + Duration::from_millis(100);
+    let tasks: Vec<_> = (0..connections)
+        .map(|number| {
+            let one = one.clone();
+            tokio::spawn(async move {
+                let mut client = Client::new(address);
+                let mut mine: Vec<(u16, Duration, Option<u64>)> = Vec::new();
+                for request in (number..).step_by(connections) {
+                    let due = Duration::from_secs_f64(request as f64 / rate);
+                    if due >= time {
+                        break;
+                    }
+                    tokio::time::sleep_until((began + due).into()).await;
+                    let answer;
+                    (client, answer) = one(request, client).await;
+                    let took = began.elapsed().saturating_sub(due);
+                    match answer {
+                        Ok(a) => mine.push((a.status, took, a.retry_after.map(|w| w.as_secs()))),
+                        Err(_) => {
+                            mine.push((0, took, None));
+                            client = Client::new(address);
+                        }
+                    }
+                }
+                mine
+            })
+        })
+        .collect();
+    let mut seen = Seen { seconds: time.as_secs_f64(), ..Seen::default() };
+    for task in tasks {
+        for (status, took, wait) in task.await.unwrap_or_default() {
+            seen.times.entry(status).or_default().push(took);
+            if let Some(wait) = wait {
+                *seen.asked_to_wait.entry(wait).or_default() += 1;
+            }
+        }
+    }
     seen
 }

@@ -1,24 +1,50 @@
 //! Runs the release build of the service under load, all in one run on one machine, and prints what matters as ratios.
 //!
-//! With `BENCH_USERS=1000000` it measures what a tenant of so many costs instead: their import, lists of them, API keys.
+//! What was measured goes into docs/performance.md with its charts, beside what the last run on such a machine had; what got worse by
+//! more than the noise is said at the end. `BENCH_SHORT` and `BENCH_LONG` are the seconds of a measurement.
+//!
+//! With `BENCH_USERS=1000000` it measures what a tenant of so many costs instead: their import, lists of them, API keys. With
+//! `BENCH_SIZES=1000,100000,1000000`: what grows with the number of users, in docs/performance-sizes.md.
 //!
 //! `cargo run --release -p bench-report` builds the service first if `cargo build --release` has not been run.
 //! Absolute figures depend on the machine and on who else uses it; the ratios are what to compare.
 
+mod bare;
+mod charts;
 mod client;
 mod crowd;
+mod figures;
 mod load;
+mod page;
 mod server;
+mod sizes;
 
+use bare::Bare;
 use client::Client;
+use figures::{Better, Book, median};
 use hyper::Method;
-use load::{Seen, run};
+use load::{Seen, open, run};
 use qeetid::credentials::{kernel::raw_rate, params::Argon2Params};
 use serde_json::json;
 use server::Server;
-use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 const USERS: usize = 256;
+const IDLE: usize = 10_000;
+/// Of what is measured more than once, so that it shows how far chance goes.
+const ROUNDS: usize = 3;
+
+/// Sections of the report.
+pub const START: &str = "Start and memory";
+pub const LIGHT: &str = "Light operations";
+pub const HASHING: &str = "Passwords";
+pub const STORMS: &str = "Past saturation";
 
 fn password(n: usize) -> String {
     format!("bench-{n}-correct-horse")
@@ -85,8 +111,8 @@ async fn logins(server: &Server, connections: usize, time: Duration, polite: boo
     .await
 }
 
-async fn me(server: &Server, tokens: Arc<Vec<(String, String)>>, connections: usize, time: Duration, pause: Duration) -> Seen {
-    run(server.address, connections, time, move |number, _, mut client| {
+async fn me(address: SocketAddr, tokens: Arc<Vec<(String, String)>>, connections: usize, time: Duration, pause: Duration) -> Seen {
+    run(address, connections, time, move |number, _, mut client| {
         let tokens = tokens.clone();
         async move {
             let answer = client.send(Method::GET, "/v1/auth/me", Some(&tokens[number].0), None).await;
@@ -97,9 +123,11 @@ async fn me(server: &Server, tokens: Arc<Vec<(String, String)>>, connections: us
     .await
 }
 
-async fn refreshes(server: &Server, tokens: &[(String, String)], connections: usize, time: Duration) -> Seen {
-    let tokens: Arc<Vec<tokio::sync::Mutex<String>>> = Arc::new(tokens.iter().map(|(_, r)| tokio::sync::Mutex::new(r.clone())).collect());
-    run(server.address, connections, time, move |number, _, mut client| {
+/// Everybody's refresh token, of which each is good once.
+type Turning = Arc<Vec<tokio::sync::Mutex<String>>>;
+
+async fn refreshes(address: SocketAddr, tokens: Turning, connections: usize, time: Duration) -> Seen {
+    run(address, connections, time, move |number, _, mut client| {
         let tokens = tokens.clone();
         async move {
             let mut token = tokens[number].lock().await;
@@ -116,63 +144,164 @@ async fn refreshes(server: &Server, tokens: &[(String, String)], connections: us
     .await
 }
 
-fn report(name: &str, seen: &Seen) {
-    println!(
-        "{name:<44} {:>9.1}/s   p50 {:>8.2} ms   p99 {:>8.2} ms   ({})",
-        seen.rate(200),
-        seen.ms(200, 0.5),
-        seen.ms(200, 0.99),
-        seen.statuses()
-    );
+/// Sign-ins at a rate, over as many connections as it takes for none to be busy.
+async fn login_storm(server: &Server, rate: f64, time: Duration) -> Seen {
+    open(server.address, 4000, rate, time, move |request, mut client| async move {
+        let n = request % USERS;
+        let answer = client.post("/v1/auth/login", json!({"email": email(n), "password": password(n)})).await;
+        (client, answer)
+    })
+    .await
+}
+
+/// Sign-ups of addresses never seen.
+async fn sign_ups(server: &Server, connections: usize, time: Duration, round: usize) -> Seen {
+    run(server.address, connections, time, move |number, n, mut client| async move {
+        let address = format!("new-{round}-{number}-{n}@example.com");
+        let answer = client.post("/v1/auth/signup", json!({"email": address, "password": "violet harbour lantern"})).await;
+        (client, answer)
+    })
+    .await
+}
+
+/// Opens so many connections, asks once on each, and lets them be.
+async fn open_idle(address: SocketAddr, connections: usize) -> Result<Vec<Client>, String> {
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut client = Client::new(address);
+        let answer = client.send(Method::GET, "/healthz", None, None).await?;
+        if answer.status != 200 {
+            return Err(format!("/healthz answered {}", answer.status));
+        }
+        open.push(client);
+    }
+    Ok(open)
+}
+
+/// The successes of one kind of load, round by round.
+struct Rounds(Vec<Seen>);
+
+impl Rounds {
+    fn rates(&self, status: u16) -> Vec<f64> {
+        self.0.iter().map(|s| s.rate(status)).collect()
+    }
+    fn ms(&self, status: u16, quantile: f64) -> Vec<f64> {
+        self.0.iter().map(|s| s.ms(status, quantile)).collect()
+    }
+}
+
+fn each(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()
 }
 
 #[tokio::main]
 async fn main() -> Result<(), String> {
+    if std::env::args().nth(1).as_deref() == Some("bare") {
+        return bare::serve().await;
+    }
     let binary = binary()?;
-    let size = std::fs::metadata(&binary).map_err(|e| e.to_string())?.len();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     if let Ok(users) = std::env::var("BENCH_USERS") {
         return crowd::measure(&binary, users.parse().map_err(|e| format!("BENCH_USERS: {e}"))?).await;
     }
-    let (short, long) = (seconds("BENCH_SHORT", 8), seconds("BENCH_LONG", 15));
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    if let Ok(sizes) = std::env::var("BENCH_SIZES") {
+        let sizes = sizes.split(',').map(|n| n.trim().parse().map_err(|e| format!("BENCH_SIZES: {e}"))).collect::<Result<Vec<_>, _>>()?;
+        return sizes::measure(&binary, &root.join("docs"), &sizes).await;
+    }
+    let mut book = Book::default();
+    measure(&binary, &mut book).await?;
+    page::write(&root.join("docs"), &book)
+}
 
-    let raw = raw_rate(Argon2Params::default(), threads, short);
-    println!("raw rate of the kernel, {threads} threads                {raw:>9.1}/s");
-    let server = Server::start(&binary, &[]).await?;
-    println!("start to ready {:.0} ms, binary {:.1} MiB", server.to_ready.as_secs_f64() * 1000.0, size as f64 / 1048576.0);
+/// The whole run, in one order: what is cheap first, the storms last.
+async fn measure(binary: &Path, book: &mut Book) -> Result<(), String> {
+    use Better::{Higher, Lower};
+    let size = std::fs::metadata(binary).map_err(|e| e.to_string())?.len();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (short, long) = (seconds("BENCH_SHORT", 5), seconds("BENCH_LONG", 15));
+    let raw_now = || raw_rate(Argon2Params::default(), threads, short);
+
+    let raw = raw_now();
+    let server = Server::start(binary, &[]).await?;
+    book.add(START, "start to ready", "ms", Lower, vec![server.to_ready.as_secs_f64() * 1000.0]);
+    book.add(START, "binary", "MiB", Lower, vec![size as f64 / 1_048_576.0]);
     let tokens = Arc::new(sign_up(&server).await?);
-    println!("resident after {USERS} sign-ups {:.0} MiB", server.resident_mib());
+    book.add(START, "resident after 256 sign-ups", "MiB", Lower, vec![server.resident_mib()]);
+
+    let quiet = Server::start(binary, &[]).await?;
+    let before = quiet.resident_mib();
+    let open = open_idle(quiet.address, IDLE).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    book.add(START, "10,000 open connections that have asked once", "MiB", Lower, vec![quiet.resident_mib() - before]);
+    drop((open, quiet));
+
+    let first = Client::new(server.address).send(Method::GET, "/v1/auth/me", Some(&tokens[0].0), None).await?;
+    let pair = Client::new(server.address).post("/v1/auth/login", json!({"email": email(0), "password": password(0)})).await?;
+    let bare = Bare::start(&first.body, &pair.body).await?;
 
     let pause = Duration::from_millis(2);
-    let idle = me(&server, tokens.clone(), 8, short, pause).await;
-    report("me, 8 connections, idle", &idle);
-    let flat_out = me(&server, tokens.clone(), 64, short, Duration::ZERO).await;
-    report("me, 64 connections, flat out", &flat_out);
+    let idle = me(server.address, tokens.clone(), 8, short, pause).await;
+    book.add(LIGHT, "me, 8 connections that pause 2 ms: p50", "ms", Lower, vec![idle.ms(200, 0.5)]);
+    book.add(LIGHT, "me, 8 connections that pause 2 ms: p99", "ms", Lower, vec![idle.ms(200, 0.99)]);
 
-    let cpu = server.cpu_seconds();
-    let refreshed = refreshes(&server, &tokens, 64, short).await;
-    report("refresh, 64 connections", &refreshed);
-    let cost = (server.cpu_seconds() - cpu) / refreshed.count(200) as f64;
-    println!("  CPU of the service per refresh {:.0} µs; resident {:.0} MiB", cost * 1e6, server.resident_mib());
+    let (mut mes, mut turns, mut bare_mes, mut bare_turns, mut signs, mut costs) =
+        (Rounds(vec![]), Rounds(vec![]), Rounds(vec![]), Rounds(vec![]), Rounds(vec![]), vec![]);
+    let turning = || -> Turning { Arc::new(tokens.iter().map(|(_, refresh)| tokio::sync::Mutex::new(refresh.clone())).collect()) };
+    let (ours, theirs) = (turning(), turning());
+    for round in 0..ROUNDS {
+        mes.0.push(me(server.address, tokens.clone(), 64, short, Duration::ZERO).await);
+        bare_mes.0.push(me(bare.address, tokens.clone(), 64, short, Duration::ZERO).await);
+        let cpu = server.cpu_seconds();
+        let turned = refreshes(server.address, ours.clone(), 64, short).await;
+        costs.push((server.cpu_seconds() - cpu) / turned.count(200) as f64 * 1e6);
+        turns.0.push(turned);
+        bare_turns.0.push(refreshes(bare.address, theirs.clone(), 64, short).await);
+        signs.0.push(sign_ups(&server, 64, short, round).await);
+    }
+    drop(bare);
+    book.add(LIGHT, "me, 64 connections", "/s", Higher, mes.rates(200));
+    book.add(LIGHT, "me, a bare poem handler of the same bytes", "/s", Higher, bare_mes.rates(200));
+    book.add(LIGHT, "me ÷ bare", "", Higher, each(&mes.rates(200), &bare_mes.rates(200), |a, b| a / b));
+    book.add(LIGHT, "refresh, 64 connections", "/s", Higher, turns.rates(200));
+    book.add(LIGHT, "refresh, a bare poem handler of the same bytes", "/s", Higher, bare_turns.rates(200));
+    book.add(LIGHT, "refresh ÷ bare", "", Higher, each(&turns.rates(200), &bare_turns.rates(200), |a, b| a / b));
+    book.add(LIGHT, "refresh: p99", "ms", Lower, turns.ms(200, 0.99));
+    book.add(LIGHT, "CPU of the service for a refresh", "µs", Lower, costs);
 
-    let login = logins(&server, 64, long, true).await;
-    report("login, 64 connections", &login);
-    let raw_after = raw_rate(Argon2Params::default(), threads, short);
-    let raw_mean = (raw + raw_after) / 2.0;
-    println!("  raw rate again {raw_after:.1}/s; login ÷ raw = {:.2}", login.rate(200) / raw_mean);
+    let mut peaks = Rounds(vec![]);
+    let mut raws = vec![raw];
+    for _ in 0..ROUNDS {
+        peaks.0.push(logins(&server, 64, short, true).await);
+        raws.push(raw_now());
+    }
+    let raw = median(&raws);
+    let peak = median(&peaks.rates(200));
+    book.add(HASHING, "raw rate of the kernel on all threads", "/s", Higher, raws);
+    book.add(HASHING, "login, 64 connections", "/s", Higher, peaks.rates(200));
+    book.add(HASHING, "login ÷ raw", "", Higher, peaks.rates(200).iter().map(|l| l / raw).collect());
+    book.add(HASHING, "login: p99", "ms", Lower, peaks.ms(200, 0.99));
+    book.add(HASHING, "sign-up, 64 connections", "/s", Higher, signs.rates(201));
 
-    let (busy, under) = tokio::join!(logins(&server, 64, long, true), me(&server, tokens.clone(), 8, long, pause));
-    report("login, 64 connections, with me beside", &busy);
-    report("me, 8 connections, logins saturate the pool", &under);
-    println!("  p99 of me, saturated ÷ idle = {:.1}", under.ms(200, 0.99) / idle.ms(200, 0.99));
+    let (busy, under) = tokio::join!(logins(&server, 64, long, true), me(server.address, tokens.clone(), 8, long, pause));
+    book.add(STORMS, "login with me beside", "/s", Higher, vec![busy.rate(200)]);
+    book.add(STORMS, "me while logins saturate the pool: p99", "ms", Lower, vec![under.ms(200, 0.99)]);
+
+    let (storm, under) = tokio::join!(login_storm(&server, peak * 10.0, long), me(server.address, tokens.clone(), 8, long, pause));
+    println!("  {}; asked to wait (s: times): {:?}", storm.statuses(), storm.asked_to_wait);
+    book.add(STORMS, "ten times what can be done, open loop: goodput ÷ peak", "", Higher, vec![storm.rate(200) / peak]);
+    book.add(STORMS, "ten times, admitted: p99", "ms", Lower, vec![storm.ms(200, 0.99)]);
+    book.add(STORMS, "ten times, refused: p50", "ms", Lower, vec![storm.ms(503, 0.5)]);
+    book.add(STORMS, "ten times, refused: p99", "ms", Lower, vec![storm.ms(503, 0.99)]);
+    book.add(STORMS, "ten times, me beside: p99", "ms", Lower, vec![under.ms(200, 0.99)]);
 
     for (name, polite) in [("2,000 connections that wait as told", true), ("2,000 that come back at once", false)] {
         let storm = logins(&server, 2000, long, polite).await;
-        report(&format!("login, {name}"), &storm);
-        println!("  successes ÷ those of 64 connections = {:.2}", storm.rate(200) / login.rate(200));
-        println!("  refused (503): {:.0}/s, p50 {:.1} ms, p99 {:.1} ms", storm.rate(503), storm.ms(503, 0.5), storm.ms(503, 0.99));
-        println!("  resident {:.0} MiB, peak so far {:.0} MiB", server.resident_mib(), server.peak_mib());
+        println!("  {}", storm.statuses());
+        book.add(STORMS, &format!("{name}: goodput ÷ peak"), "", Higher, vec![storm.rate(200) / peak]);
+        book.add(STORMS, &format!("{name}: refused"), "/s", Higher, vec![storm.rate(503)]);
+        book.add(STORMS, &format!("{name}: refused, p99"), "ms", Lower, vec![storm.ms(503, 0.99)]);
+        book.add(STORMS, &format!("{name}: resident afterwards"), "MiB", Lower, vec![server.resident_mib()]);
     }
-    println!("  peak resident {:.0} MiB ({threads} threads × 19 MiB = {} MiB)", server.peak_mib(), threads * 19);
+    book.add(STORMS, "peak resident of all this", "MiB", Lower, vec![server.peak_mib()]);
     Ok(())
 }

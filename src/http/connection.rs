@@ -27,6 +27,8 @@ pub struct Patience {
     pub head: Duration,
     /// Between the end of an answer and the next request.
     pub idle: Duration,
+    /// After so much of that, a connection of HTTP/1 gives its buffers back.
+    pub rest: Duration,
     /// To take any byte of an answer.
     pub write: Duration,
 }
@@ -34,7 +36,12 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         // Idle is longer than the usual 60 s of a load balancer in front: it, not we, should end a pooled connection.
-        Self { head: Duration::from_secs(5), idle: Duration::from_secs(75), write: Duration::from_secs(30) }
+        Self {
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(75),
+            rest: Duration::from_millis(100),
+            write: Duration::from_secs(30),
+        }
     }
 }
 
@@ -47,6 +54,7 @@ pub struct Activity {
     idle_since_millis: AtomicU64,
     http2: AtomicBool,
     unreadable: AtomicU16,
+    rests: AtomicBool,
 }
 
 impl Activity {
@@ -59,6 +67,7 @@ impl Activity {
             idle_since_millis: AtomicU64::new(0),
             http2: AtomicBool::new(false),
             unreadable: AtomicU16::new(0),
+            rests: AtomicBool::new(false),
         })
     }
 
@@ -77,6 +86,16 @@ impl Activity {
         self.requests.load(Ordering::Acquire) > 0
     }
 
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether all is answered and taken, and nothing has come for [`Patience::rest`].
+    pub fn rests(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
+    }
+
     /// The status that hyper had for a head which it could not read. Its answer was held back: it has no error body.
     pub fn unreadable(&self) -> Option<u16> {
         Some(self.unreadable.load(Ordering::Acquire)).filter(|status| *status != 0)
@@ -84,7 +103,7 @@ impl Activity {
 
     /// Whether `written` is an answer of hyper's own, and as such is to be held back.
     fn holds_back(&self, written: &[u8]) -> bool {
-        let own = self.in_flight.load(Ordering::Acquire) == 0
+        let own = !self.is_answering()
             && written.starts_with(b"HTTP/1.1 4")
             && !written.windows(X_REQUEST_ID.as_str().len()).any(|w| w.eq_ignore_ascii_case(X_REQUEST_ID.as_str().as_bytes()));
         if own {
@@ -130,7 +149,7 @@ impl<S> Watched<S> {
 
     /// When the client must have sent something; `None` while it is our turn.
     fn deadline(&self) -> Option<Instant> {
-        if self.activity.in_flight.load(Ordering::Acquire) > 0 {
+        if self.activity.is_answering() {
             return None;
         }
         let requests = self.activity.requests.load(Ordering::Acquire);
@@ -143,6 +162,15 @@ impl<S> Watched<S> {
         }
     }
 
+    /// When the connection may rest, if between two requests. HTTP/2 always has something to do.
+    fn rest(&self) -> Option<Instant> {
+        let activity = &self.activity;
+        let between = activity.has_asked() && !activity.is_answering() && !activity.http2.load(Ordering::Relaxed);
+        let requests = activity.requests.load(Ordering::Acquire);
+        let in_a_head = self.head.is_some_and(|(after, _)| after == requests);
+        (between && !in_a_head && self.write_blocked.is_none()).then(|| activity.idle_since() + self.patience.rest)
+    }
+
     /// Ready if the client's time is over. The timer is armed once and moved only when it fires: one that is early costs
     /// less than moving it at each request.
     fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -153,7 +181,15 @@ impl<S> Watched<S> {
             if now >= deadline {
                 return Poll::Ready(());
             }
-            let deadline = tokio::time::Instant::from_std(deadline);
+            let mut wake = deadline;
+            if let Some(rest) = self.rest() {
+                if now >= rest {
+                    self.activity.rests.store(true, Ordering::Release);
+                } else {
+                    wake = wake.min(rest);
+                }
+            }
+            let deadline = tokio::time::Instant::from_std(wake);
             let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             if timer.is_elapsed() || timer.deadline() > deadline {
                 timer.as_mut().reset(deadline);
@@ -179,7 +215,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                let our_turn = self.activity.in_flight.load(Ordering::Acquire) > 0;
+                let our_turn = self.activity.is_answering();
                 // Frames of HTTP/2 are not all heads (pings, window updates): there only the idle time counts.
                 if buf.filled().len() > before && !our_turn && !self.activity.http2.load(Ordering::Relaxed) {
                     let requests = self.activity.requests.load(Ordering::Acquire);
@@ -207,10 +243,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The answer in place of the one held back is still to come.
-        if self.activity.unreadable().is_some() {
-            return Poll::Ready(Ok(()));
-        }
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {

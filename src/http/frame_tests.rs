@@ -318,7 +318,12 @@ async fn what_is_no_request_gets_the_same_body_as_every_error() {
 }
 
 fn impatient() -> ServerConfig {
-    let patience = Patience { head: Duration::from_millis(300), idle: Duration::from_millis(900), write: Duration::from_secs(5) };
+    let patience = Patience {
+        head: Duration::from_millis(300),
+        idle: Duration::from_millis(900),
+        rest: Duration::from_secs(1),
+        write: Duration::from_secs(5),
+    };
     ServerConfig { patience, ..ServerConfig::default() }
 }
 
@@ -356,6 +361,51 @@ async fn slow_heads_are_cut_off_and_pauses_between_requests_are_not_heads() {
     about(kept(&server, get, b"").await, 900);
     about(kept(&server, &[get, b"GET / HT"].concat(), b"").await, 900);
     about(kept(&server, get, b"z").await, 300);
+}
+
+/// Reads from `socket` until `wanted` answers of 404 have come.
+async fn answers(socket: &mut TcpStream, wanted: usize) {
+    let mut all = Vec::new();
+    while String::from_utf8_lossy(&all).matches("HTTP/1.1 404").count() < wanted || !all.ends_with(b"}}") {
+        let read = tokio::time::timeout(Duration::from_secs(10), socket.read_buf(&mut all)).await.expect("no answer").unwrap();
+        assert!(read > 0, "closed after {}", String::from_utf8_lossy(&all));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_rested_goes_on_where_it_was() {
+    let patience = Patience { rest: Duration::from_millis(50), idle: Duration::from_millis(600), ..Patience::default() };
+    let server = start(ServerConfig { patience, ..ServerConfig::default() }).await;
+    let pause = || tokio::time::sleep(Duration::from_millis(200));
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let get = b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n".as_slice();
+    for _ in 0..3 {
+        socket.write_all(get).await.unwrap();
+        answers(&mut socket, 1).await;
+        pause().await;
+    }
+    // A part of the next head came with the last request, and was read with it.
+    let (begin, end) = get.split_at(9);
+    socket.write_all(&[get, get, begin].concat()).await.unwrap();
+    answers(&mut socket, 2).await;
+    pause().await;
+    socket.write_all(end).await.unwrap();
+    answers(&mut socket, 1).await;
+    // What can't be read still gets its answer, and the time between requests has its end.
+    pause().await;
+    socket.write_all(b"GET / HTTP/9.9\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed_request"), "{answer}");
+    let took = kept(&server, get, b"").await;
+    assert!(took >= Duration::from_millis(580) && took < Duration::from_millis(2000), "{took:?}");
+    // A rest is no place to hide from a drain.
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket.write_all(get).await.unwrap();
+    answers(&mut socket, 1).await;
+    pause().await;
+    server.stop.send(()).unwrap();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(2), server.task).await.expect("the drain goes on").unwrap(), 0);
 }
 
 #[tokio::test]
