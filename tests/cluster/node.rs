@@ -12,7 +12,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,9 +45,16 @@ impl Config {
     }
 }
 
-/// An address that is free now.
+/// An address that is free, also after a while: below those that the system gives to outgoing connections.
 pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 8_000).unwrap();
+    loop {
+        let port = 22_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
+        if let Ok(socket) = TcpListener::bind(("127.0.0.1", port)) {
+            return socket.local_addr().unwrap();
+        }
+    }
 }
 
 /// Runs one of the tests of this program that are processes (`node::the_process`, `rogue::the_process`), told `what`.

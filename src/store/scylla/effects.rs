@@ -51,6 +51,9 @@ pub(super) enum Intent {
     Unit(Unit),
 }
 
+/// Notes of buckets that are read at once.
+const BUCKETS: u32 = 1000;
+
 /// A bucket that is noted as not empty.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
@@ -138,8 +141,16 @@ impl Engine {
 
     /// Buckets of a list that may hold something, up to `to` (not included).
     pub(super) async fn buckets(&self, list: List, to: &[u8]) -> Result<Vec<Bucket>> {
-        let found = self.cql.entries(List::Buckets, list.table().as_bytes(), &[], to, 1000, false).await?;
-        Ok(found.into_iter().map(|(key, at)| Bucket { key, noted_at: at.parse().unwrap_or(0) }).collect())
+        let (mut all, mut from) = (Vec::new(), Vec::new());
+        loop {
+            let page = self.cql.entries(List::Buckets, list.table().as_bytes(), &from, to, BUCKETS, false).await?;
+            let whole = page.len() == BUCKETS as usize;
+            all.extend(page.into_iter().map(|(key, at)| Bucket { key, noted_at: at.parse().unwrap_or(0) }));
+            match all.last() {
+                Some(last) if whole => from = [last.key.0.as_slice(), &[0]].concat(),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// Says that a command is about to commit.
