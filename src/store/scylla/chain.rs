@@ -288,6 +288,8 @@ impl Engine {
 
     /// Tenants that have a chain, or events that wait for one; the first after `after`.
     async fn audited_tenant(&self, after: Option<TenantId>) -> Result<Option<TenantId>> {
+        // First: what is linked meanwhile is found among those that have a chain.
+        let waiting = self.waiting(None, usize::MAX).await?.into_iter().map(|(place, _)| place.tenant);
         let from = after.map(|t| [t.as_bytes().as_slice(), &[0]].concat()).unwrap_or_default();
         let first = after.map(|t| tenants_bucket(t).0).unwrap_or_default();
         let mut next = None;
@@ -300,7 +302,6 @@ impl Engine {
             }
             low = [bucket.0.as_slice(), &[0]].concat();
         }
-        let waiting = self.waiting(None, usize::MAX).await?.into_iter().map(|(place, _)| place.tenant);
         Ok(waiting.filter(|t| after.is_none_or(|after| *t > after)).chain(next).min())
     }
 }

@@ -98,7 +98,9 @@ impl Engine {
             })
             .collect();
         let entries = async {
-            for some in effects.chunks(AT_ONCE) {
+            // What moves is written at its new place first: it is never at neither.
+            let (gone, written): (Vec<_>, Vec<_>) = effects.iter().partition(|e| matches!(e, Effect::Del { .. }));
+            for some in written.chunks(AT_ONCE).chain(gone.chunks(AT_ONCE)) {
                 try_join_all(some.iter().map(|e| self.entry(e, version))).await?;
             }
             Ok(())
