@@ -2,7 +2,7 @@
 //! read is to die after the write before it.) Those that sweep live in years of their own.
 
 use super::{
-    deaths::{Heir, at_each_point_of, heir},
+    deaths::{Heir, at_each_point_of, heir, store},
     *,
 };
 use crate::{
