@@ -32,6 +32,9 @@ const BACKENDS: &[(&str, &str)] = &[
     ("gateway", "mailbox"),
 ];
 
+/// Where sources are, of all packages of the workspace.
+const SOURCES: &[&str] = &["src", "tests", "argon2-kernel", "bench-report", "loadtests"];
+
 /// Every source file: path from the root of the package, and its text.
 fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -151,7 +154,7 @@ fn an_offence_is_seen() {
 
 #[test]
 fn files_are_short() {
-    let long: Vec<String> = ["src", "tests", "argon2-kernel"]
+    let long: Vec<String> = SOURCES
         .iter()
         .flat_map(|dir| sources(dir))
         .filter_map(|(path, text)| Some((path, text.lines().count())).filter(|(_, n)| *n > 500))
@@ -164,7 +167,7 @@ fn files_are_short() {
 fn nothing_is_half_done() {
     // Written in two pieces, so that this file is none of the offenders.
     let marks = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
-    let found: Vec<String> = ["src", "tests", "argon2-kernel"]
+    let found: Vec<String> = SOURCES
         .iter()
         .flat_map(|dir| sources(dir))
         .filter(|(_, text)| marks.iter().any(|m| text.contains(m)))

@@ -1,0 +1,220 @@
+//! The program against the real server, for seconds: that every scenario does what it says, and that what is wrong fails the run.
+//! Only correctness is judged: how fast a debug build on a shared machine is says nothing.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// A server may take so long until it listens, a run until it ends.
+const START: Duration = Duration::from_secs(60);
+const RUN: Duration = Duration::from_secs(300);
+
+/// The server of this very source, built if it isn't: as the service's own tests build it, so that nothing is compiled twice.
+fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let build = ["test", "--locked", "--no-run", "--test", "architecture"];
+        let built = Command::new(env!("CARGO")).args(build).current_dir(root).status().unwrap();
+        assert!(built.success(), "the server does not build");
+        Path::new(env!("CARGO_BIN_EXE_loadtests")).with_file_name("qeetid")
+    })
+}
+
+fn kill(child: &mut Child) {
+    // Either may fail if it has ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A server on a free port; killed when dropped.
+struct Server {
+    child: Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let child = Command::new(binary())
+            .env_clear()
+            .env("QEETID_LISTEN", "127.0.0.1:0")
+            .env("QEETID_DATA_DIR", dir.path().join("data"))
+            .env("QEETID_LIMITS", "off")
+            .env("QEETID_LOG_FORMAT", "json")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut server = Self { child, url: String::new(), _dir: dir };
+        let began = Instant::now();
+        loop {
+            let said = fs::read_to_string(&log).unwrap();
+            let address = said.lines().find(|l| l.contains(r#""message":"listening""#)).and_then(|l| l.split_once(r#""address":""#));
+            if let Some((_, rest)) = address {
+                server.url = format!("http://{}", rest.split('"').next().unwrap());
+                return server;
+            }
+            assert!(began.elapsed() < START && server.child.try_wait().unwrap().is_none(), "the server does not listen:\n{said}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        kill(&mut self.child);
+    }
+}
+
+/// A run of the program, in a folder of its own.
+struct Load {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+/// What it came to.
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+    report: String,
+}
+
+impl Load {
+    fn start(url: &str, scenario: &str, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| File::create(dir.path().join(name)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_loadtests"))
+            .args(["--host", url, "--scenario", scenario, "--report", "report.html"])
+            .args(["--threshold", "light-p99=off", "--threshold", "hash-p99=off", "--threshold", "refused-p99=off"])
+            .args(["--threshold", "spike-goodput=off", "--threshold", "goodput=0.1", "--threshold", "unexpected=0"])
+            .args(arguments)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .unwrap();
+        Self { child, dir }
+    }
+
+    fn said(&self, file: &str) -> String {
+        fs::read_to_string(self.dir.path().join(file)).unwrap_or_default()
+    }
+
+    fn wait(mut self) -> Ended {
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if began.elapsed() > RUN {
+                kill(&mut self.child);
+                panic!("it does not end:\n{}\n{}", self.said("out"), self.said("err"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        Ended { code: status.code(), out: self.said("out"), err: self.said("err"), report: self.said("report.html") }
+    }
+}
+
+fn run(url: &str, scenario: &str, arguments: &[&str]) -> Ended {
+    Load::start(url, scenario, arguments).wait()
+}
+
+/// How many good answers the table says there were to an operation.
+fn good(ended: &Ended, operation: &str) -> u64 {
+    let line = ended.out.lines().find_map(|l| l.strip_prefix(&format!("  {operation} ")));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn every_scenario_runs_as_it_says() {
+    let server = Server::start(&[]);
+    for (scenario, operations) in [
+        ("journey", &["sign-up", "verify, start", "the code's mail", "verify, confirm", "login", "refresh", "logout"][..]),
+        ("login-storm", &["login"]),
+        ("refresh-storm", &["refresh"]),
+        ("forgot-flood", &["forgot-password"]),
+        ("mixed-day", &["me", "refresh"]),
+        ("spike", &["login", "me", "refresh"]),
+    ] {
+        let ended = run(&server.url, scenario, &["--users", "4", "--time", "3"]);
+        assert_eq!(ended.code, Some(0), "{scenario}:\n{}\n{}", ended.out, ended.err);
+        for operation in operations {
+            assert!(good(&ended, operation) > 0, "{scenario}, {operation}:\n{}", ended.out);
+            assert!(ended.report.contains(&format!("<td>{operation}</td>")), "{scenario}: {operation} isn't in the report");
+        }
+        // The verdict at the head of goose's own report, and its charts.
+        assert!(ended.report.contains("<h2>Thresholds</h2>") && ended.report.contains("echarts.init"), "{scenario}");
+    }
+}
+
+#[test]
+fn a_full_service_is_no_error_but_counted() {
+    // One thread, and nobody may wait for it: most are refused.
+    let server = Server::start(&[("QEETID_HASH_THREADS", "1"), ("QEETID_HASH_QUEUE", "1")]);
+    let ended = run(&server.url, "login-storm", &["--users", "24", "--time", "5"]);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.out, ended.err);
+    assert!(good(&ended, "login") > 0, "{}", ended.out);
+    // good, good/s, p50, p99, refused
+    let row = ended.out.lines().find_map(|l| l.strip_prefix("  login ")).unwrap();
+    let refused: u64 = row.split_whitespace().nth(4).unwrap().parse().unwrap();
+    assert!(refused > 0, "{}", ended.out);
+    assert!(ended.report.contains("login, refused for now"), "goose counts them apart");
+}
+
+#[test]
+fn a_broken_threshold_fails_the_run_and_is_named() {
+    let server = Server::start(&[]);
+    let ended = run(&server.url, "refresh-storm", &["--users", "2", "--time", "2", "--threshold", "goodput=100000000"]);
+    assert_eq!(ended.code, Some(1), "{}\n{}", ended.out, ended.err);
+    assert!(ended.err.contains("broken: goodput\n"), "{}", ended.err);
+    assert!(ended.out.lines().any(|l| l.starts_with("  goodput") && l.ends_with("BROKEN")), "{}", ended.out);
+    assert!(ended.report.contains("<td>BROKEN</td>"));
+}
+
+#[test]
+fn a_server_that_goes_away_fails_the_run() {
+    let mut server = Server::start(&[]);
+    let load = Load::start(&server.url, "login-storm", &["--users", "2", "--time", "8"]);
+    let began = Instant::now();
+    while !load.said("out").contains("people signed up") {
+        assert!(began.elapsed() < START, "nobody is signed up: {}", load.said("err"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    kill(&mut server.child);
+    let ended = load.wait();
+    assert_eq!(ended.code, Some(1), "{}\n{}", ended.out, ended.err);
+    assert!(ended.err.contains("broken: unexpected"), "{}", ended.err);
+    assert!(ended.out.contains("Unexpected answers"), "{}", ended.out);
+}
+
+#[test]
+fn what_the_scenario_needs_is_told() {
+    let told = |ended: Ended, what: &str| {
+        assert_eq!(ended.code, Some(2), "{}\n{}", ended.out, ended.err);
+        assert!(ended.err.contains(what), "{}", ended.err);
+    };
+    let smtp = ("QEETID_MAIL_URL", "smtp://user:password@127.0.0.1:9");
+    let no_mailbox = Server::start(&[smtp, ("QEETID_SMS_URL", "twilio://AC0:token@127.0.0.1:9?from=+15551234567")]);
+    told(run(&no_mailbox.url, "journey", &["--time", "2"]), "has no development mailbox");
+    let for_texts_alone = Server::start(&[smtp]);
+    told(run(&for_texts_alone.url, "journey", &["--time", "2"]), "sends its mails elsewhere");
+    let limited = Server::start(&[("QEETID_LIMITS", "on")]);
+    told(run(&limited.url, "login-storm", &["--time", "2"]), "QEETID_LIMITS=off");
+    let careful = Server::start(&[("QEETID_SIGNUP_MODE", "verify_first")]);
+    told(run(&careful.url, "login-storm", &["--time", "2"]), "QEETID_SIGNUP_MODE=instant");
+    told(run("http://127.0.0.1:9", "login-storm", &["--time", "2"]), "no server at http://127.0.0.1:9");
+    told(run(&careful.url, "spike", &["--threshold", "lights-p99=1"]), "there is no threshold lights-p99");
+}
