@@ -143,6 +143,10 @@ fn describe() {
         "Commands that ran without a turn: the owner was gone, slow, busy, or not understood"
     );
     metrics::describe_counter!("qeetid_cluster_ring_moves_total", "How often nodes came or went, as this one sees it");
+    metrics::describe_gauge!(
+        "qeetid_duty_fence",
+        "By duty, the number of this process's lease while it is the one that does it (it grows with each change of hands), else 0"
+    );
     metrics::describe_gauge!("qeetid_outbox_pending", "Messages that wait to be sent");
     metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
     metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");

@@ -1,11 +1,12 @@
 //! The turn at an address, on a real store: whatever becomes of who has it, the next one gets it.
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use qeetid::{
     actors::{
         contact::{Contact, ContactCommand, ContactReply, Turn},
         directory::{AskError, Bounds, Directory},
-        placement::Alone,
+        placement::{Alone, NodeTurn, Placement},
         supervisor::Supervisor,
     },
     domain::{contact::Email, keyring::Keyring},
@@ -14,9 +15,24 @@ use qeetid::{
     store::sqlite::SqliteStore,
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+/// Has all turns among all nodes, and counts them.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+#[async_trait]
+impl Placement for Counted {
+    async fn turn(&self, _: &'static str, _: &[u8]) -> NodeTurn {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        NodeTurn::held(())
+    }
+}
 
 struct Contacts {
     directory: Arc<Directory<Contact>>,
@@ -26,6 +42,10 @@ struct Contacts {
 
 impl Contacts {
     async fn new() -> Self {
+        Self::placed(Arc::new(Alone)).await
+    }
+
+    async fn placed(placement: Arc<dyn Placement>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = File::open(&dir.path().join("t.db"), 2).unwrap();
         let store = Arc::new(SqliteStore::open(file.clone()).await.unwrap());
@@ -33,7 +53,7 @@ impl Contacts {
         let keyring = Arc::new(Keyring::new([&[7; 32][..]]));
         let supervisor = Supervisor::start().await.unwrap();
         let directory = Directory::new(&supervisor, Bounds::default(), move |digest| {
-            Contact::new(digest, store.clone(), ephemeral.clone(), keyring.clone(), Arc::new(Alone))
+            Contact::new(digest, store.clone(), ephemeral.clone(), keyring.clone(), placement.clone())
         });
         Self { directory, _dir: dir, _supervisor: supervisor }
     }
@@ -90,4 +110,20 @@ async fn a_turn_that_is_kept_too_long_goes_on_by_itself() {
     waiting.await;
     let took = began.elapsed();
     assert!(Duration::from_secs(4) < took && took < Duration::from_secs(9), "{took:?}");
+}
+
+/// The turn among all nodes ends after eight seconds, and one here may last five: past three, the next one here gets a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_crowd_stands_in_the_row_of_all_nodes_again() {
+    let nodes = Arc::new(Counted::default());
+    let contacts = Contacts::placed(nodes.clone()).await;
+    let mut held = contacts.turn().await;
+    for (time, asked) in [(Duration::from_millis(20), 1), (Duration::from_millis(3100), 2), (Duration::from_millis(20), 2)] {
+        let (next, ()) = tokio::join!(contacts.turn(), async {
+            tokio::time::sleep(time).await;
+            drop(held);
+        });
+        held = next;
+        assert_eq!(nodes.0.load(Ordering::SeqCst), asked, "after {time:?}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     entity::{Entity, Me, Next, ReplyTo, next_after, settled},
-    placement::{NodeTurn, Placement},
+    placement::{self, NodeTurn, Placement},
 };
 use crate::{
     domain::{
@@ -125,6 +125,15 @@ pub enum ContactReply {
     Ephemeral(EphemeralError),
 }
 
+/// Who has the turn.
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    ticket: Ticket,
+    until: Instant,
+    /// Somebody waits, so the turn goes on at its end even if the holder does nothing.
+    timed: bool,
+}
+
 /// The actor's state.
 pub struct Contact {
     digest: ContactDigest,
@@ -132,9 +141,9 @@ pub struct Contact {
     ephemeral: Arc<dyn Ephemeral>,
     keyring: Arc<Keyring>,
     placement: Arc<dyn Placement>,
-    /// Held while somebody here has the turn: the addresses' crowds on other nodes wait for this one.
-    node_turn: Option<NodeTurn>,
-    holder: Option<(Ticket, Instant)>,
+    /// Held while somebody here has the turn: the addresses' crowds on other nodes wait for this one. With the time of its asking.
+    node_turn: Option<(NodeTurn, Instant)>,
+    holder: Option<Holder>,
     tickets: u64,
     crowd: VecDeque<ReplyTo<ContactReply>>,
     taken: Option<(UserId, Instant)>,
@@ -162,17 +171,15 @@ impl Contact {
         if self.node_turn.is_some() { None } else { Some(self.placement.turn(Self::KIND, self.digest.as_bytes()).await) }
     }
 
-    fn pass_turn_on(&mut self, me: &Me<Self>) {
+    async fn pass_turn_on(&mut self, me: &Me<Self>) {
         self.holder = None;
         while let Some(next) = self.crowd.pop_front() {
             if !next.is_abandoned() {
+                self.take_node_turn().await;
                 self.tickets += 1;
                 let ticket = Ticket(self.tickets);
-                self.holder = Some((ticket, Instant::now() + TURN));
-                // Who waits must not wait for longer than that, even if the holder does.
-                if !self.crowd.is_empty() {
-                    me.tell_after(TURN, ContactCommand::GiveBack(ticket));
-                }
+                self.holder = Some(Holder { ticket, until: Instant::now() + TURN, timed: false });
+                self.time_holder(me);
                 next.send(ContactReply::Turn(Turn(Arc::new(Held { ticket, actor: me.clone() }))));
                 return;
             }
@@ -181,25 +188,39 @@ impl Contact {
         self.node_turn = None;
     }
 
+    /// Who waits must not wait for longer than a turn may last, even if the holder does.
+    fn time_holder(&mut self, me: &Me<Self>) {
+        if let Some(holder) = self.holder.as_mut().filter(|h| !h.timed && !self.crowd.is_empty()) {
+            holder.timed = true;
+            me.tell_after(holder.until.saturating_duration_since(Instant::now()), ContactCommand::GiveBack(holder.ticket));
+        }
+    }
+
+    /// The turn among all nodes, for as long as one here may have his. A long crowd would outlast it: then it goes back, and this
+    /// node stands in the row again, behind the crowds of the others.
+    async fn take_node_turn(&mut self) {
+        if self.node_turn.as_ref().is_some_and(|(_, asked)| asked.elapsed() + TURN > placement::LEASE) {
+            self.node_turn = None;
+        }
+        if self.node_turn.is_none() {
+            let asked = Instant::now();
+            self.node_turn = Some((self.placement.turn(Self::KIND, self.digest.as_bytes()).await, asked));
+        }
+    }
+
     async fn enter(&mut self, reply: ReplyTo<ContactReply>, me: &Me<Self>) {
         if let Some((user, at)) = self.taken
             && at.elapsed() < REMEMBER
         {
             return reply.send(ContactReply::Taken(user));
         }
-        if let Some((ticket, until)) = self.holder
-            && Instant::now() < until
-        {
+        if self.holder.is_some_and(|h| Instant::now() < h.until) {
             reply.not_begun();
-            if self.crowd.is_empty() {
-                me.tell_after(until.saturating_duration_since(Instant::now()), ContactCommand::GiveBack(ticket));
-            }
-            return self.crowd.push_back(reply);
+            self.crowd.push_back(reply);
+            return self.time_holder(me);
         }
         // The first of a crowd: the other nodes' crowds are let through before, or after.
-        if self.node_turn.is_none() {
-            self.node_turn = Some(self.placement.turn(Self::KIND, self.digest.as_bytes()).await);
-        }
+        self.take_node_turn().await;
         // One read now saves a hash if the address is taken.
         match self.store.user_by_email(&self.digest).await {
             Ok(Some(user)) => {
@@ -209,7 +230,7 @@ impl Contact {
             Ok(None) => {
                 reply.not_begun();
                 self.crowd.push_back(reply);
-                self.pass_turn_on(me);
+                self.pass_turn_on(me).await;
             }
             Err(e) => {
                 self.node_turn = None;
@@ -228,7 +249,7 @@ impl Contact {
     }
 
     async fn create(&mut self, turn: &Turn, ctx: &Ctx, cmd: CreateUser, me: &Me<Self>) -> (ContactReply, Next) {
-        if self.holder.is_none_or(|(holder, _)| holder != turn.0.ticket) {
+        if self.holder.is_none_or(|h| h.ticket != turn.0.ticket) {
             return (ContactReply::TurnLost, Next::Continue);
         }
         let user = cmd.user.id;
@@ -244,13 +265,13 @@ impl Contact {
                 ContactReply::Taken(by)
             }
             Ok(CreateUserOutcome::PendingGone) => {
-                self.pass_turn_on(me);
+                self.pass_turn_on(me).await;
                 ContactReply::CodeInvalid
             }
             Err(e) => {
                 // With an unknown outcome the actor goes, and the crowd asks its successor.
                 if e.certainty == Certainty::CertainlyNot {
-                    self.pass_turn_on(me);
+                    self.pass_turn_on(me).await;
                 }
                 ContactReply::Store(e)
             }
@@ -344,8 +365,8 @@ impl Entity for Contact {
                 (ContactReply::Done, Next::Continue)
             }
             ContactCommand::GiveBack(ticket) => {
-                if self.holder.is_some_and(|(holder, _)| holder == ticket) {
-                    self.pass_turn_on(me);
+                if self.holder.is_some_and(|h| h.ticket == ticket) {
+                    self.pass_turn_on(me).await;
                 }
                 (ContactReply::Done, Next::Continue)
             }

@@ -1,7 +1,10 @@
 //! Which node orders what: an actor orders the commands of its node; the turn at a key orders those of all nodes.
 
 use async_trait::async_trait;
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, time::Duration};
+
+/// A turn is held for so long at most, then the next one gets it: longer than any command takes that isn't stuck.
+pub const LEASE: Duration = Duration::from_secs(8);
 
 /// Says whose turn it is at a key, among all nodes.
 #[async_trait]

@@ -1,14 +1,18 @@
-//! What goes on beside the requests: reading revocations, reloading keys, sweeping, linking audit events.
+//! What goes on beside the requests. Each process reads revocations, reloads keys and sweeps what it keeps for itself; one of all
+//! processes on a store sweeps that, one empties recycle bins, one links audit events.
 
 use super::build::Built;
 use crate::{
     credentials::pool::Pool,
     domain::time::Clock,
     ephemeral::Ephemeral,
-    service::{Services, chainer::Chainer, keys::Keys},
-    store::{Store, commands::Swept},
+    service::{Services, chainer::Chainer, duty::OnDuty, keys::Keys},
+    store::{Store, StoreError, commands::Swept, leases::Duty},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// A revoked access token is refused everywhere within a second, also where nobody is told of it.
@@ -17,6 +21,10 @@ const REVOCATIONS: Duration = Duration::from_millis(500);
 const KEYS: Duration = Duration::from_secs(30);
 /// Expired rows may wait this long.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Of a process that died, another one takes over the sweeping this much later …
+const LEASE: Duration = Duration::from_secs(15);
+/// … and the time between two looks.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The running loops; they end with it.
 pub(super) struct Upkeep(JoinSet<()>);
@@ -31,8 +39,10 @@ pub(super) fn start(parts: &Built) -> Upkeep {
     let mut set = JoinSet::new();
     set.spawn(read_revocations(parts.keys.clone()));
     set.spawn(reload_keys(parts.keys.clone()));
-    set.spawn(empty_bins(parts.services.clone()));
-    set.spawn(sweep(parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone()));
+    set.spawn(own_sweep(parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone()));
+    let duty = |duty| OnDuty::new(duty, LEASE, parts.store.clone(), parts.clock.clone(), &*parts.rng);
+    set.spawn(sweep(duty(Duty::Sweep), parts.store.clone(), parts.clock.clone()));
+    set.spawn(empty_bins(duty(Duty::Bins), parts.services.clone()));
     set.spawn(Chainer::new(parts.store.clone(), parts.clock.clone(), &*parts.rng).run());
     Upkeep(set)
 }
@@ -65,19 +75,11 @@ async fn reload_keys(keys: Arc<Keys>) {
     }
 }
 
-async fn empty_bins(services: Arc<Services>) {
+/// What each process has of its own.
+async fn own_sweep(store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, clock: Arc<dyn Clock>, pool: Pool) {
     loop {
-        if let Err(e) = services.empty_bins().await {
-            tracing::error!(error = %e, "the recycle bin can't be emptied; it is tried again in a minute");
-        }
-        tokio::time::sleep(SWEEP).await;
-    }
-}
-
-async fn sweep(store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, clock: Arc<dyn Clock>, pool: Pool) {
-    loop {
-        if let Err(e) = sweep_once(&*store, &*ephemeral, &*clock).await {
-            tracing::error!(error = %e, "sweeping failed; it is tried again in a minute");
+        if let Err(e) = ephemeral.sweep(clock.now()).await {
+            tracing::error!(error = %e, "sweeping codes failed; it is tried again in a minute");
         }
         match store.hash_census().await {
             Ok(census) => pool.note_census(&census),
@@ -87,16 +89,64 @@ async fn sweep(store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, clock: Arc<
     }
 }
 
-async fn sweep_once(store: &dyn Store, ephemeral: &dyn Ephemeral, clock: &dyn Clock) -> Result<(), super::AppError> {
-    let now = clock.now();
-    ephemeral.sweep(now).await.map_err(|e| super::AppError::new("codes", e))?;
+/// Once a minute for as long as the duty is this process's, and at once when it becomes so.
+struct Rounds {
+    duty: OnDuty,
+    next: Instant,
+}
+
+impl Rounds {
+    fn of(duty: OnDuty) -> Self {
+        Self { duty, next: Instant::now() }
+    }
+
+    /// Waits until it is time. Whoever works then asks before each step whether the duty is still this process's.
+    async fn come(&mut self) {
+        loop {
+            match self.duty.fence().await {
+                Ok(Some(_)) if self.next <= Instant::now() => {
+                    self.next = Instant::now() + SWEEP;
+                    return;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => self.next = Instant::now(),
+                Err(e) => tracing::debug!(error = %e, "a lease can't be asked for"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+async fn empty_bins(duty: OnDuty, services: Arc<Services>) {
+    let mut rounds = Rounds::of(duty);
     loop {
-        let swept = store.sweep(now).await.map_err(|e| super::AppError::new("rows", e))?;
+        rounds.come().await;
+        if let Err(e) = services.empty_bins(&rounds.duty).await {
+            tracing::error!(error = %e, "the recycle bin can't be emptied; it is tried again in a minute");
+        }
+    }
+}
+
+async fn sweep(duty: OnDuty, store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+    let mut rounds = Rounds::of(duty);
+    loop {
+        rounds.come().await;
+        if let Err(e) = sweep_once(&rounds.duty, &*store, &*clock).await {
+            tracing::error!(error = %e, "sweeping failed; it is tried again in a minute");
+        }
+    }
+}
+
+async fn sweep_once(duty: &OnDuty, store: &dyn Store, clock: &dyn Clock) -> Result<(), StoreError> {
+    let now = clock.now();
+    while duty.fence().await?.is_some() {
+        let swept = store.sweep(now).await?;
         if swept != Swept::default() {
             tracing::debug!(?swept, "swept");
         }
         if !swept.more {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }

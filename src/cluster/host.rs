@@ -88,10 +88,12 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Starts it, in the group of those that other nodes can talk to.
     pub(super) async fn start(node: String, clock: Arc<dyn Clock>) -> Result<ActorRef<HostMessage>, SpawnErr> {
         let name = format!("{}/{node}", super::GROUP);
         let (host, _) = Actor::spawn(Some(name), Self { node, clock, leaving: AtomicBool::new(false) }, ()).await?;
         host.send_interval(TIDY, || HostMessage::Tidy);
+        ractor::pg::join(super::GROUP.to_owned(), vec![host.get_cell()]);
         Ok(host)
     }
 

@@ -3,12 +3,13 @@
 
 use super::{
     ClusterError, GROUP,
-    host::HostMessage,
+    host::{Host, HostMessage},
     link::{Dialled, Link},
     ring::{Member, Ring},
     wire::{self, Answer, Ask},
 };
-use ractor::{ActorId, ActorRef, rpc::CallResult};
+use crate::domain::time::Clock;
+use ractor::{ActorId, ActorRef, ActorStatus, SpawnErr, rpc::CallResult};
 use ractor_cluster::{NodeEventSubscription, NodeServerMessage, NodeSessionMessage, node::NodeServerSessionInformation};
 use std::{
     collections::HashMap,
@@ -52,7 +53,8 @@ impl Peer {
 pub(super) struct Members {
     me: String,
     server: ActorRef<NodeServerMessage>,
-    host: ActorRef<HostMessage>,
+    clock: Arc<dyn Clock>,
+    host: RwLock<ActorRef<HostMessage>>,
     peers: Mutex<HashMap<ActorId, Peer>>,
     ring: RwLock<Arc<Ring>>,
     leaving: Mutex<bool>,
@@ -65,10 +67,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Members {
-    pub(super) fn new(me: String, server: ActorRef<NodeServerMessage>, host: ActorRef<HostMessage>) -> Self {
+    /// With the shard host of this node, which is alone at first.
+    pub(super) async fn start(me: String, server: ActorRef<NodeServerMessage>, clock: Arc<dyn Clock>) -> Result<Self, SpawnErr> {
+        let host = Host::start(me.clone(), clock.clone()).await?;
         let ring = RwLock::new(Arc::new(Ring::new(vec![Member { name: me.clone(), host: host.clone() }])));
         metrics::gauge!("qeetid_cluster_members").set(1.0);
-        Self { me, server, host, peers: Mutex::default(), ring, leaving: Mutex::new(false), changed: Notify::new() }
+        let (peers, leaving, changed) = (Mutex::default(), Mutex::new(false), Notify::new());
+        Ok(Self { me, server, clock, host: RwLock::new(host), peers, ring, leaving, changed })
+    }
+
+    /// The shard host of this node.
+    pub(super) fn host(&self) -> ActorRef<HostMessage> {
+        self.host.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A shard host that failed has a successor, that knows of no turn; to the other nodes it is one that came anew.
+    async fn revive(&self) {
+        let gone = self.host().get_status() == ActorStatus::Stopped;
+        if !gone || *lock(&self.leaving) {
+            return;
+        }
+        match Host::start(self.me.clone(), self.clock.clone()).await {
+            Ok(host) => {
+                tracing::error!("the shard host had failed; there is a new one");
+                metrics::counter!("qeetid_actor_failures_total").increment(1);
+                *self.host.write().unwrap_or_else(PoisonError::into_inner) = host;
+            }
+            Err(e) => tracing::error!(error = %e, "the shard host has failed, and a new one can't be started yet"),
+        }
     }
 
     pub(super) fn me(&self) -> &str {
@@ -96,8 +122,9 @@ impl Members {
     /// Out of the ring: the others hear of it at once.
     pub(super) fn leave(&self) {
         *lock(&self.leaving) = true;
-        let _ = self.host.cast(HostMessage::Leave);
-        ractor::pg::leave(GROUP.to_owned(), vec![self.host.get_cell()]);
+        let host = self.host();
+        let _ = host.cast(HostMessage::Leave);
+        ractor::pg::leave(GROUP.to_owned(), vec![host.get_cell()]);
         self.turn_ring();
     }
 
@@ -109,7 +136,7 @@ impl Members {
         heard.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let mut members: Vec<Member> = heard.into_iter().map(|(_, member)| member).collect();
         if !*lock(&self.leaving) {
-            members.push(Member { name: self.me.clone(), host: self.host.clone() });
+            members.push(Member { name: self.me.clone(), host: self.host() });
         }
         let ring = Ring::new(members);
         let mut current = self.ring.write().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +170,7 @@ impl Members {
         // It may be back already, under another connection.
         gone.retain(|name| !peers.values().any(|p| p.name.as_ref() == Some(name)));
         for name in gone {
-            let _ = self.host.cast(HostMessage::Gone(name));
+            let _ = self.host().cast(HostMessage::Gone(name));
         }
         peers.values().map(|p| p.host.clone()).collect()
     }
@@ -228,6 +255,7 @@ pub(super) async fn watch(members: Arc<Members>) {
     let mut pings = JoinSet::new();
     let mut pinged: HashMap<ActorId, tokio::task::AbortHandle> = HashMap::new();
     loop {
+        members.revive().await;
         for host in members.take_in() {
             // One at a time for each: who is slow isn't made slower.
             if pinged.get(&host.get_id()).is_none_or(|p| p.is_finished()) {

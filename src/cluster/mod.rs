@@ -27,7 +27,6 @@ mod turn;
 pub mod wire;
 
 use crate::domain::{rng::Rng, secret::SecretText, time::Clock};
-use host::Host;
 use members::Members;
 use ractor::{Actor, ActorRef};
 use ractor_cluster::{NodeServer, NodeServerMessage, node::NodeConnectionMode};
@@ -86,7 +85,6 @@ impl ClusterError {
 /// This node among the others.
 pub struct Cluster {
     members: Arc<Members>,
-    host: ActorRef<host::HostMessage>,
     server: ActorRef<NodeServerMessage>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -102,7 +100,6 @@ impl Cluster {
     pub async fn start(config: ClusterConfig, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Arc<Self>, ClusterError> {
         let link = link::Link::open(&config).await?;
         let address = link.address();
-        let host = Host::start(config.node.clone(), clock.clone()).await.map_err(|e| ClusterError::of("shard host", e))?;
         // Named so that no other process has the same: the library takes two of one name for one.
         let mut server = NodeServer::new(
             0,
@@ -114,8 +111,8 @@ impl Cluster {
         );
         server = server.with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST)).with_max_inbound_frame_size(LARGEST_FRAME);
         let (server, _) = Actor::spawn(None, server, ()).await.map_err(|e| ClusterError::of("node server", e))?;
-        ractor::pg::join(GROUP.to_owned(), vec![host.get_cell()]);
-        let members = Arc::new(Members::new(config.node.clone(), server.clone(), host.clone()));
+        let members = Members::start(config.node.clone(), server.clone(), clock.clone()).await;
+        let members = Arc::new(members.map_err(|e| ClusterError::of("shard host", e))?);
         members.watch_logins().await?;
         let mut tasks = JoinSet::new();
         let link = Arc::new(link);
@@ -123,7 +120,7 @@ impl Cluster {
         tasks.spawn(members::watch(members.clone()));
         tasks.spawn(members::connect(members.clone(), link, config.seeds.clone()));
         tracing::info!(node = config.node, %address, tls = config.tls.is_some(), "one of many");
-        Ok(Arc::new(Self { members, host, server, clock, rng, address, _tasks: tasks }))
+        Ok(Arc::new(Self { members, server, clock, rng, address, _tasks: tasks }))
     }
 
     /// Where it listens.
@@ -144,8 +141,10 @@ impl Cluster {
     /// Ends all connections.
     pub async fn stop(&self) {
         let second = Some(Duration::from_secs(1));
+        // Who is leaving starts no new host.
+        self.leave();
         // It is going anyway.
         let _ = self.server.stop_and_wait(None, second).await;
-        let _ = self.host.stop_and_wait(None, second).await;
+        let _ = self.members.host().stop_and_wait(None, second).await;
     }
 }

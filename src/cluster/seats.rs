@@ -1,13 +1,12 @@
 //! Who has the turn at which key, and who waits for it. Nothing here waits or sends: the host does.
 
 use super::wire::{Answer, Seat, Ticket};
+use crate::actors::placement::LEASE;
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-/// Who has a turn has it for so long at most: longer than any command takes that isn't stuck.
-pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// Nodes that may wait for one turn; one that is there asks once at a time for each key.
 const WAITING: usize = 256;
 /// Turns at once.
@@ -139,6 +138,7 @@ impl<W> Seats<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const S: Seat = Seat(1);
     const SECOND: Duration = Duration::from_secs(1);

@@ -48,7 +48,7 @@ impl<'a> ApiExtractor<'a> for Bearer {
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
         let services = services(request)?;
         match authorization(request.headers()) {
-            Some((Scheme::Bearer, token)) => Ok(Self(services.authenticate(token).map_err(ApiError::from)?)),
+            Some((Scheme::Bearer, token)) => Ok(Self(services.authenticate(token).await.map_err(ApiError::from)?)),
             _ => Err(ApiError::new(Code::Unauthorized).into()),
         }
     }
@@ -99,7 +99,7 @@ pub(super) fn services(request: &Request) -> Result<&Arc<Services>, ApiError> {
 /// counted) twice.
 pub(super) async fn check(services: &Services, headers: &HeaderMap) -> Result<Credential, Error> {
     match authorization(headers) {
-        Some((Scheme::Bearer, token)) => services.authenticate(token).map(Credential::Person),
+        Some((Scheme::Bearer, token)) => services.authenticate(token).await.map(Credential::Person),
         Some((Scheme::ApiKey, key)) => services.authenticate_key(key).await.map(Credential::Server),
         None => Err(Error::Unauthorized),
     }

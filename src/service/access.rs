@@ -111,9 +111,10 @@ impl Services {
     /// Checks an API key: microseconds when it was checked within the last minute, else one read.
     ///
     /// # Errors
-    /// `Unauthorized`, whatever is wrong with it; `RateLimited` past 6,000 requests a minute.
+    /// `Unauthorized`, whatever is wrong with it; `RateLimited` past 6,000 requests a minute; `Unavailable` as in [`Services::authenticate`].
     pub async fn authenticate_key(&self, text: &str) -> Result<Arc<ApiKey>> {
         let (prefix, secret) = api_key::parse(text).ok_or(Error::Unauthorized)?;
+        self.keys.up_to_date().await?;
         let now = self.clock.now();
         let mut name = [0; 32];
         name.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());

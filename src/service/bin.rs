@@ -1,6 +1,6 @@
-//! What the sweeper does with the recycle bin and with deleted tenants.
+//! What is done with the recycle bin and with deleted tenants when their time is over.
 
-use super::{Services, error::Result};
+use super::{Services, duty::OnDuty, error::Result};
 use crate::{
     domain::{
         audit::AuditEvent,
@@ -16,12 +16,16 @@ const USERS: u32 = 100;
 const STEPS: u32 = 400;
 
 impl Services {
-    /// Purges users whose time in the recycle bin is over, and goes on with deleted tenants. Safe to run on several nodes at once, and to be cut off anywhere.
+    /// Purges users whose time in the recycle bin is over, and goes on with deleted tenants, for as long as the duty is this process's.
+    /// Safe to run on several nodes at once, and to be cut off anywhere.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn empty_bins(&self) -> Result<()> {
+    pub async fn empty_bins(&self, duty: &OnDuty) -> Result<()> {
         for _ in 0..STEPS {
+            if duty.fence().await?.is_none() {
+                return Ok(());
+            }
             let step = self.store.end_tenants(self.clock.now()).await?;
             if !step.more {
                 break;
@@ -31,6 +35,9 @@ impl Services {
             let overdue = self.store.overdue_users(self.clock.now(), USERS).await?;
             let mut purged = 0;
             for user in &overdue {
+                if duty.fence().await?.is_none() {
+                    return Ok(());
+                }
                 let now = self.clock.now();
                 let ctx =
                     Ctx { command: CommandId::new(&*self.clock, &*self.rng), now, actor: Actor::System, network: None, request_id: None };

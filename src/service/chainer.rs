@@ -1,13 +1,14 @@
 //! Linking audit events into the chains of their tenants, and walking those.
 
+use super::duty::OnDuty;
 use crate::{
     domain::{
         audit::Head,
         ids::{AuditId, TenantId},
-        rng::{self, Rng},
+        rng::Rng,
         time::Clock,
     },
-    store::{Store, StoreError, commands::Cas},
+    store::{Store, StoreError, commands::Cas, leases::Duty},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -23,14 +24,13 @@ const STRIDE: u32 = 1000;
 /// Links events, one process at a time.
 pub struct Chainer {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    holder: [u8; 16],
+    duty: OnDuty,
 }
 
 impl Chainer {
     /// With a name of its own.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &dyn Rng) -> Self {
-        Self { store, clock, holder: rng::bytes(rng) }
+        Self { duty: OnDuty::new(Duty::Audit, LEASE, store.clone(), clock, rng), store }
     }
 
     /// Goes on until it is dropped.
@@ -58,12 +58,13 @@ impl Chainer {
     pub async fn catch_up(&self) -> Result<u64, StoreError> {
         let mut done = 0;
         while self.store.audit_waits().await? {
-            let Some(fence) = self.store.lease_audit(self.holder, self.clock.now(), LEASE).await? else { break };
+            let Some(fence) = self.duty.fence().await? else { return Ok(done) };
             match self.store.link_audit(fence, BATCH).await? {
                 Cas::Done(n) => done += n,
                 Cas::Stale => break,
             }
         }
+        self.duty.rest();
         Ok(done)
     }
 }

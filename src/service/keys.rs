@@ -18,13 +18,18 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// Revocations matter as long as an access token can live, plus leeway; then they are forgotten.
 const REMEMBER: Duration = Duration::from_secs(20 * 60);
 /// Told of a revocation, a node reads no sooner than this, so that a thousand of them are not a thousand reads.
 const BREATH: Duration = Duration::from_millis(20);
+/// A revocation that was acknowledged so long ago is known here, or nobody is let in.
+const KNOWN: Duration = Duration::from_secs(1);
+/// Whoever finds that older waits for so long until revocations are read.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Verified tokens kept (about 400 bytes each).
 const CACHE: u64 = 200_000;
 
@@ -40,6 +45,15 @@ struct Revoked {
     api_keys: HashMap<ApiKeyId, Timestamp>,
 }
 
+/// How far this node knows what was revoked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// Begin of the last read that came to its end; `None`: there was none yet.
+    read_at: Option<Instant>,
+    /// The one after it failed.
+    failed: bool,
+}
+
 /// The keys of this node.
 pub struct Keys {
     store: Arc<dyn Store>,
@@ -52,6 +66,7 @@ pub struct Keys {
     active: RwLock<Option<Arc<Active>>>,
     verified: moka::sync::Cache<[u8; 32], Arc<AccessClaims>>,
     revoked: RwLock<Revoked>,
+    progress: watch::Sender<Progress>,
     wake: Option<Arc<dyn Wake>>,
 }
 
@@ -91,6 +106,7 @@ impl Keys {
             active: RwLock::default(),
             verified: moka::sync::Cache::builder().max_capacity(CACHE).time_to_live(ACCESS_TTL + jwt::LEEWAY).build(),
             revoked: RwLock::default(),
+            progress: watch::Sender::default(),
             wake: None,
         };
         if keys.store.signing_keys().await?.is_empty() {
@@ -242,7 +258,37 @@ impl Keys {
     ///
     /// # Errors
     /// If the store does not answer; ask again with the same cursor.
-    pub async fn read_revocations(&self, mut cursor: u64) -> Result<u64> {
+    pub async fn read_revocations(&self, cursor: u64) -> Result<u64> {
+        // By the clock that goes on while a process is frozen.
+        let began = Instant::now();
+        let outcome = self.read_all_revocations(cursor).await;
+        self.progress.send_modify(|p| match &outcome {
+            Ok(_) => *p = Progress { read_at: Some(began), failed: false },
+            Err(_) => p.failed = true,
+        });
+        outcome
+    }
+
+    /// Makes sure that this node knows all revocations of more than a second ago: a process that was frozen, or whose store is
+    /// slow, has its requests wait for the next read.
+    ///
+    /// # Errors
+    /// `Unavailable`: they can't be read, so nobody is let in.
+    pub async fn up_to_date(&self) -> Result<()> {
+        let asked = Instant::now();
+        let known = |p: &Progress| p.read_at.is_some_and(|at| at + KNOWN >= asked);
+        if known(&self.progress.borrow()) {
+            return Ok(());
+        }
+        let mut progress = self.progress.subscribe();
+        let waiting = tokio::time::timeout(PATIENCE, progress.wait_for(|p| known(p) || p.failed));
+        match waiting.await {
+            Ok(Ok(p)) if !p.failed => Ok(()),
+            _ => Err(Error::Unavailable("revocations can't be read".into())),
+        }
+    }
+
+    async fn read_all_revocations(&self, mut cursor: u64) -> Result<u64> {
         loop {
             let (revocations, next) = self.store.revocations_since(cursor).await?;
             let done = revocations.is_empty();

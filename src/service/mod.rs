@@ -38,6 +38,7 @@ mod bin;
 pub mod bulk;
 pub mod chainer;
 mod change;
+pub mod duty;
 pub mod error;
 pub mod idempotency;
 pub mod import;

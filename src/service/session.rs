@@ -127,8 +127,9 @@ impl Services {
     /// Whom a bearer token stands for.
     ///
     /// # Errors
-    /// `Unauthorized`, whatever is wrong with it.
-    pub fn authenticate(&self, token: &str) -> Result<Principal> {
+    /// `Unauthorized`, whatever is wrong with it; `Unavailable` while it can't be known what was revoked.
+    pub async fn authenticate(&self, token: &str) -> Result<Principal> {
+        self.keys.up_to_date().await?;
         let claims = self.keys.check(token).ok_or(Error::Unauthorized)?;
         Ok(Principal { user_id: claims.user_id, tenant_id: claims.tenant_id, session_id: claims.sid, epoch: claims.epoch })
     }

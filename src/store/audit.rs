@@ -5,10 +5,8 @@ use crate::domain::{
     audit::{AuditEntry, AuditEvent, ChainRow, Head},
     context::Ctx,
     ids::{AuditId, TenantId, UserId},
-    time::Timestamp,
 };
 use async_trait::async_trait;
-use std::time::Duration;
 
 /// An event, and its link if it has one.
 pub type Shown = (AuditEntry, Option<[u8; 32]>);
@@ -28,8 +26,8 @@ pub struct ChainState {
 
 /// Audit events. Most are written by the commands of the other traits; the rules of [`super::Store`] hold.
 ///
-/// One process at a time links events: it holds a lease, under a fence that only grows. Links are conditional on the fence,
-/// so that a former holder, however late it wakes up, can't make a second branch.
+/// One process at a time links events: it holds a lease ([`super::leases`]). Links are conditional on its fence, so that a former holder,
+/// however late it wakes up, can't make a second branch.
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
     /// Writes events that belong to no other command.
@@ -38,9 +36,8 @@ pub trait AuditStore: Send + Sync + 'static {
     async fn audit_events(&self, tenant: TenantId, after: Option<AuditId>, limit: u32) -> Result<Vec<Shown>>;
     /// Whether any event waits for its link.
     async fn audit_waits(&self) -> Result<bool>;
-    /// Takes the lease (or keeps it, with the same fence); `None` while somebody else has it.
-    async fn lease_audit(&self, holder: [u8; 16], now: Timestamp, lease: Duration) -> Result<Option<u64>>;
-    /// Links up to `limit` events, each tenant's into its own chain, and says how many; `Stale` if `fence` is not the lease's.
+    /// Links up to `limit` events, each tenant's into its own chain, and says how many; `Stale` if `fence` is not that of the lease of
+    /// [`Duty::Audit`](super::leases::Duty).
     async fn link_audit(&self, fence: u64, limit: u32) -> Result<Cas<u64>>;
     /// Erases what all events hold of a user who is gone; chains stay whole. (A purge does this by itself.)
     async fn erase_from_audit(&self, user: UserId) -> Result<()>;

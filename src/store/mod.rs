@@ -12,6 +12,7 @@ pub(crate) mod conformance;
 pub mod error;
 pub mod imports;
 pub mod invites;
+pub mod leases;
 pub mod policy;
 pub mod scylla;
 pub mod sqlite;
@@ -36,6 +37,7 @@ use commands::*;
 pub use error::{Certainty, StoreError};
 use imports::ImportStore;
 use invites::InviteStore;
+use leases::LeaseStore;
 use policy::PolicyStore;
 
 /// Result of every store method.
@@ -52,7 +54,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - The store asks no clock: `ctx.now` and arguments are the time.
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
-pub trait Store: AccessStore + AdminStore + AuditStore + ImportStore + InviteStore + PolicyStore + Send + Sync + 'static {
+pub trait Store:
+    AccessStore + AdminStore + AuditStore + ImportStore + InviteStore + LeaseStore + PolicyStore + Send + Sync + 'static
+{
     // ---- accounts ----
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.

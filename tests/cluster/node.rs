@@ -2,20 +2,17 @@
 
 use qeetid::{
     actors::placement::{NodeTurn, Placement},
-    cluster::{Cluster, ClusterConfig, TlsFiles},
+    cluster::{Cluster, ClusterConfig, GROUP, TlsFiles},
     domain::{rng::SystemRng, secret::SecretText, time::SystemClock},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -29,15 +26,18 @@ const TOLD: &str = "QEETID_TEST_NODE";
 pub struct Config {
     pub name: String,
     pub listen: SocketAddr,
-    pub seeds: Vec<SocketAddr>,
+    pub seeds: Vec<String>,
     pub cookie: String,
+    /// A file that stands for `/etc/hosts` in the process.
+    pub hosts: Option<PathBuf>,
     /// Directory of its certificates, and the names that it lets in.
     pub tls: Option<(PathBuf, Vec<String>)>,
 }
 
 impl Config {
     pub fn new(name: &str, listen: SocketAddr, seeds: &[SocketAddr]) -> Self {
-        Self { name: name.into(), listen, seeds: seeds.into(), cookie: COOKIE.into(), tls: None }
+        let seeds = seeds.iter().map(ToString::to_string).collect();
+        Self { name: name.into(), listen, seeds, cookie: COOKIE.into(), hosts: None, tls: None }
     }
     pub fn tls(mut self, dir: &Path, names: &[&str]) -> Self {
         self.tls = Some((dir.into(), names.iter().map(ToString::to_string).collect()));
@@ -45,21 +45,20 @@ impl Config {
     }
 }
 
-/// An address that is free, also after a while: below those that the system gives to outgoing connections.
-pub fn free() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 8_000).unwrap();
-    loop {
-        let port = 22_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-        if let Ok(socket) = TcpListener::bind(("127.0.0.1", port)) {
-            return socket.local_addr().unwrap();
-        }
-    }
-}
-
 /// Runs one of the tests of this program that are processes (`node::the_process`, `rogue::the_process`), told `what`.
 pub fn spawn(test: &str, what: &impl Serialize) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    spawn_by(Command::new(std::env::current_exe().unwrap()), test, what)
+}
+
+/// The program, with another file for `/etc/hosts`: in a mount namespace of its own.
+fn with_hosts(hosts: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(hosts).arg(std::env::current_exe().unwrap());
+    command
+}
+
+fn spawn_by(mut command: Command, test: &str, what: &impl Serialize) -> Child {
+    command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(TOLD, serde_json::to_string(what).unwrap())
         .stdin(Stdio::piped())
@@ -94,13 +93,9 @@ fn the_process() {
 async fn serve(config: Config) {
     let tls =
         config.tls.map(|(dir, names)| TlsFiles { cert: dir.join("cert.pem"), key: dir.join("key.pem"), ca: dir.join("ca.pem"), names });
-    let config = ClusterConfig {
-        listen: config.listen,
-        seeds: config.seeds.iter().map(ToString::to_string).collect(),
-        node: config.name,
-        cookie: SecretText::new(config.cookie),
-        tls,
-    };
+    let name = config.name.clone();
+    let config =
+        ClusterConfig { listen: config.listen, seeds: config.seeds, node: config.name, cookie: SecretText::new(config.cookie), tls };
     let cluster = Cluster::start(config, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap();
     let held: Arc<Mutex<HashMap<String, NodeTurn>>> = Arc::default();
     let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
@@ -110,6 +105,8 @@ async fn serve(config: Config) {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("members", _) => tell(format_args!("members {}", cluster.members().join(","))),
             ("leave", _) => cluster.leave(),
+            // As a panic would end it.
+            ("break", _) => ractor::registry::where_is(format!("{GROUP}/{name}")).expect("a shard host").kill(),
             ("give", key) => drop(held.lock().unwrap().remove(key)),
             ("take", key) => {
                 let (cluster, held, key) = (cluster.clone(), held.clone(), key.to_owned());
@@ -143,7 +140,10 @@ pub struct Node {
 
 impl Node {
     pub fn start(config: Config) -> Self {
-        let mut child = spawn("node::the_process", &config);
+        let mut child = match &config.hosts {
+            None => spawn("node::the_process", &config),
+            Some(hosts) => spawn_by(with_hosts(hosts), "node::the_process", &config),
+        };
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let said: Arc<Mutex<Vec<String>>> = Arc::default();
         let into = said.clone();
@@ -217,6 +217,10 @@ impl Node {
     }
     pub fn leave(&mut self) {
         self.send("leave");
+    }
+    /// Ends its shard host, not the node.
+    pub fn break_host(&mut self) {
+        self.send("break");
     }
 
     pub fn signal(&self, signal: libc::c_int) {

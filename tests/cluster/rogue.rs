@@ -10,12 +10,23 @@ use ractor::{
     message::{BoxedDowncastErr, SerializedMessage},
 };
 use ractor_cluster::{NetworkStream, NodeServer, NodeServerMessage};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, process::Child};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Child,
+    sync::Arc,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_rustls::TlsConnector;
 
 /// What it does with what it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +43,8 @@ pub enum Manner {
 struct Told {
     manner: Manner,
     victim: SocketAddr,
+    /// Directory of its certificate, and the name of the victim's.
+    tls: Option<(PathBuf, String)>,
 }
 
 /// Killed when dropped.
@@ -40,7 +53,11 @@ pub struct Rogue(Child);
 impl Rogue {
     /// Connects to `victim`, as `rogue`.
     pub fn start(manner: Manner, victim: SocketAddr) -> Self {
-        Self(spawn("rogue::the_process", &Told { manner, victim }))
+        Self(spawn("rogue::the_process", &Told { manner, victim, tls: None }))
+    }
+    /// The same over TLS, with a certificate that is believed.
+    pub fn start_tls(manner: Manner, victim: SocketAddr, dir: &Path, name: &str) -> Self {
+        Self(spawn("rogue::the_process", &Told { manner, victim, tls: Some((dir.into(), name.into())) }))
     }
 }
 
@@ -103,9 +120,34 @@ async fn serve(told: Told) {
     let (server, _) = Actor::spawn(None, server, ()).await.unwrap();
     let mut stream = TcpStream::connect(told.victim).await.unwrap();
     let (peer_addr, local_addr) = (stream.peer_addr().unwrap(), stream.local_addr().unwrap());
-    stream.write_all(b"qeetid cluster 1 rogue\n+").await.unwrap();
-    while stream.read_u8().await.unwrap() != b'\n' {}
-    let stream = Box::new(NetworkStream::Raw { peer_addr, local_addr, stream });
-    server.cast(NodeServerMessage::ConnectionOpened { stream, is_server: false }).unwrap();
+    let stream = match told.tls {
+        None => {
+            greet(&mut stream).await;
+            NetworkStream::Raw { peer_addr, local_addr, stream }
+        }
+        Some((dir, name)) => {
+            let connector = TlsConnector::from(Arc::new(client(&dir)));
+            let mut stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
+            greet(&mut stream).await;
+            NetworkStream::TlsClient { peer_addr, local_addr, stream }
+        }
+    };
+    server.cast(NodeServerMessage::ConnectionOpened { stream: Box::new(stream), is_server: false }).unwrap();
     std::future::pending::<()>().await;
+}
+
+async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    stream.write_all(b"qeetid cluster 1 rogue\n+").await.unwrap();
+    stream.flush().await.unwrap();
+    while stream.read_u8().await.unwrap() != b'\n' {}
+}
+
+fn client(dir: &Path) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_file(dir.join("cert.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(dir.join("key.pem")).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let client = client.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    client.with_client_auth_cert(chain, key).unwrap()
 }

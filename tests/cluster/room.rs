@@ -2,11 +2,15 @@
 
 use super::{
     certs::Authority,
-    node::{Config, Node, free},
+    node::{Config, Node},
     proxy::Proxy,
     rogue::{Manner, Rogue},
 };
-use std::time::{Duration, Instant};
+use crate::support::ports::free;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 /// For what happens by itself, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -79,6 +83,54 @@ fn a_node_that_is_killed_leaves_at_once_and_is_back_after_its_restart() {
     a.sees("a,b", SOON);
     b.sees("a,b", SOON);
     all_held(&mut a);
+}
+
+#[test]
+fn a_shard_host_that_fails_has_a_successor() {
+    let (mut a, mut b) = two();
+    keys().for_each(|key| assert!(b.take(&key).held, "{key}"));
+    b.break_host();
+    // What it had to give is free, and all that is asked of it meanwhile costs the order.
+    for key in keys() {
+        let took = a.take(&key);
+        assert!(took.time < PATIENCE, "{key}: {took:?}");
+        a.give(&key);
+        b.give(&key);
+    }
+    a.sees("a,b", SOON);
+    b.sees("a,b", SOON);
+    all_held(&mut a);
+    all_held(&mut b);
+}
+
+/// One name, and behind it the addresses of all nodes; a third comes later.
+#[test]
+fn a_name_that_stands_for_many_addresses_leads_to_all_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts");
+    let name = |addresses: &[u8]| {
+        let lines: String = addresses.iter().map(|n| format!("127.0.0.{n} nodes.test\n")).collect();
+        std::fs::write(&hosts, format!("127.0.0.1 localhost\n{lines}")).unwrap();
+    };
+    let port = free().port();
+    let node = |node: &str, n: u8| {
+        let mut config = Config::new(node, SocketAddr::from(([127, 0, 0, n], port)), &[]);
+        (config.seeds, config.hosts) = (vec![format!("nodes.test:{port}")], Some(hosts.clone()));
+        Node::start(config)
+    };
+    // No address yet: nobody is there to be found.
+    name(&[]);
+    let mut a = node("a", 1);
+    name(&[1, 2]);
+    let mut b = node("b", 2);
+    a.sees("a,b", SOON);
+    b.sees("a,b", SOON);
+    name(&[1, 2, 3]);
+    let mut c = node("c", 3);
+    for node in [&mut a, &mut b, &mut c] {
+        node.sees("a,b,c", SOON);
+    }
+    all_held(&mut c);
 }
 
 #[test]

@@ -74,14 +74,18 @@ impl Builder {
     }
     /// Starts, and waits until it listens.
     pub async fn start(self) -> App {
+        let mut app = self.stopped();
+        app.start().await;
+        app
+    }
+    /// Not started yet.
+    pub fn stopped(self) -> App {
         let temp = tempfile::tempdir().unwrap();
         let dir = self.dir.clone().unwrap_or_else(|| temp.path().join("data"));
         let watch = Arc::new(Watch::default());
         let client = Client::new(String::new(), watch);
         let place = self.place.clone().unwrap_or_else(|| Place::of(&dir));
-        let mut app = App { client, builder: self, dir, place, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp };
-        app.start().await;
-        app
+        App { client, builder: self, dir, place, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp }
     }
 }
 
@@ -157,11 +161,21 @@ impl App {
 
     /// Starts it (again), on the same stores.
     pub async fn start(&mut self) {
+        if let Err(why) = self.try_start().await {
+            panic!("{why}");
+        }
+    }
+
+    /// As [`App::start`], but its stores may be out of reach: then it isn't running.
+    pub async fn try_start(&mut self) -> Result<(), String> {
         assert!(self.child.is_none(), "it is running");
         // A shared store is not brought up to date by whoever starts first.
         if self.place.env.iter().any(|(n, _)| n == "QEETID_STORE_URL") {
-            let migrated = self.command().arg("migrate").output().unwrap();
-            assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+            let mut command = self.command();
+            let migrated = tokio::task::spawn_blocking(move || command.arg("migrate").output().unwrap()).await.unwrap();
+            if !migrated.status.success() {
+                return Err(String::from_utf8_lossy(&migrated.stderr).into_owned());
+            }
         }
         let mut child = command(&self.builder.wrapper)
             .arg("serve")
@@ -176,8 +190,12 @@ impl App {
         self.follow(child.stderr.take().unwrap(), found);
         self.child = Some(child);
         let address = tokio::task::spawn_blocking(move || address.recv_timeout(START)).await.unwrap();
-        let address = address.unwrap_or_else(|_| panic!("the server does not listen:\n{}", self.output()));
+        let Ok(address) = address else {
+            self.kill9();
+            return Err(format!("the server does not listen:\n{}", self.output()));
+        };
         self.client.base = format!("http://{address}");
+        Ok(())
     }
 
     /// Collects what it writes; tells the address once it is said.

@@ -1,5 +1,5 @@
 //! What tests share: `app` runs the real binary and talks to it, `client` is the HTTP side, `watch` looks for what must not be seen,
-//! `stack` are the stores that it runs on, `redis` and `cassandra` are servers that may fail, `smtp` is a mail server, `twilio` speaks the
+//! `stack` are the stores that it runs on, `ports` addresses that are free, `redis` and `cassandra` servers that may fail, `smtp` is a mail server, `twilio` speaks the
 //! Messages API and `breach` the range API.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
@@ -8,6 +8,7 @@ pub mod app;
 pub mod breach;
 pub mod cassandra;
 pub mod client;
+pub mod ports;
 pub mod redis;
 pub mod smtp;
 pub mod stack;

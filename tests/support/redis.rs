@@ -2,13 +2,10 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -20,19 +17,6 @@ pub struct RedisServer {
     child: Option<Child>,
 }
 
-/// A port that nobody listens on, below those that the system gives to outgoing connections: it must still be free after a restart.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 8_000).unwrap();
-    loop {
-        // Room for the second port of a cluster's node, 10,000 above.
-        let port = 12_000 + (start + NEXT.fetch_add(7, Ordering::Relaxed)) % 8_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 impl RedisServer {
     pub async fn start() -> Self {
         Self::with(|_, _| Vec::new()).await
@@ -40,7 +24,7 @@ impl RedisServer {
 
     /// With more arguments, made of its port and of its directory.
     pub async fn with(arguments: impl FnOnce(u16, &std::path::Path) -> Vec<String>) -> Self {
-        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let (port, dir) = (super::ports::free().port(), tempfile::tempdir().unwrap());
         let mut server = Self { port, arguments: arguments(port, dir.path()), dir, child: None };
         server.start_again().await;
         server

@@ -14,6 +14,7 @@ pub(crate) mod endings;
 pub(crate) mod fixture;
 pub(crate) mod imports;
 pub(crate) mod invites;
+pub(crate) mod leases;
 pub(crate) mod members;
 pub(crate) mod outbox;
 pub(crate) mod passwords;
@@ -66,7 +67,7 @@ macro_rules! store_conformance_suite {
             members: a_member_may_what_his_roles_allow, the_last_role_takes_the_membership_with_it,
                 who_belongs_nowhere_else_keeps_his_last_role, owners_who_demote_each_other_leave_one,
                 a_first_proof_by_a_reset_ends_the_makers_keys;
-            audit: events_are_listed_newest_first, each_tenant_has_one_chain, the_lease_has_one_holder, chainers_at_once_make_one_chain,
+            audit: events_are_listed_newest_first, each_tenant_has_one_chain, a_former_holder_links_nothing, chainers_at_once_make_one_chain,
                 erasing_keeps_the_chain_whole, every_audited_tenant_is_found, events_without_another_command_are_written_once;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
                 retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
@@ -83,7 +84,9 @@ macro_rules! store_conformance_suite {
                 an_account_joins_with_its_own_address_and_epoch, one_invite_16_at_once, declining_needs_a_proved_address,
                 the_first_proof_by_a_reset_takes_invites_back, an_invite_is_worth_what_the_inviter_still_holds,
                 reruns_of_invites_give_the_first_outcome, sweeping_invites;
-            upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records, it_answers;
+            leases: a_lease_has_one_holder, one_lease_16_at_once;
+            upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records,
+                sweepers_at_once, it_answers;
         }
     };
     ($make:expr; $($room:ident: $($case:ident),*;)*) => {$(

@@ -134,6 +134,34 @@ pub(crate) async fn sweeping_records(store: S) {
     assert!(sweep_all(&store, t.plus(days(2))).await.records >= 1);
 }
 
+/// One that was frozen goes on while its successor is at work: what is due goes once, and nothing else does.
+pub(crate) async fn sweepers_at_once(store: S) {
+    let (t, _alone) = era(&store, 15).await;
+    let mut people = Vec::new();
+    for _ in 0..6 {
+        let p = signed_up(&store, newcomer(t)).await;
+        begun(&store, email_change(&p, 1, 5, t)).await;
+        linked(&store, &p, 1, t).await;
+        people.push(p);
+    }
+    let late = t.plus(days(20));
+    let kept = signed_up(&store, newcomer(late)).await;
+    let fresh = begun(&store, email_change(&kept, 1, 5, late)).await;
+    // Two of the past, that find less to be due than the others.
+    let swept = at_once(6, |i| {
+        let store = store.clone();
+        async move { sweep_all(&store, if i < 2 { t.plus(secs(601)) } else { late.plus(secs(1)) }).await }
+    })
+    .await;
+    assert!(swept.iter().map(|s| s.pending).sum::<u64>() >= 6, "{swept:?}");
+    for p in &people {
+        assert_eq!(store.pending_email_change(p.user.id).await.unwrap(), None);
+        assert_eq!(store.sessions(p.user.id).await.unwrap().len(), 1, "its time has not come");
+    }
+    assert_eq!(store.pending_email_change(kept.user.id).await.unwrap(), Some(fresh));
+    assert_eq!(sweep_all(&store, late.plus(secs(1))).await.pending, 0, "nothing is left to be found again");
+}
+
 pub(crate) async fn it_answers(store: S) {
     store.ping().await.unwrap();
 }

@@ -8,6 +8,7 @@ use super::{
     cql::Cql,
     effects::Effect,
     engine::Engine,
+    leases,
     tx::{Outcome, Plan, Planned, Tx, json, parse},
     unit::{Bytes, Family, List, Name, Unit, name},
 };
@@ -16,12 +17,12 @@ use crate::{
         audit::{AuditEvent, ChainRow, Head},
         context::Ctx,
         ids::{AuditId, TenantId, UserId},
-        time::Timestamp,
     },
     store::{
         Result, StoreError,
         audit::{AuditStore, ChainState, Shown},
         commands::Cas,
+        leases::Duty,
     },
 };
 use async_trait::async_trait;
@@ -33,7 +34,6 @@ use std::{
 };
 
 pub(super) const HEAD: &str = "head";
-const LEASE: &str = "lease";
 /// Links of one block.
 pub(super) const BLOCK: u64 = 1000;
 /// Events that one commit links.
@@ -62,13 +62,6 @@ impl End {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Lease {
-    holder: [u8; 16],
-    fence: u64,
-    until: Timestamp,
-}
-
 /// A link as it lies in its list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Link {
@@ -77,9 +70,6 @@ pub(super) struct Link {
     pub(super) link: [u8; 32],
 }
 
-fn lease_unit() -> Unit {
-    Unit::single("audit lease")
-}
 pub(super) fn chain_unit(tenant: TenantId) -> Unit {
     Unit { family: Family::Chains, key: tenant.as_bytes().into() }
 }
@@ -95,28 +85,7 @@ pub(super) fn tenants_bucket(tenant: TenantId) -> Bytes {
     Bytes::from(&tenant.as_bytes()[..3])
 }
 
-struct Take {
-    holder: [u8; 16],
-    length: Duration,
-}
 impl Outcome for Option<u64> {}
-
-#[async_trait]
-impl Plan for Take {
-    type Out = Option<u64>;
-    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Option<u64>> {
-        let unit = lease_unit();
-        let before: Option<Lease> = tx.get(&unit, LEASE, ONE).await?;
-        let fence = match &before {
-            None => 1,
-            Some(l) if l.until <= tx.now => l.fence + 1,
-            Some(l) if l.holder == self.holder => l.fence,
-            Some(_) => return Ok(None),
-        };
-        tx.put(&unit, LEASE, ONE, &Lease { holder: self.holder, fence, until: tx.now.plus(self.length) })?;
-        Ok(Some(fence))
-    }
-}
 
 /// Links events of one tenant, if the fence is still the lease's: `None` if not.
 struct LinkUp {
@@ -136,7 +105,7 @@ impl Plan for LinkUp {
         let unit = chain_unit(self.tenant);
         // The end comes first: what it was before is written out by the time this commits.
         let end: Option<End> = tx.get(&unit, HEAD, ONE).await?;
-        if tx.peek::<Lease>(&lease_unit(), LEASE, ONE).await?.is_none_or(|l| l.fence != self.fence) {
+        if !leases::holds(tx.cql(), Duty::Audit, self.fence).await? {
             return Ok(None);
         }
         let first = end.is_none();
@@ -206,8 +175,7 @@ impl Engine {
     }
 
     async fn link_audit(&self, fence: u64, limit: u32) -> Result<Cas<u64>> {
-        let lease: Option<Lease> = self.cql.peek(&lease_unit(), LEASE, ONE).await?;
-        if lease.is_none_or(|l| l.fence != fence) {
+        if !leases::holds(&self.cql, Duty::Audit, fence).await? {
             return Ok(Cas::Stale);
         }
         let (begun, mut linked) = (Instant::now(), 0);
@@ -349,9 +317,6 @@ impl AuditStore for ScyllaStore {
     }
     async fn audit_waits(&self) -> Result<bool> {
         Ok(!self.engine.read(self.engine.waiting(None, 1)).await?.is_empty())
-    }
-    async fn lease_audit(&self, holder: [u8; 16], now: Timestamp, length: Duration) -> Result<Option<u64>> {
-        self.engine.change(now, lease_unit(), Take { holder, length }).await
     }
     async fn link_audit(&self, fence: u64, limit: u32) -> Result<Cas<u64>> {
         self.engine.link_audit(fence, limit).await

@@ -44,6 +44,7 @@ mod imports;
 mod invites;
 mod invites_of;
 mod kept;
+mod leases;
 mod member_lists;
 mod members;
 mod meter;

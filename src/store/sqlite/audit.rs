@@ -1,7 +1,7 @@
 //! Audit events and their chains.
 
 use super::{
-    SqliteStore,
+    SqliteStore, leases,
     rows::{self, int, number, stamp, strange},
 };
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
         context::Ctx,
         ids::{AuditId, TenantId, UserId},
         network::Network,
-        time::Timestamp,
     },
     sqlite::{
         Connection, OptionalExtension, params,
@@ -20,10 +19,11 @@ use crate::{
         Result,
         audit::{AuditStore, ChainState, Shown},
         commands::Cas,
+        leases::Duty,
     },
 };
 use async_trait::async_trait;
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 macro_rules! columns {
     () => {
@@ -125,15 +125,6 @@ fn events(c: &Connection, tenant: TenantId, after: Option<AuditId>, limit: u32) 
     .collect()
 }
 
-fn lease(c: &Connection, holder: [u8; 16], now: Timestamp, lease: Duration) -> rusqlite::Result<Option<u64>> {
-    c.prepare_cached(
-        "INSERT INTO audit_lease (one, holder, fence, until) VALUES (1, ?1, 1, ?3) ON CONFLICT DO UPDATE SET
-         fence = fence + (holder <> ?1 OR until <= ?2), holder = ?1, until = ?3 WHERE holder = ?1 OR until <= ?2 RETURNING fence",
-    )?
-    .query_row(params![holder, stamp(now), stamp(now.plus(lease))], |row| number(row, 0))
-    .optional()
-}
-
 fn head(c: &Connection, tenant: TenantId) -> rusqlite::Result<Head> {
     c.prepare_cached("SELECT seq, link FROM audit_heads WHERE tenant_id = ?1")?
         .query_row([tenant.as_bytes()], |row| Ok(Head { seq: number(row, 0)?, link: row.get(1)? }))
@@ -142,7 +133,7 @@ fn head(c: &Connection, tenant: TenantId) -> rusqlite::Result<Head> {
 }
 
 fn link(c: &Connection, fence: u64, limit: u32) -> rusqlite::Result<Cas<u64>> {
-    if !c.prepare_cached("SELECT 1 FROM audit_lease WHERE fence = ?1")?.exists([int(fence)])? {
+    if !leases::holds(c, Duty::Audit, fence)? {
         return Ok(Cas::Stale);
     }
     let waiting: Vec<AuditEntry> = c
@@ -262,9 +253,6 @@ impl AuditStore for SqliteStore {
     }
     async fn audit_waits(&self) -> Result<bool> {
         self.get(|c| c.prepare_cached("SELECT 1 FROM audit WHERE seq IS NULL LIMIT 1")?.exists([]))
-    }
-    async fn lease_audit(&self, holder: [u8; 16], now: Timestamp, length: Duration) -> Result<Option<u64>> {
-        self.write(move |c| lease(c, holder, now, length)).await
     }
     async fn link_audit(&self, fence: u64, limit: u32) -> Result<Cas<u64>> {
         self.write(move |c| link(c, fence, limit)).await

@@ -16,6 +16,7 @@ mod erase;
 mod imports;
 mod invites;
 mod invites_impl;
+mod leases;
 mod outbox;
 mod passwords;
 mod policy;
@@ -47,6 +48,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 5, name: "admin", sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
     Migration { number: 6, name: "audit", sql: include_str!("../../../schema/sqlite/0006_audit.sql") },
     Migration { number: 7, name: "imports", sql: include_str!("../../../schema/sqlite/0007_imports.sql") },
+    Migration { number: 9, name: "leases", sql: include_str!("../../../schema/sqlite/0009_leases.sql") },
 ];
 
 /// The store in one SQLite file.

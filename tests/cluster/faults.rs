@@ -1,0 +1,70 @@
+//! What can be wrong between nodes, under load: cut connections, nodes of another version, and nodes that don't belong here.
+
+use crate::{
+    certs::Authority,
+    load::{People, crowd, revocation},
+    node::COOKIE,
+    rogue::{Manner, Rogue},
+    support::client::Client,
+    three::{NAME, Three, metric},
+};
+use std::time::Duration;
+
+/// All that must hold whatever is wrong between nodes: they order their commands apart then, and the store keeps them right.
+async fn all_holds(clients: &[Client]) {
+    crowd(clients, clients.len() * 4).await;
+    revocation(clients).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_wrong_between_nodes_no_request_fails() {
+    let three = Three::start().await;
+    let people = People::start(&three, 3).await;
+    let mut clients = three.clients();
+    // Both ways, and one way each.
+    for cuts in [&[(0, 1), (1, 0)][..], &[(0, 1)], &[(1, 0)]] {
+        cuts.iter().for_each(|(from, to)| three.cut(*from, *to, true));
+        // Nobody has noticed yet; then both have, and the third sees all.
+        all_holds(&clients).await;
+        for (node, members) in [(0, 2), (1, 2), (2, 3)] {
+            three.sees(node, members).await;
+        }
+        all_holds(&clients).await;
+        cuts.iter().for_each(|(from, to)| three.cut(*from, *to, false));
+        for node in 0..3 {
+            three.sees(node, 3).await;
+        }
+    }
+    // Another cookie, another authority: each stands alone on the same stores.
+    for (cookie, authority) in [("a cookie that nobody else here knows", &three.authority), (COOKIE, &Authority::new())] {
+        let fourth = three.fourth(cookie, authority).await;
+        clients.push(fourth.other_client());
+        all_holds(&clients).await;
+        // By then all have tried to talk to each other more than once.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut seen = vec![metric(&fourth, "qeetid_cluster_members").await];
+        for node in &three.nodes {
+            seen.push(metric(node, "qeetid_cluster_members").await);
+        }
+        assert_eq!(seen, [1.0, 3.0, 3.0, 3.0]);
+        clients.pop();
+    }
+    // The same with what all others have, so that it was that.
+    let fourth = three.fourth(COOKIE, &three.authority).await;
+    for node in 0..3 {
+        three.sees(node, 4).await;
+    }
+    drop(fourth);
+    for node in 0..3 {
+        three.sees(node, 3).await;
+    }
+    let certs = three.certs(&three.authority, 3);
+    let _rogues: Vec<Rogue> = three.at.iter().map(|at| Rogue::start_tls(Manner::OtherVersion, *at, &certs, NAME)).collect();
+    all_holds(&clients).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    all_holds(&clients).await;
+    for node in 0..3 {
+        three.sees(node, 3).await;
+    }
+    people.stop().await;
+}
