@@ -1,10 +1,10 @@
 //! Who is there, and whose turn it is.
 
 use super::{
-    certs::Authority,
     node::{Config, Node, free},
     proxy::Proxy,
     rogue::{Manner, Rogue},
+    support::certs::Authority,
 };
 use std::time::{Duration, Instant};
 

@@ -12,7 +12,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -21,30 +20,20 @@ const SOON: Duration = Duration::from_secs(30);
 /// Stores of their own, and the nodes on them.
 struct Three {
     nodes: Vec<App>,
-    dirs: Vec<PathBuf>,
     _temp: tempfile::TempDir,
-}
-
-impl Drop for Three {
-    fn drop(&mut self) {
-        self.nodes.clear();
-        for dir in &self.dirs {
-            Place::remove(dir);
-        }
-    }
 }
 
 impl Three {
     async fn start() -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let dirs: Vec<PathBuf> = (0..3).map(|n| temp.path().join(n.to_string())).collect();
-        Place::share(dirs.iter().map(PathBuf::as_path));
+        let place = Place::distributed();
         let at: Vec<SocketAddr> = (0..3).map(|_| free()).collect();
         let seeds = at.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let mut nodes = Vec::new();
         for (n, listen) in at.iter().enumerate() {
             let builder = App::builder()
-                .data_dir(&dirs[n])
+                .on(&place)
+                .data_dir(&temp.path().join(n.to_string()))
                 // The same after a restart, as behind a load balancer.
                 .env("QEETID_LISTEN", free())
                 .env("QEETID_CLUSTER_LISTEN", listen)
@@ -53,7 +42,7 @@ impl Three {
                 .env("QEETID_CLUSTER_COOKIE", crate::node::COOKIE);
             nodes.push(builder.start().await);
         }
-        let three = Self { nodes, dirs, _temp: temp };
+        let three = Self { nodes, _temp: temp };
         for node in 0..3 {
             three.sees(node, 3).await;
         }

@@ -78,7 +78,9 @@ impl Builder {
         let dir = self.dir.clone().unwrap_or_else(|| temp.path().join("data"));
         let watch = Arc::new(Watch::default());
         let client = Client::new(String::new(), watch);
-        let place = self.place.clone().unwrap_or_else(|| Place::of(&dir));
+        // Its signing keys can be opened by nobody else.
+        let apart = self.env.iter().any(|(name, _)| name == "QEETID_SECRET");
+        let place = self.place.clone().unwrap_or_else(|| Place::of(&dir, apart));
         let mut app = App { client, builder: self, dir, place, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp };
         app.start().await;
         app
@@ -159,7 +161,7 @@ impl App {
     pub async fn start(&mut self) {
         assert!(self.child.is_none(), "it is running");
         // A shared store is not brought up to date by whoever starts first.
-        if self.place.env.iter().any(|(n, _)| n == "QEETID_STORE_URL") {
+        if self.place.needs_schema() {
             let migrated = self.command().arg("migrate").output().unwrap();
             assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         }
@@ -216,6 +218,11 @@ impl App {
 
     pub fn data_dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where its stores are.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The SQLite file, for tests that look or reach into it: they stand in modules called `embedded`.
@@ -289,7 +296,7 @@ impl Drop for App {
         let metrics = self.child.is_some().then(|| self.metrics()).flatten().unwrap_or_default();
         self.kill9();
         // Who was given a directory may be followed by another on it.
-        if self.builder.dir.is_none() && self.builder.place.is_none() {
+        if self.builder.dir.is_none() {
             Place::remove(&self.dir);
         }
         let output = self.output();
