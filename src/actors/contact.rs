@@ -269,8 +269,11 @@ impl Contact {
                 ContactReply::CodeInvalid
             }
             Err(e) => {
-                // With an unknown outcome the actor goes, and the crowd asks its successor.
+                // Each of the crowd would hash, only to learn the same. With an unknown outcome the actor goes, and they ask its successor.
                 if e.certainty == Certainty::CertainlyNot {
+                    for waiting in self.crowd.drain(..) {
+                        waiting.send(ContactReply::Store(e.clone()));
+                    }
                     self.pass_turn_on(me).await;
                 }
                 ContactReply::Store(e)

@@ -1,6 +1,6 @@
 //! What all actors of ours have in common: a keyed thing that takes one command at a time, and the ractor shell around it.
 
-use crate::store::{Certainty, StoreError};
+use crate::store::{Certainty, StoreError, deadline};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
     hash::Hash,
@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -71,7 +71,7 @@ impl<E: Entity> Me<E> {
     /// Puts a command at the end of the row. An actor that is gone hears nothing: its successor knows nothing of it either.
     pub fn tell(&self, command: E::Command) {
         let (mut envelope, _, _) = Envelope::pack(command);
-        envelope.asked = false;
+        (envelope.asked, envelope.ends) = (false, None);
         let _ = self.0.send_message(envelope);
     }
     /// The same, later.
@@ -90,6 +90,8 @@ pub struct Envelope<E: Entity> {
     reply: ReplyTo<E::Reply>,
     /// Somebody waits for the answer, or did.
     asked: bool,
+    /// When the time of his request is over.
+    ends: Option<Instant>,
 }
 
 /// A message for actors of this process alone: what is remotable is mirrored on every other node.
@@ -100,7 +102,7 @@ impl<E: Entity> Envelope<E> {
     pub fn pack(command: E::Command) -> (Self, oneshot::Receiver<E::Reply>, Arc<AtomicBool>) {
         let (sender, receiver) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
-        (Self { command, reply: ReplyTo { sender, begun: begun.clone() }, asked: true }, receiver, begun)
+        (Self { command, reply: ReplyTo { sender, begun: begun.clone() }, asked: true, ends: deadline::ends() }, receiver, begun)
     }
 }
 
@@ -128,20 +130,23 @@ impl<E: Entity> Actor for Shell<E> {
         }
         envelope.reply.begun.store(true, Ordering::Release);
         let me = Me(myself);
-        if entity.handle(envelope.command, envelope.reply, &me).await == Next::Stop {
+        if deadline::until(envelope.ends, entity.handle(envelope.command, envelope.reply, &me)).await == Next::Stop {
             me.0.stop(None);
         }
         Ok(())
     }
 }
 
-/// Runs a store command; if its outcome is unknown, runs it once more under the same command id, by which it knows its own work.
+/// Runs a store command; if its outcome is unknown (and the request still has time), runs it once more under the same command id, by
+/// which it knows its own work.
 ///
 /// # Errors
-/// What the store said the last time.
+/// What the store said. A rerun that wrote nothing leaves it unknown what the first run did.
 pub async fn settled<T, F: Future<Output = Result<T, StoreError>>>(run: impl Fn() -> F) -> Result<T, StoreError> {
     match run().await {
-        Err(e) if e.certainty == Certainty::Maybe => run().await,
+        Err(first) if first.certainty == Certainty::Maybe && !deadline::is_over() => {
+            run().await.map_err(|second| StoreError::maybe(format!("{}; again: {}", first.detail, second.detail)))
+        }
         other => other,
     }
 }

@@ -2,16 +2,19 @@
 
 use super::{
     directory::{AskError, Bounds, Directory},
-    entity::{Entity, Me, Next, ReplyTo},
+    entity::{Entity, Me, Next, ReplyTo, settled},
     supervisor::Supervisor,
 };
-use crate::domain::network::Network;
+use crate::{
+    domain::network::Network,
+    store::{Certainty, StoreError, deadline},
+};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ enum Do {
     Panic,
     StopAfter,
     Park,
+    /// Answers 1 if the time of the request is over.
+    Look,
 }
 
 struct Counter {
@@ -47,6 +52,7 @@ impl Entity for Counter {
                 reply.send(self.seen);
                 return Next::Stop;
             }
+            Do::Look => reply.send(u32::from(deadline::is_over())),
             Do::Park => {
                 reply.not_begun();
                 self.parked.push(reply);
@@ -150,4 +156,27 @@ async fn an_answer_that_never_comes_is_given_up() {
     let (d, _) = directory(Bounds { patience: Duration::from_millis(50), ..Bounds::default() }).await;
     assert_eq!(d.ask(1, None, Do::Park).await, Err(AskError::TooSlow));
     assert_eq!(d.ask(1, None, Do::Add).await, Ok(2));
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_goes_along_with_what_it_asks() {
+    let (directory, _) = directory(Bounds::default()).await;
+    assert_eq!(directory.ask(1, None, Do::Look).await, Ok(0), "nobody's request");
+    let now = Instant::now();
+    assert_eq!(deadline::of_request(now, directory.ask(1, None, Do::Look)).await, Ok(0));
+    assert_eq!(deadline::until(Some(now), directory.ask(1, None, Do::Look)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn what_nobody_knows_stays_unknown_when_the_rerun_writes_nothing() {
+    let runs = AtomicU32::new(0);
+    let fails = || {
+        let first = runs.fetch_add(1, Ordering::SeqCst) == 0;
+        let e = if first { StoreError::maybe("no answer") } else { StoreError::certainly_not("resting") };
+        std::future::ready(Err::<(), _>(e))
+    };
+    assert_eq!(settled(fails).await.unwrap_err().certainty, Certainty::Maybe);
+    assert_eq!(runs.swap(0, Ordering::SeqCst), 2);
+    let over = deadline::until(Some(Instant::now()), settled(fails)).await;
+    assert_eq!((over.unwrap_err().certainty, runs.load(Ordering::SeqCst)), (Certainty::Maybe, 1), "there is no time for another run");
 }

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     domain::{network::Network, rng::Rng, time::Clock},
-    service::api::{Caller, Decision},
+    service::{
+        api::{Caller, Decision},
+        of_request,
+    },
 };
 use futures_util::FutureExt;
 use ipnet::IpNet;
@@ -137,7 +140,10 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
         let (mut response, route) = if origin.is_some() && cors::is_preflight(&method, request.headers()) {
             (cors::preflight(), None)
         } else {
-            let answer = AssertUnwindSafe(self.inside(request, caller, &mut decision)).catch_unwind().instrument(span.clone()).await;
+            let answer = AssertUnwindSafe(of_request(started, self.inside(request, caller, &mut decision)))
+                .catch_unwind()
+                .instrument(span.clone())
+                .await;
             let _in_span = span.enter();
             match answer {
                 Ok(Ok(mut response)) => {

@@ -61,6 +61,7 @@ pub mod tenant_admin;
 pub mod users;
 mod verify;
 
+pub use crate::store::deadline::of_request;
 pub use tenant::slug_from;
 
 use crate::{

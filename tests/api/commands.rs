@@ -1,6 +1,9 @@
 //! The command line: what it prints, and how it ends.
 
-use crate::support::app::{App, command};
+use crate::support::{
+    app::{App, command},
+    stack::Home,
+};
 use serde_json::Value;
 use std::process::Output;
 
@@ -86,8 +89,8 @@ fn the_committed_document_is_what_the_program_prints() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrate_can_be_run_again_and_again_and_before_serve() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
+    let home = Home::new();
+    let data = home.path();
     for _ in 0..2 {
         let output = run(&["migrate"], &[("QEETID_DATA_DIR", data.to_str().unwrap())]);
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
@@ -105,6 +108,7 @@ async fn a_new_key_is_published_before_it_signs_and_old_tokens_stay_good() {
     };
     let before = kids(&app).await;
     assert_eq!(before.len(), 1);
+    app.place().goes_on(false);
     let output = app.command().args(["keys", "rotate"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     app.restart().await;
@@ -122,12 +126,12 @@ async fn a_new_key_is_published_before_it_signs_and_old_tokens_stay_good() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_put_in_front_keeps_what_the_old_one_made() {
     let (old, new) = ("ab".repeat(32), "cd".repeat(32));
-    let dir = tempfile::tempdir().unwrap();
-    let app = App::builder().data_dir(dir.path()).env("QEETID_SECRET", &old).start().await;
+    let home = Home::new();
+    let app = App::builder().data_dir(&home.path()).env("QEETID_SECRET", &old).start().await;
     let who = app.signup().await;
     let reset = app.reset_token(&who.email, 1).await;
     drop(app);
-    let app = App::builder().data_dir(dir.path()).env("QEETID_SECRET", format!("{new},{old}")).start().await;
+    let app = App::builder().data_dir(&home.path()).env("QEETID_SECRET", format!("{new},{old}")).start().await;
     app.me(&who.access).await.expect(200);
     app.refresh(&who.refresh).await.expect(200);
     let body = serde_json::json!({"token": reset, "new_password": crate::support::app::fresh_password()});

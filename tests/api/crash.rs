@@ -8,6 +8,10 @@ use crate::support::{
 use serde_json::json;
 use std::{
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,15 +22,16 @@ struct Attempt {
     acknowledged: bool,
 }
 
-/// Eight people sign up one after the other until the connection breaks.
-async fn sign_ups_until_broken(app: &App) -> Vec<tokio::task::JoinHandle<Vec<Attempt>>> {
-    let run = |client: crate::support::client::Client| async move {
+/// Eight people sign up one after the other until the connection breaks; `done` counts those who are in.
+async fn sign_ups_until_broken(app: &App, done: &Arc<AtomicUsize>) -> Vec<tokio::task::JoinHandle<Vec<Attempt>>> {
+    let run = |client: crate::support::client::Client, done: Arc<AtomicUsize>| async move {
         let mut attempts = Vec::new();
         loop {
             let (email, password) = (fresh_email(), fresh_password());
             let body = json!({"email": email, "password": password});
             let reply = client.try_send(reqwest::Method::POST, "/v1/auth/signup", None, Some(body)).await;
             let acknowledged = matches!(&reply, Ok(r) if r.status == 201);
+            done.fetch_add(usize::from(acknowledged), Ordering::SeqCst);
             attempts.push(Attempt { email, password, acknowledged });
             match reply {
                 Ok(r) => assert!(matches!(r.status, 201 | 503), "{}", r.text),
@@ -34,7 +39,7 @@ async fn sign_ups_until_broken(app: &App) -> Vec<tokio::task::JoinHandle<Vec<Att
             }
         }
     };
-    (0..8).map(|_| tokio::spawn(run(app.other_client()))).collect()
+    (0..8).map(|_| tokio::spawn(run(app.other_client(), done.clone()))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,8 +47,14 @@ async fn kill_9_loses_no_acknowledged_sign_up_and_no_address_is_stuck() {
     let mut app = App::new().await;
     let (mut acknowledged, mut broken) = (0, 0);
     for round in 0..5 {
-        let tasks = sign_ups_until_broken(&app).await;
-        tokio::time::sleep(Duration::from_millis(400 + round * 137)).await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let tasks = sign_ups_until_broken(&app, &done).await;
+        let begun = Instant::now();
+        while done.load(Ordering::SeqCst) < 5 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{} are in", done.load(Ordering::SeqCst));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(round * 137)).await;
         app.kill9();
         let mut attempts = Vec::new();
         for task in tasks {

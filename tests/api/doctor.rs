@@ -1,6 +1,9 @@
 //! `qeetid doctor --enumeration`: it finds nothing on our own server, and finds what there is on one that tells.
 
-use crate::support::app::{App, command, fresh_email};
+use crate::support::{
+    app::{App, command, fresh_email},
+    stack::Home,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
@@ -24,8 +27,8 @@ fn line<'a>(report: &'a str, flow: &str) -> &'a str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_server_tells_nothing_though_half_of_the_hashes_are_bcrypt() {
-    let dir = tempfile::tempdir().unwrap();
-    let app = App::builder().data_dir(dir.path()).start().await;
+    let home = Home::new();
+    let app = App::builder().data_dir(&home.path()).start().await;
     let mut known = String::new();
     for _ in 0..8 {
         known += &app.signup().await.email;
@@ -42,7 +45,7 @@ async fn our_own_server_tells_nothing_though_half_of_the_hashes_are_bcrypt() {
         known += "\n";
     }
     drop(app);
-    let app = App::builder().data_dir(dir.path()).env("QEETID_SIGNUP_MODE", "verify_first").start().await;
+    let app = App::builder().data_dir(&home.path()).env("QEETID_SIGNUP_MODE", "verify_first").start().await;
     let list = app.data_dir().join("known");
     std::fs::write(&list, known).unwrap();
 

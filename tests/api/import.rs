@@ -3,6 +3,7 @@
 use crate::support::{
     app::{App, fresh_email, fresh_password, unique},
     client::{Client, Reply},
+    stack::Stack,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -50,12 +51,9 @@ fn counts(reply: &Reply) -> (u64, u64) {
     (reply.body["succeeded"].as_u64().unwrap(), reply.body["failed"].as_u64().unwrap())
 }
 
-fn hash_of(app: &App, email: &str) -> Option<String> {
-    app.database().query_row("SELECT password_hash FROM users WHERE email = ?1", [email], |row| row.get(0)).unwrap()
-}
 async fn becomes_argon2id(app: &App, email: &str) {
     let start = Instant::now();
-    while !hash_of(app, email).is_some_and(|h| h.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")) {
+    while !app.stored_hash(email).await.is_some_and(|h| h.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")) {
         assert!(start.elapsed() < Duration::from_secs(30), "not hashed anew: {email}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -134,16 +132,12 @@ fn said(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
-fn members(app: &App, tenant: &str) -> i64 {
-    let id = tenant.replace('-', "");
-    app.database().query_row("SELECT count(*) FROM memberships WHERE lower(hex(tenant_id)) = ?1", [id], |row| row.get(0)).unwrap()
-}
 
-/// 30,000 rows, of which every tenth is refused, each for one of three reasons.
-fn large(dir: &Path) -> (std::path::PathBuf, Vec<u64>) {
+/// That many rows, of which every tenth is refused, each for one of three reasons.
+fn large(dir: &Path, rows: u64) -> (std::path::PathBuf, Vec<u64>) {
     let (mut text, mut bad) = (String::new(), Vec::new());
     let (mark, bcrypt) = (unique(), "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
-    for n in 1..=30_000u64 {
+    for n in 1..=rows {
         let row = match n % 30 {
             10 => "not JSON".to_owned(),
             20 => json!({"email": format!("bulk{mark}-{}@example.com", n - 1)}).to_string(),
@@ -161,169 +155,172 @@ fn large(dir: &Path) -> (std::path::PathBuf, Vec<u64>) {
     (file, bad)
 }
 
-/// What came in is counted in the file.
-mod embedded {
-    use super::*;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_makes_each_account_on_its_own() {
+    let app = App::new().await;
+    let (ours, stranger) = (org(&app).await, app.signup().await);
+    let (a, b, password) = (fresh_email(), fresh_email(), fresh_password());
+    let users = json!([
+        {"email": a, "password": password, "display_name": "Ada", "metadata": {"plan": "pro"}, "email_verified": true},
+        {"email": "no address", "password": "x"},
+        {"email": stranger.email},
+        7,
+        {"email": a},
+        {"email": fresh_email(), "password": "password"},
+        {"email": fresh_email(), "role_id": "00000000-0000-7000-8000-000000000001"},
+        {"email": fresh_email(), "tenant_id": stranger.tenant_id},
+        {"email": b, "password_hash": "{SSHA256}RZt1ffPUBCPIm1ExiBme2/Pq6LjxmOV+UuwTDxYUEXlOYUNs", "status": "active"},
+        {"email": fresh_email(), "password_hash": "$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"},
+    ]);
+    let reply = ours.bulk(&app, users).await.expect(200);
+    assert_eq!(counts(&reply), (2, 8), "{}", reply.text);
+    let mut lines: Vec<_> = reply.body["errors"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8, 10], "{}", reply.text);
+    let signed_in = app.login(&a, &password).await.expect(200);
+    assert_eq!(signed_in.str("tenant_id"), ours.id);
+    // An admin's word for an address is no proof: the person's view of invites to it stays shut.
+    let me = app.get_as(&signed_in.str("access_token"), "/v1/me").await.expect(200);
+    assert_eq!(
+        (&me.body["display_name"], &me.body["metadata"]["plan"], &me.body["roles"]),
+        (&json!("Ada"), &json!("pro"), &json!(["member"]))
+    );
+    assert!(app.stored_hash(&b).await.unwrap().starts_with("$wrapped-argon2id$v=19$"), "no fast hash is stored bare");
+    signs_in(&app, &b, "correct horse").await;
+    // Again: nobody twice.
+    let again = ours.bulk(&app, json!([{"email": a}, {"email": b}])).await.expect(200);
+    assert_eq!(counts(&again), (0, 2));
+    let audit = app.get_as(&ours.token, &format!("/v1/tenants/{}/audit", ours.id)).await.expect(200);
+    assert_eq!(audit.text.matches("user.created").count(), 2, "{}", audit.text);
+}
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_list_makes_each_account_on_its_own() {
-        let app = App::new().await;
-        let (ours, stranger) = (org(&app).await, app.signup().await);
-        let (a, b, password) = (fresh_email(), fresh_email(), fresh_password());
-        let users = json!([
-            {"email": a, "password": password, "display_name": "Ada", "metadata": {"plan": "pro"}, "email_verified": true},
-            {"email": "no address", "password": "x"},
-            {"email": stranger.email},
-            7,
-            {"email": a},
-            {"email": fresh_email(), "password": "password"},
-            {"email": fresh_email(), "role_id": "00000000-0000-7000-8000-000000000001"},
-            {"email": fresh_email(), "tenant_id": stranger.tenant_id},
-            {"email": b, "password_hash": "{SSHA256}RZt1ffPUBCPIm1ExiBme2/Pq6LjxmOV+UuwTDxYUEXlOYUNs", "status": "active"},
-            {"email": fresh_email(), "password_hash": "$2b$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"},
-        ]);
-        let reply = ours.bulk(&app, users).await.expect(200);
-        assert_eq!(counts(&reply), (2, 8), "{}", reply.text);
-        let mut lines: Vec<_> = reply.body["errors"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect();
-        lines.sort_unstable();
-        assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8, 10], "{}", reply.text);
-        let signed_in = app.login(&a, &password).await.expect(200);
-        assert_eq!(signed_in.str("tenant_id"), ours.id);
-        // An admin's word for an address is no proof: the person's view of invites to it stays shut.
-        let me = app.get_as(&signed_in.str("access_token"), "/v1/me").await.expect(200);
-        assert_eq!(
-            (&me.body["display_name"], &me.body["metadata"]["plan"], &me.body["roles"]),
-            (&json!("Ada"), &json!("pro"), &json!(["member"]))
-        );
-        assert!(hash_of(&app, &b).unwrap().starts_with("$wrapped-argon2id$v=19$"), "no fast hash is stored bare");
-        signs_in(&app, &b, "correct horse").await;
-        // Again: nobody twice.
-        let again = ours.bulk(&app, json!([{"email": a}, {"email": b}])).await.expect(200);
-        assert_eq!(counts(&again), (0, 2));
-        let audit = app.get_as(&ours.token, &format!("/v1/tenants/{}/audit", ours.id)).await.expect(200);
-        assert_eq!(audit.text.matches("user.created").count(), 2, "{}", audit.text);
+#[tokio::test(flavor = "multi_thread")]
+async fn each_source_comes_in_with_its_passwords() {
+    let app = App::new().await;
+    let ours = org(&app).await;
+    let [q, a, f, c, k, md5] = std::array::from_fn(|_| fresh_email());
+    let bcrypt = bcrypt::hash("correct horse", 5).unwrap();
+    let scrypt =
+        "$scrypt$ln=14,r=8,p=1$U29kaXVtQ2hsb3JpZGU$cCO9yzr9c0hGHAbNgf046/2o+7qQT44+qbVD9lRdofLVQylVYT8Pz2LUlwUkKpr55h6F3A1lHkDfzwF7RVdYhw";
+    let lines = format!("{}\nbroken\n{}\n", json!({"email": q, "password_hash": scrypt}), json!({"email": q, "password_hash": scrypt}));
+    let reply = ours.upload(&app, "qeet", "application/x-ndjson", lines).await.expect(200);
+    assert_eq!(counts(&reply), (1, 2), "{}", reply.text);
+    assert_eq!(reply.body["errors"].as_array().unwrap().iter().filter_map(|e| e["line"].as_u64()).collect::<Vec<_>>(), [2, 3]);
+    let auth0 = json!([{"email": a, "passwordHash": bcrypt}, {"email": md5, "custom_password_hash":
+        {"algorithm": "md5", "hash": {"value": "5f4dcc3b5aa765d61d8327deb882cf99", "encoding": "hex"}}}]);
+    assert_eq!(counts(&ours.upload(&app, "auth0", "application/json", auth0.to_string()).await.expect(200)), (2, 0));
+    let firebase = json!({"users": [{"localId": "u", "email": f, "passwordHash": FIREBASE.0, "salt": FIREBASE.1}]}).to_string();
+    let without = ours.upload(&app, "firebase", "application/json", firebase.clone()).await.expect(200);
+    assert_eq!(counts(&without), (0, 1), "the project's parameters are needed");
+    let with = ours.upload_with(&app, "firebase", "application/json", &[("x-firebase-signer-key", SIGNER)], firebase).await.expect(200);
+    assert_eq!(counts(&with), (1, 0), "{}", with.text);
+    let cognito = format!("name,email,email_verified,cognito:username\n\"Ada, L.\",{c},true,ada\nBob,nonsense,true,bob\n");
+    assert_eq!(counts(&ours.upload(&app, "cognito", "text/csv", cognito).await.expect(200)), (1, 1));
+    let credential = json!({"type": "password", "credentialData": json!({"hashIterations": 27500, "algorithm": "pbkdf2-sha256"}).to_string(),
+        "secretData": json!({"value": KEYCLOAK.0, "salt": KEYCLOAK.1}).to_string()});
+    let keycloak = json!({"realm": "r", "users": [{"username": "k", "email": k, "enabled": true, "credentials": [credential]}]});
+    assert_eq!(counts(&ours.upload(&app, "keycloak", "application/json", keycloak.to_string()).await.expect(200)), (1, 0));
+    assert!(app.stored_hash(&md5).await.unwrap().starts_with("$wrapped-argon2id$"));
+    for (email, password) in
+        [(&q, "pleaseletmein"), (&a, "correct horse"), (&md5, "password"), (&f, "user1password"), (&k, "correct horse")]
+    {
+        signs_in(&app, email, password).await;
     }
+    // Without a password: "forgot password" sets the first one.
+    assert_eq!(app.stored_hash(&c).await, None);
+    app.login(&c, "anything at all").await.refused(401, "invalid_credentials");
+    let (token, new) = (app.reset_token(&c, 1).await, fresh_password());
+    app.post("/v1/auth/reset-password", json!({"token": token, "new_password": new})).await.expect(200);
+    app.login(&c, &new).await.expect(200);
+}
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn each_source_comes_in_with_its_passwords() {
-        let app = App::new().await;
-        let ours = org(&app).await;
-        let [q, a, f, c, k, md5] = std::array::from_fn(|_| fresh_email());
-        let bcrypt = bcrypt::hash("correct horse", 5).unwrap();
-        let scrypt = "$scrypt$ln=14,r=8,p=1$U29kaXVtQ2hsb3JpZGU$cCO9yzr9c0hGHAbNgf046/2o+7qQT44+qbVD9lRdofLVQylVYT8Pz2LUlwUkKpr55h6F3A1lHkDfzwF7RVdYhw";
-        let lines = format!("{}\nbroken\n{}\n", json!({"email": q, "password_hash": scrypt}), json!({"email": q, "password_hash": scrypt}));
-        let reply = ours.upload(&app, "qeet", "application/x-ndjson", lines).await.expect(200);
-        assert_eq!(counts(&reply), (1, 2), "{}", reply.text);
-        assert_eq!(reply.body["errors"].as_array().unwrap().iter().filter_map(|e| e["line"].as_u64()).collect::<Vec<_>>(), [2, 3]);
-        let auth0 = json!([{"email": a, "passwordHash": bcrypt}, {"email": md5, "custom_password_hash":
-            {"algorithm": "md5", "hash": {"value": "5f4dcc3b5aa765d61d8327deb882cf99", "encoding": "hex"}}}]);
-        assert_eq!(counts(&ours.upload(&app, "auth0", "application/json", auth0.to_string()).await.expect(200)), (2, 0));
-        let firebase = json!({"users": [{"localId": "u", "email": f, "passwordHash": FIREBASE.0, "salt": FIREBASE.1}]}).to_string();
-        let without = ours.upload(&app, "firebase", "application/json", firebase.clone()).await.expect(200);
-        assert_eq!(counts(&without), (0, 1), "the project's parameters are needed");
-        let with = ours.upload_with(&app, "firebase", "application/json", &[("x-firebase-signer-key", SIGNER)], firebase).await.expect(200);
-        assert_eq!(counts(&with), (1, 0), "{}", with.text);
-        let cognito = format!("name,email,email_verified,cognito:username\n\"Ada, L.\",{c},true,ada\nBob,nonsense,true,bob\n");
-        assert_eq!(counts(&ours.upload(&app, "cognito", "text/csv", cognito).await.expect(200)), (1, 1));
-        let credential = json!({"type": "password", "credentialData": json!({"hashIterations": 27500, "algorithm": "pbkdf2-sha256"}).to_string(),
-            "secretData": json!({"value": KEYCLOAK.0, "salt": KEYCLOAK.1}).to_string()});
-        let keycloak = json!({"realm": "r", "users": [{"username": "k", "email": k, "enabled": true, "credentials": [credential]}]});
-        assert_eq!(counts(&ours.upload(&app, "keycloak", "application/json", keycloak.to_string()).await.expect(200)), (1, 0));
-        assert!(hash_of(&app, &md5).unwrap().starts_with("$wrapped-argon2id$"));
-        for (email, password) in
-            [(&q, "pleaseletmein"), (&a, "correct horse"), (&md5, "password"), (&f, "user1password"), (&k, "correct horse")]
-        {
-            signs_in(&app, email, password).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_looks_imports_and_knows_what_it_did() {
+    let app = App::new().await;
+    let (ours, stranger) = (org(&app).await, app.signup().await);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, rejects, key) = (dir.path().join("users.json"), dir.path().join("rejects.ndjson"), dir.path().join("key"));
+    let f = fresh_email();
+    let users = json!({"users": [{"localId": "1", "email": f, "passwordHash": FIREBASE.0, "salt": FIREBASE.1},
+        {"localId": "2", "email": stranger.email}, {"localId": "3"}]});
+    std::fs::write(&file, serde_json::to_string_pretty(&users).unwrap()).unwrap();
+    std::fs::write(&key, SIGNER).unwrap();
+    let (key, to) = (key.to_str().unwrap(), rejects.to_str().unwrap());
+    let arguments = ["--firebase-signer-key", key, "--rejects", to];
+    let looked = said(&import(&app, &file, "firebase", &ours.id, &[&arguments[..], &["--dry-run"]].concat()).output().unwrap());
+    assert!(looked.starts_with("1 users would be made") && looked.contains("2 rows refused"), "{looked}");
+    assert_eq!(app.members_of(&ours.id).await, 1, "the owner");
+    // Beside the running server.
+    let done = import(&app, &file, "firebase", &ours.id, &arguments).output().unwrap();
+    assert!(said(&done).starts_with("1 users made"), "{done:?}");
+    assert!(!String::from_utf8_lossy(&done.stderr).contains(SIGNER));
+    let refused: Vec<Value> = std::fs::read_to_string(&rejects).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((refused.len(), &refused[0]["email"], &refused[1]["email"]), (2, &json!(stranger.email), &Value::Null));
+    assert!(refused[0]["line"].as_u64() > Some(1) && refused[1]["line"].as_u64() > refused[0]["line"].as_u64(), "{refused:?}");
+    signs_in(&app, &f, "user1password").await;
+    let again = said(&import(&app, &file, "firebase", &ours.id, &arguments).output().unwrap());
+    assert!(again.contains("imported before: 1 users made, 2 rows refused"), "{again}");
+    let restarted = said(&import(&app, &file, "firebase", &ours.id, &["--restart"]).output().unwrap());
+    assert!(restarted.starts_with("0 users made"), "{restarted}");
+    // A tenant by its slug, and an address that comes twice.
+    let slug = app.get_as(&ours.token, &format!("/v1/tenants/{}", ours.id)).await.expect(200).str("slug");
+    let (file, twice) = (dir.path().join("twice.ndjson"), fresh_email());
+    let rows = [&twice, &fresh_email(), &twice.to_uppercase()].map(|email| json!({"email": email}).to_string());
+    std::fs::write(&file, rows.join("\n")).unwrap();
+    for (arguments, words) in [(&["--dry-run"][..], "2 users would be made"), (&[], "2 users made")] {
+        let told = said(&import(&app, &file, "qeet", &slug.to_uppercase(), arguments).output().unwrap());
+        assert!(told.starts_with(words) && told.contains("1 rows refused"), "{told}");
+    }
+    for (source, tenant, code) in
+        [("nonsense", &*ours.id, 2), ("qeet", "x", 1), ("qeet", &stranger.tenant_id, 1), ("qeet", &stranger.user_id, 1)]
+    {
+        assert_eq!(import(&app, &file, source, tenant, &[]).output().unwrap().status.code(), Some(code), "{source} {tenant}");
+    }
+    let lost = import(&app, Path::new("/no/such/file"), "qeet", &ours.id, &[]).output().unwrap();
+    assert!(lost.status.code() == Some(1) && String::from_utf8_lossy(&lost.stderr).contains("/no/such/file"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_it_goes_on_where_it_was() {
+    let app = App::new().await;
+    let ours = org(&app).await;
+    let dir = tempfile::tempdir().unwrap();
+    // As many as it takes to be killed on the way.
+    let rows = if Stack::of_run() == Stack::Distributed { 3_000 } else { 30_000 };
+    let ((file, bad), rejects) = (large(dir.path(), rows), dir.path().join("rejects.ndjson"));
+    let arguments = ["--rejects", rejects.to_str().unwrap()];
+    let mut before = app.members_of(&ours.id).await;
+    let (mut killed, mut pause, mut refused) = (0, 300, 0);
+    let last = loop {
+        let mut child = import(&app, &file, "qeet", &ours.id, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        if killed < 8 && child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            killed += 1;
+            let now = app.members_of(&ours.id).await;
+            assert!(now >= before, "what was written stays");
+            // If it came no further, it needs longer than that to begin.
+            pause += if now == before { 400 } else { 30 };
+            before = now;
+            continue;
         }
-        // Without a password: "forgot password" sets the first one.
-        assert_eq!(hash_of(&app, &c), None);
-        app.login(&c, "anything at all").await.refused(401, "invalid_credentials");
-        let (token, new) = (app.reset_token(&c, 1).await, fresh_password());
-        app.post("/v1/auth/reset-password", json!({"token": token, "new_password": new})).await.expect(200);
-        app.login(&c, &new).await.expect(200);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_command_looks_imports_and_knows_what_it_did() {
-        let app = App::new().await;
-        let (ours, stranger) = (org(&app).await, app.signup().await);
-        let dir = tempfile::tempdir().unwrap();
-        let (file, rejects, key) = (dir.path().join("users.json"), dir.path().join("rejects.ndjson"), dir.path().join("key"));
-        let f = fresh_email();
-        let users = json!({"users": [{"localId": "1", "email": f, "passwordHash": FIREBASE.0, "salt": FIREBASE.1},
-            {"localId": "2", "email": stranger.email}, {"localId": "3"}]});
-        std::fs::write(&file, serde_json::to_string_pretty(&users).unwrap()).unwrap();
-        std::fs::write(&key, SIGNER).unwrap();
-        let (key, to) = (key.to_str().unwrap(), rejects.to_str().unwrap());
-        let arguments = ["--firebase-signer-key", key, "--rejects", to];
-        let looked = said(&import(&app, &file, "firebase", &ours.id, &[&arguments[..], &["--dry-run"]].concat()).output().unwrap());
-        assert!(looked.starts_with("1 users would be made") && looked.contains("2 rows refused"), "{looked}");
-        assert_eq!(members(&app, &ours.id), 1, "the owner");
-        // Beside the running server.
-        let done = import(&app, &file, "firebase", &ours.id, &arguments).output().unwrap();
-        assert!(said(&done).starts_with("1 users made"), "{done:?}");
-        assert!(!String::from_utf8_lossy(&done.stderr).contains(SIGNER));
-        let refused: Vec<Value> = std::fs::read_to_string(&rejects).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!((refused.len(), &refused[0]["email"], &refused[1]["email"]), (2, &json!(stranger.email), &Value::Null));
-        assert!(refused[0]["line"].as_u64() > Some(1) && refused[1]["line"].as_u64() > refused[0]["line"].as_u64(), "{refused:?}");
-        signs_in(&app, &f, "user1password").await;
-        let again = said(&import(&app, &file, "firebase", &ours.id, &arguments).output().unwrap());
-        assert!(again.contains("imported before: 1 users made, 2 rows refused"), "{again}");
-        let restarted = said(&import(&app, &file, "firebase", &ours.id, &["--restart"]).output().unwrap());
-        assert!(restarted.starts_with("0 users made"), "{restarted}");
-        // A tenant by its slug, and an address that comes twice.
-        let slug = app.get_as(&ours.token, &format!("/v1/tenants/{}", ours.id)).await.expect(200).str("slug");
-        let (file, twice) = (dir.path().join("twice.ndjson"), fresh_email());
-        let rows = [&twice, &fresh_email(), &twice.to_uppercase()].map(|email| json!({"email": email}).to_string());
-        std::fs::write(&file, rows.join("\n")).unwrap();
-        for (arguments, words) in [(&["--dry-run"][..], "2 users would be made"), (&[], "2 users made")] {
-            let told = said(&import(&app, &file, "qeet", &slug.to_uppercase(), arguments).output().unwrap());
-            assert!(told.starts_with(words) && told.contains("1 rows refused"), "{told}");
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+        // A store on a busy machine may be late; then it says what to do.
+        if refused < 10 && String::from_utf8_lossy(&ended.stderr).contains("start again to go on") {
+            refused += 1;
+            continue;
         }
-        for (source, tenant, code) in
-            [("nonsense", &*ours.id, 2), ("qeet", "x", 1), ("qeet", &stranger.tenant_id, 1), ("qeet", &stranger.user_id, 1)]
-        {
-            assert_eq!(import(&app, &file, source, tenant, &[]).output().unwrap().status.code(), Some(code), "{source} {tenant}");
-        }
-        let lost = import(&app, Path::new("/no/such/file"), "qeet", &ours.id, &[]).output().unwrap();
-        assert!(lost.status.code() == Some(1) && String::from_utf8_lossy(&lost.stderr).contains("/no/such/file"));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn killed_again_and_again_it_goes_on_where_it_was() {
-        let app = App::new().await;
-        let ours = org(&app).await;
-        let dir = tempfile::tempdir().unwrap();
-        let ((file, bad), rejects) = (large(dir.path()), dir.path().join("rejects.ndjson"));
-        let arguments = ["--rejects", rejects.to_str().unwrap()];
-        let mut before = members(&app, &ours.id);
-        let (mut killed, mut pause) = (0, 300);
-        let last = loop {
-            let mut child =
-                import(&app, &file, "qeet", &ours.id, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            if killed < 8 && child.try_wait().unwrap().is_none() {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                killed += 1;
-                let now = members(&app, &ours.id);
-                assert!(now >= before, "what was written stays");
-                // If it came no further, it needs longer than that to begin.
-                pause += if now == before { 400 } else { 30 };
-                before = now;
-                continue;
-            }
-            break tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-        };
-        assert!(killed >= 3, "it was too fast to be killed more than {killed} times");
-        let said = said(&last);
-        assert!(said.starts_with("27000 users made") && said.contains("3000 rows refused"), "{said}");
-        assert_eq!(members(&app, &ours.id), 27_001);
-        let lines: Vec<u64> = std::fs::read_to_string(&rejects)
-            .unwrap()
-            .lines()
-            .map(|l| serde_json::from_str::<Value>(l).unwrap()["line"].as_u64().unwrap())
-            .collect();
-        assert_eq!(lines, bad, "each refused row once, in their order");
-    }
+        break ended;
+    };
+    assert!(killed >= 3, "it was too fast to be killed more than {killed} times");
+    let said = said(&last);
+    assert!(said.starts_with(&format!("{} users made", rows / 10 * 9)) && said.contains(&format!("{} rows refused", rows / 10)), "{said}");
+    assert_eq!(app.members_of(&ours.id).await, i64::try_from(rows / 10 * 9 + 1).unwrap());
+    let lines: Vec<u64> = std::fs::read_to_string(&rejects)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lines, bad, "each refused row once, in their order");
 }

@@ -1,4 +1,4 @@
-//! The service as its clients see it: the real binary, over HTTP, on real files. One module a subject.
+//! The service as its clients see it: the real binary, over HTTP, on real stores. One module a subject.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,7 +12,6 @@ mod crash;
 mod delivery;
 mod doctor;
 mod email;
-mod embedded;
 mod enumeration;
 mod idempotency;
 mod import;
@@ -24,6 +23,8 @@ mod policy;
 mod serving;
 mod sessions;
 mod signup;
+mod stored_hashes;
+mod tenants_apart;
 
 use std::pin::Pin;
 

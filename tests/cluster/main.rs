@@ -1,9 +1,8 @@
 //! Many nodes as one, with real processes. `room` tests who is there and whose turn it is, on nodes that are nothing else (`node`);
 //! the rest tests `three` servers on one Cassandra and one Redis, under `load`: `service` kills, freezes and restarts one, `faults` is what is wrong
 //! between them, `revoked` what must not be honoured any more, `duties` what one of them does, `chaos` all of it at random. There are peers that talk
-//! nonsense (`rogue`), connections that can be cut (`proxy`) and certificates made on the spot (`certs`).
+//! nonsense (`rogue`) and connections that can be cut (`proxy`).
 
-mod certs;
 mod chaos;
 mod duties;
 mod faults;

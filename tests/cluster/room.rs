@@ -1,10 +1,10 @@
 //! Who is there, and whose turn it is.
 
 use super::{
-    certs::Authority,
     node::{Config, Node},
     proxy::Proxy,
     rogue::{Manner, Rogue},
+    support::certs::Authority,
 };
 use crate::support::ports::free;
 use std::{

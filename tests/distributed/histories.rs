@@ -4,10 +4,10 @@
 use crate::{
     linear::{Event, check},
     models::*,
-    shared,
     support::{
         app::{Account, App, fresh_email, fresh_password},
         client::{Client, Reply},
+        stack::Place,
     },
 };
 use reqwest::Method;
@@ -19,7 +19,7 @@ use std::{
 
 /// Two servers on one keyspace and one Redis.
 async fn two() -> (App, App) {
-    let place = shared();
+    let place = Place::distributed();
     let start = || App::builder().on(&place).env("QEETID_HASH_THREADS", 1).start();
     (start().await, start().await)
 }

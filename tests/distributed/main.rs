@@ -1,19 +1,17 @@
 //! The service on Cassandra and Redis where something goes wrong, or two processes don't know of each other: `outage` is a store that
-//! hangs and dies, `nodes` one of three that is killed, `histories` what two processes did, checked by `linear` against the rules in `models`.
+//! hangs and dies, `in_time` one that hangs while requests are under way, `nodes` one of three that is killed, `schema` a keyspace of
+//! another version, `tls` whom it connects to, `histories` what two processes did, checked by `linear` against the rules in `models`.
+//! `statements` counts what operations cost.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod histories;
+mod in_time;
 mod linear;
 mod models;
 mod nodes;
 mod outage;
-
-use crate::support::{app::unique, stack::Place};
-
-/// A keyspace of the Cassandra that all tests share.
-fn shared() -> Place {
-    let keyspace = format!("d{}_{}", unique(), std::process::id());
-    Place::at(&format!("scylla://{}/{keyspace}?rf=1", support::stack::address("QEETID_TEST_CQL")))
-}
+mod schema;
+mod statements;
+mod tls;

@@ -84,7 +84,9 @@ impl Builder {
         let dir = self.dir.clone().unwrap_or_else(|| temp.path().join("data"));
         let watch = Arc::new(Watch::default());
         let client = Client::new(String::new(), watch);
-        let place = self.place.clone().unwrap_or_else(|| Place::of(&dir));
+        // Its signing keys can be opened by nobody else.
+        let apart = self.env.iter().any(|(name, _)| name == "QEETID_SECRET");
+        let place = self.place.clone().unwrap_or_else(|| Place::of(&dir, apart));
         App { client, builder: self, dir, place, child: None, output: Arc::default(), readers: Vec::new(), _temp: temp }
     }
 }
@@ -170,7 +172,7 @@ impl App {
     pub async fn try_start(&mut self) -> Result<(), String> {
         assert!(self.child.is_none(), "it is running");
         // A shared store is not brought up to date by whoever starts first.
-        if self.place.env.iter().any(|(n, _)| n == "QEETID_STORE_URL") {
+        if self.place.needs_schema() {
             let mut command = self.command();
             let migrated = tokio::task::spawn_blocking(move || command.arg("migrate").output().unwrap()).await.unwrap();
             if !migrated.status.success() {
@@ -234,6 +236,11 @@ impl App {
 
     pub fn data_dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where its stores are.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The SQLite file, for tests that look or reach into it: they stand in modules called `embedded`.
@@ -307,7 +314,7 @@ impl Drop for App {
         let metrics = self.child.is_some().then(|| self.metrics()).flatten().unwrap_or_default();
         self.kill9();
         // Who was given a directory may be followed by another on it.
-        if self.builder.dir.is_none() && self.builder.place.is_none() {
+        if self.builder.dir.is_none() {
             Place::remove(&self.dir);
         }
         let output = self.output();

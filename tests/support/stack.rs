@@ -12,7 +12,10 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    sync::{LazyLock, Mutex, MutexGuard},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,71 +42,153 @@ impl Stack {
     }
 }
 
-/// The stores of one server.
+/// The stores of one server, or of several.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
     /// The settings that lead there.
     pub env: Vec<(String, String)>,
-    keyspace: Option<String>,
+    keyspace: Option<Arc<Keyspace>>,
+}
+
+/// A keyspace of the run's Cassandra. When the last who knows of it goes, it goes too, or waits for the next test.
+#[derive(Debug)]
+struct Keyspace {
+    name: String,
+    /// Its schema is up to date.
+    migrated: AtomicBool,
+    /// Another test may use it afterwards, with people and tenants of its own: to make one takes many changes of the schema.
+    goes_on: AtomicBool,
+}
+
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        if self.goes_on.load(Ordering::Relaxed) && self.migrated.load(Ordering::Relaxed) && !std::thread::panicking() {
+            return locked(&WAITING).push(name);
+        }
+        drop_keyspace(&name);
+    }
+}
+
+fn drop_keyspace(name: &str) {
+    // A server that hangs is another test's failure.
+    let _ = std::env::var("QEETID_TEST_CQL").map(|address| cql(&address, &format!("DROP KEYSPACE IF EXISTS {name}")));
+}
+
+/// Keyspaces that a test has done with.
+static WAITING: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
+    // SAFETY: a function that takes nothing and stays; it runs after the last test.
+    unsafe { libc::atexit(drop_waiting) };
+    Mutex::default()
+});
+
+extern "C" fn drop_waiting() {
+    locked(&WAITING).drain(..).for_each(|name| drop_keyspace(&name));
 }
 
 /// By data directory: who is started there again finds what it left.
 static PLACES: LazyLock<Mutex<HashMap<PathBuf, Place>>> = LazyLock::new(Mutex::default);
 
-fn places() -> MutexGuard<'static, HashMap<PathBuf, Place>> {
-    // A test that fails while it holds them has hurt nothing.
-    PLACES.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+// A test that fails while it holds one has hurt nothing.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Place {
-    /// That of a data directory; a new one is made for a new directory.
-    pub fn of(dir: &Path) -> Self {
-        places().entry(dir.to_owned()).or_insert_with(|| Self::new(Stack::of_run())).clone()
+    /// That of a data directory; a new one is made for a new directory. `apart`: other tests have none of it, before or after.
+    pub fn of(dir: &Path, apart: bool) -> Self {
+        locked(&PLACES).entry(dir.to_owned()).or_insert_with(|| Self::new(Stack::of_run(), apart)).clone()
     }
 
     /// A keyspace that `url` leads to, and a database of the run's Redis, whatever the run's stack is.
     pub fn at(url: &str) -> Self {
-        let redis = address("QEETID_TEST_REDIS");
-        let number = fresh_database(&redis);
-        let set = [
-            ("QEETID_EPHEMERAL_URL", format!("redis://{redis}/{number}")),
-            ("QEETID_STORE_URL", url.to_owned()),
-            ("QEETID_SECRET", "5a".repeat(32)),
-        ];
-        Self { env: set.map(|(name, value)| (name.to_owned(), value)).into(), keyspace: None }
+        Self::on_redis(fresh_database()).with_store(url)
     }
 
-    fn new(stack: Stack) -> Self {
-        let mut place = Self::default();
-        if stack == Stack::Embedded {
-            return place;
+    /// A new keyspace of the run's Cassandra and a database of its Redis, whatever the run's stack is.
+    pub fn distributed() -> Self {
+        let database = fresh_database();
+        let name = format!("t{database}_{}", std::process::id());
+        Self::on_keyspace(database, Keyspace { name, migrated: false.into(), goes_on: false.into() })
+    }
+
+    fn new(stack: Stack, apart: bool) -> Self {
+        match stack {
+            Stack::Embedded => Self::default(),
+            Stack::Redis => Self::on_redis(fresh_database()),
+            Stack::Distributed if apart => Self::distributed(),
+            Stack::Distributed => {
+                let waiting = locked(&WAITING).pop();
+                let place = match waiting {
+                    Some(name) => Self::on_keyspace(fresh_database(), Keyspace { name, migrated: true.into(), goes_on: true.into() }),
+                    None => Self::distributed(),
+                };
+                place.goes_on(true);
+                place
+            }
         }
-        let redis = address("QEETID_TEST_REDIS");
-        let mut set = |name: &str, value: String| place.env.push((name.into(), value));
-        let number = fresh_database(&redis);
-        set("QEETID_EPHEMERAL_URL", format!("redis://{redis}/{number}"));
-        if stack == Stack::Distributed {
-            let keyspace = format!("t{number}_{}", std::process::id());
-            set("QEETID_STORE_URL", format!("scylla://{}/{keyspace}?rf=1", address("QEETID_TEST_CQL")));
-            set("QEETID_SECRET", "5a".repeat(32));
-            place.keyspace = Some(keyspace);
+    }
+
+    fn on_keyspace(database: u64, keyspace: Keyspace) -> Self {
+        let url = format!("scylla://{}/{}?rf=1", address("QEETID_TEST_CQL"), keyspace.name);
+        Self { keyspace: Some(Arc::new(keyspace)), ..Self::on_redis(database).with_store(&url) }
+    }
+
+    fn on_redis(database: u64) -> Self {
+        let url = format!("redis://{}/{database}", address("QEETID_TEST_REDIS"));
+        Self { env: vec![("QEETID_EPHEMERAL_URL".into(), url)], keyspace: None }
+    }
+
+    fn with_store(mut self, url: &str) -> Self {
+        let set = [("QEETID_STORE_URL", url.to_owned()), ("QEETID_SECRET", "5a".repeat(32))];
+        self.env.extend(set.map(|(name, value)| (name.to_owned(), value)));
+        self
+    }
+
+    /// The name of its keyspace on the run's Cassandra, if it has one there.
+    pub fn keyspace(&self) -> Option<&str> {
+        self.keyspace.as_ref().map(|k| k.name.as_str())
+    }
+
+    /// Whether another test may go on with its keyspace.
+    pub fn goes_on(&self, may: bool) {
+        if let Some(keyspace) = &self.keyspace {
+            keyspace.goes_on.store(may, Ordering::Relaxed);
         }
-        place
     }
 
-    /// One place for several data directories: those of nodes of one cluster.
-    pub fn share<'a>(dirs: impl IntoIterator<Item = &'a Path>) {
-        let place = Self::new(Stack::Distributed);
-        places().extend(dirs.into_iter().map(|dir| (dir.to_owned(), place.clone())));
+    /// Whether `migrate` has to run before a server starts there; asked once.
+    pub fn needs_schema(&self) -> bool {
+        match &self.keyspace {
+            Some(keyspace) => !keyspace.migrated.swap(true, Ordering::Relaxed),
+            None => self.env.iter().any(|(name, _)| name == "QEETID_STORE_URL"),
+        }
     }
 
-    /// The stores go; nobody is started there again.
+    /// Nobody is started in that data directory again.
     pub fn remove(dir: &Path) {
-        let place = places().remove(dir);
-        if let Some(keyspace) = place.and_then(|p| p.keyspace) {
-            // A server that hangs is another test's failure.
-            let _ = cql(&address("QEETID_TEST_CQL"), &format!("DROP KEYSPACE IF EXISTS {keyspace}"));
-        }
+        // It is let go of once the map can be used again: a keyspace takes a while to go.
+        let gone = locked(&PLACES).remove(dir);
+        drop(gone);
+    }
+}
+
+/// A data directory for servers that come one after the other. It goes at the end, with its stores.
+pub struct Home(tempfile::TempDir);
+
+impl Home {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    /// Not there yet.
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        Place::remove(&self.path());
     }
 }
 
@@ -114,8 +199,9 @@ pub fn address(variable: &str) -> String {
 }
 
 /// The number of a database that nobody has used since this Redis began.
-fn fresh_database(redis: &str) -> u64 {
-    let mut stream = connect(redis);
+fn fresh_database() -> u64 {
+    let redis = &address("QEETID_TEST_REDIS");
+    let mut stream = connect(redis).unwrap();
     let reply = (|| {
         stream.write_all(b"INCR databases\r\n")?;
         let mut line = String::new();
@@ -128,7 +214,7 @@ fn fresh_database(redis: &str) -> u64 {
 
 /// Runs one statement: the native protocol, version 4, without what a driver adds.
 pub fn cql(address: &str, statement: &str) -> Result<(), String> {
-    let mut stream = connect(address);
+    let mut stream = connect(address)?;
     let mut startup = b"\0\x01\0\x0bCQL_VERSION\0\x05".to_vec();
     startup.extend(b"3.0.0");
     let mut query = u32::try_from(statement.len()).unwrap().to_be_bytes().to_vec();
@@ -152,8 +238,8 @@ pub fn cql(address: &str, statement: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream
+fn connect(address: &str) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(address).map_err(|e| format!("{address}: {e}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|e| format!("{address}: {e}"))?;
+    Ok(stream)
 }

@@ -29,7 +29,12 @@ pub(super) const ROLE: &str = "role";
 const ROLES: usize = 100;
 
 impl Outcome for CreateRoleOutcome {}
-impl Outcome for ChangeRoleOutcome {}
+impl Outcome for ChangeRoleOutcome {
+    /// Whoever knows an id can ask: nothing is left in the account of somebody who is no member.
+    fn recorded(&self) -> bool {
+        !matches!(self, Self::NotMember | Self::NoRole)
+    }
+}
 
 #[async_trait]
 impl AccessStore for ScyllaStore {

@@ -4,6 +4,7 @@ use super::{
     fail::Fail,
     meter::{Kind, Meter},
     profile::{Agreement, profiles},
+    pulse::{Asked, Pulse},
     unit::{Bytes, Family, List, Name, Unit},
 };
 use crate::{
@@ -132,6 +133,7 @@ pub(super) struct Cql {
     breaker: Breaker,
     agreement: Agreement,
     meter: Meter,
+    pub(super) pulse: Pulse,
     pub(super) fail: Arc<Fail>,
 }
 
@@ -208,6 +210,7 @@ impl Cql {
             breaker: Breaker::new(8, Duration::from_secs(1)).after_quiet(Duration::from_millis(500)),
             agreement,
             meter: Meter::new(),
+            pulse: Pulse::default(),
             fail,
         })
     }
@@ -245,15 +248,18 @@ impl Cql {
     }
 
     /// Notes for the breaker whether the store is alive.
-    fn judge(&self, kind: Kind, begun: Instant, error: Option<&ExecutionError>) {
-        self.meter.sent(kind, begun.elapsed(), error.is_some());
+    fn judge(&self, kind: Kind, asked: Asked<'_>, error: Option<&ExecutionError>) {
+        self.meter.sent(kind, asked.begun.elapsed(), error.is_some());
         match error {
             Some(ExecutionError::LastAttemptError(RequestAttemptError::DbError(
                 DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::WriteTimeout { .. },
                 _,
-            ))) => {}
+            ))) => asked.answered(Instant::now()),
             Some(_) => self.breaker.failed(Instant::now()),
-            None => self.breaker.alive_at(Instant::now()),
+            None => {
+                asked.answered(Instant::now());
+                self.breaker.alive_at(Instant::now());
+            }
         }
         self.meter.breaker(self.is_resting());
     }
@@ -261,9 +267,9 @@ impl Cql {
     async fn send(&self, kind: Kind, st: &PreparedStatement, values: impl SerializeRow) -> Result<QueryResult> {
         self.allow()?;
         self.fail.point(st.get_statement())?;
-        let begun = Instant::now();
+        let asked = self.pulse.ask(Instant::now());
         let out = self.session().execute_unpaged(st, values).await;
-        self.judge(kind, begun, out.as_ref().err());
+        self.judge(kind, asked, out.as_ref().err());
         // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
         let out = out.map_err(StoreError::certainly_not)?;
         self.fail.point(st.get_statement())?;
@@ -285,14 +291,14 @@ impl Cql {
             _ => "",
         };
         self.fail.point(what)?;
-        let begun = Instant::now();
+        let asked = self.pulse.ask(Instant::now());
         let out = match batch.statements.as_slice() {
             [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
                 self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
             }
             _ => self.session().batch(batch, values).await,
         };
-        self.judge(Kind::Conditional, begun, out.as_ref().err());
+        self.judge(Kind::Conditional, asked, out.as_ref().err());
         let out = match out {
             Ok(out) => out,
             Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{context::Ctx, rng::Rng, rng::bytes, time::Clock, time::Timestamp},
-    store::{Result, StoreError},
+    store::{Result, StoreError, deadline},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 /// Of a whole call.
 const WHOLE: Duration = Duration::from_millis(1900);
+/// Of a store that answers nobody, once the time of the request is over.
+const QUIET: Duration = Duration::from_millis(250);
 /// A commit that is sent later than this after its intent might be overlooked by a sweep: it isn't sent.
 const FRESH: Duration = Duration::from_secs(5);
 /// Outcomes of commands are kept for a day, in seconds.
@@ -207,9 +209,27 @@ impl Engine {
         locked(&self.noted).add(bucket);
     }
 
+    /// Waits, but not for longer than `most`; and, once the time of the request is over, only as long as the store answers anybody.
+    pub(super) async fn in_time<T>(&self, most: Duration, waited_for: impl Future<Output = T>) -> Option<T> {
+        let last = Instant::now() + most;
+        let Some(ends) = deadline::ends() else { return tokio::time::timeout(most, waited_for).await.ok() };
+        tokio::pin!(waited_for);
+        loop {
+            let now = Instant::now();
+            let quiet = self.cql.pulse.quiet(now);
+            if now >= last || (now >= ends && quiet >= QUIET) {
+                return None;
+            }
+            let look = (now + QUIET.saturating_sub(quiet).max(Duration::from_millis(10))).max(ends).min(last);
+            if let Ok(done) = tokio::time::timeout_at(look.into(), &mut waited_for).await {
+                return Some(done);
+            }
+        }
+    }
+
     /// Bounds a read.
     pub(super) async fn read<T>(&self, reading: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::time::timeout(WHOLE, reading).await.unwrap_or_else(|_| Err(StoreError::certainly_not("no answer in time")))
+        self.in_time(WHOLE, reading).await.unwrap_or_else(|| Err(StoreError::certainly_not("no answer in time")))
     }
 
     /// Runs a command that knows its reruns: its outcome is recorded in `home`, which has to be the same unit at a rerun.
@@ -226,10 +246,10 @@ impl Engine {
         let started = Arc::new(Started::default());
         let (engine, state) = (self.clone(), started.clone());
         let task = tokio::spawn(async move { engine.attempts(now, &home, &plan, record.as_ref(), &state).await });
-        match tokio::time::timeout(WHOLE, task).await {
-            Ok(Ok(out)) => out,
-            Ok(Err(e)) => Err(StoreError::maybe(e)),
-            Err(_) => Err(started.gives_up()),
+        match self.in_time(WHOLE, task).await {
+            Some(Ok(out)) => out,
+            Some(Err(e)) => Err(StoreError::maybe(e)),
+            None => Err(started.gives_up()),
         }
     }
 

@@ -94,7 +94,9 @@ pub(super) async fn migrate(session: &Session, place: &Place, holder: uuid::Uuid
         if newest(session, ks).await?.is_some_and(|n| MIGRATIONS.iter().all(|step| step.number <= n)) {
             let newer = newest(session, ks).await?.filter(|n| MIGRATIONS.iter().all(|step| step.number < *n));
             return match newer {
-                Some(n) => Err(failed(format!("the keyspace has migration {n}, which this version doesn't know: run a newer one"))),
+                Some(n) => {
+                    Err(failed(format!("the keyspace has migration {n}, which this version doesn't know: run a newer version of qeetid")))
+                }
                 None => Ok(0),
             };
         }

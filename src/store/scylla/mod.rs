@@ -25,7 +25,7 @@
 //! Uniqueness is a unit of [`unit::Family::Claims`]: a row `holder` says who has it. A new table or list is a new file in the schema and
 //! a new line in [`unit`]. A batch should stay under 50 KB: what grows without bound is done in several commands.
 //!
-//! `cql` sends statements (`secure`: over TLS; `meter` counts them), `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
+//! `cql` sends statements (`secure`: over TLS; `meter` counts them, `pulse` knows whether any is answered), `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
 //! `revocations`, `outbox` and `chain` (of `audit`) are lists with an order of their own; `invites_of` reads what `invites` writes.
 
 mod access;
@@ -54,6 +54,7 @@ mod passwords;
 mod policy;
 mod profile;
 mod proofs;
+mod pulse;
 mod purge;
 mod revocations;
 mod saga;
@@ -183,9 +184,10 @@ impl ScyllaStore {
             (Some(known), Some(found)) if found < known => {
                 Some(format!("keyspace {name} is at migration {found}, and this version needs {known}: run `qeetid migrate` first"))
             }
-            (known, found) if known != found => {
-                Some(format!("keyspace {name} is at migration {}, which this version doesn't know: run a newer one", found.unwrap_or(0)))
-            }
+            (known, found) if known != found => Some(format!(
+                "keyspace {name} is at migration {}, which this version doesn't know: run a newer version of qeetid",
+                found.unwrap_or(0)
+            )),
             _ => None,
         };
         if let Some(text) = wrong {

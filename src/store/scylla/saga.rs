@@ -9,7 +9,7 @@ use super::{
     effects::Intent,
     engine::{Decided, Engine, Share, refused},
     tx::{Halt, Planned, json, parse},
-    unit::Unit,
+    unit::{Family, Unit},
 };
 use crate::{
     domain::time::Timestamp,
@@ -136,21 +136,26 @@ impl Engine {
         Err(StoreError::maybe(last))
     }
 
-    /// Carries a committed entry out: effects first, so that whoever sees a unit's new rows finds what belongs to them.
+    /// Carries a committed entry out: effects first, so that whoever sees a unit's new rows finds what belongs to them; claims last, so that
+    /// who has an address (or a slug) is there for whoever reads that he has it.
     async fn finish(&self, id: Uuid, decided: &Decided) -> Result<()> {
         self.effects(&decided.effects, decided.version).await?;
-        try_join_all(decided.shares.iter().map(async |share| {
-            if share.is_read() {
-                return self.let_go(id, &share.unit).await;
-            }
-            let change = match share.forget {
-                true => Change::ApplyForget { tx: id },
-                false => Change::Apply { version: decided.version, tx: id },
-            };
-            self.until_answered(&share.unit, &change, &share.writes).await
-        }))
-        .await?;
+        let (claims, others): (Vec<_>, Vec<_>) = decided.shares.iter().partition(|share| share.unit.family == Family::Claims);
+        for shares in [others, claims] {
+            try_join_all(shares.iter().map(|share| self.carry_out(id, decided.version, share))).await?;
+        }
         self.fulfilled(id).await
+    }
+
+    async fn carry_out(&self, id: Uuid, version: i64, share: &Share) -> Result<()> {
+        if share.is_read() {
+            return self.let_go(id, &share.unit).await;
+        }
+        let change = match share.forget {
+            true => Change::ApplyForget { tx: id },
+            false => Change::Apply { version, tx: id },
+        };
+        self.until_answered(&share.unit, &change, &share.writes).await
     }
 
     /// Somebody's lock is on a unit: what its journal entry asks for is done, or a little time given to it.
