@@ -212,7 +212,7 @@ impl Cql {
         })
     }
 
-    fn session(&self) -> Arc<Session> {
+    pub(super) fn session(&self) -> Arc<Session> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// Goes on over another connection; statements are good on any.
