@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use qeetid::{
     app,
-    config::{ConfigError, Settings, Sources},
+    config::{ConfigError, ScyllaUrl, Settings, Sources},
     domain::{ids::TenantId, permission::PermissionSet, rng::SystemRng, secret::SecretText},
     service::import::{FirebaseParams, Source},
     telemetry,
@@ -68,6 +68,18 @@ enum Command {
     /// Reads a file of any size in constant memory (some 200 MiB), with 1 GB of disk beside the database while it runs. Stopped, it goes on where it was when it is started again; no row is written twice.
     /// Refused rows keep no other out. Users without a password set one with "forgot password".
     Import(Import),
+    /// Move an embedded installation over to ScyllaDB or Cassandra, and compare the two
+    ///
+    /// Stop the server first, and run `qeetid migrate` on the empty keyspace. The file is only read. Stopped, it goes on where it was when it is
+    /// started again; the keyspace can't be served before all of it is there and the same. Exit status 0 only then.
+    Copy {
+        /// The SQLite file, as sqlite://PATH
+        #[arg(long, value_name = "URL", value_parser = app::copy::from)]
+        from: PathBuf,
+        /// The keyspace, as QEETID_STORE_URL will name it
+        #[arg(long, value_name = "URL", value_parser = app::copy::to)]
+        to: ScyllaUrl,
+    },
     /// The audit chains
     #[command(subcommand)]
     Audit(Audit),
@@ -221,6 +233,12 @@ fn main() -> ExitCode {
             if silent { Ok(()) } else { Err("it can be told who has an account".into()) }
         }));
     }
+    if let Some(Command::Copy { from, to }) = cli.command {
+        return finish(run(app::copy(from, &to)).and_then(|(report, same)| {
+            print(&report)?;
+            if same { Ok(()) } else { Err("the two sides differ".into()) }
+        }));
+    }
     let settings = match cli.options.load() {
         Ok(settings) => settings,
         Err(e) => {
@@ -250,7 +268,7 @@ fn main() -> ExitCode {
         }),
         Some(Command::Config) => print(&settings.show()),
         // Done above: they need no settings.
-        Some(Command::Openapi | Command::Doctor(_)) => Ok(()),
+        Some(Command::Openapi | Command::Doctor(_) | Command::Copy { .. }) => Ok(()),
     })
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn storage_with(settings: &Settings, memory: Memory) -> Result<
             (Arc::new(SqliteStore::open(file.clone()).await.map_err(|e| AppError::new("store", e))?), Some(file))
         }
         StoreUrl::Scylla(url) => {
-            let store = ScyllaStore::open(&place(url)?, clock.clone(), rng.clone())
+            let store = ScyllaStore::open(&place(url, "QEETID_STORE_URL")?, clock.clone(), rng.clone())
                 .await
                 .map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))?;
             (Arc::new(store), None)
@@ -106,14 +106,15 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), AppError> {
     match &settings.store {
         StoreUrl::Sqlite(_) => storage(settings).await.map(drop),
         StoreUrl::Scylla(url) => {
-            let ran = ScyllaStore::migrate(&place(url)?, &SystemClock, &SystemRng).await;
+            let ran = ScyllaStore::migrate(&place(url, "QEETID_STORE_URL")?, &SystemClock, &SystemRng).await;
             ran.map(drop).map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))
         }
     }
 }
 
-fn place(url: &ScyllaUrl) -> Result<Place, AppError> {
-    let bad = |e| AppError::new("QEETID_STORE_URL", format!("ca= names a file that can't be read: {e}"));
+/// `what` names the setting that holds the URL.
+pub(super) fn place(url: &ScyllaUrl, what: &str) -> Result<Place, AppError> {
+    let bad = |e| AppError::new(what, format!("ca= names a file that can't be read: {e}"));
     let ScyllaUrl { nodes, keyspace, datacenter, replication, credentials, tls } = url.clone();
     let tls = match tls {
         None => None,

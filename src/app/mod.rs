@@ -4,11 +4,14 @@
 pub mod api_key;
 mod build;
 mod commands;
+pub mod copy;
 pub mod doctor;
 pub mod import;
+mod ticker;
 mod upkeep;
 
 pub use commands::{migrate, openapi, rotate_keys, verify_audit};
+pub use copy::copy;
 pub use import::import;
 
 use crate::{

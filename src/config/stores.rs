@@ -70,6 +70,13 @@ impl fmt::Display for ScyllaUrl {
     }
 }
 
+impl std::str::FromStr for StoreUrl {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        store(text)
+    }
+}
+
 /// Where what expires is kept.
 #[derive(Debug, Clone)]
 pub enum EphemeralUrl {

@@ -1,11 +1,12 @@
 //! One SQLite file, shared by whoever keeps something in it. Knows nothing of what that is.
 //!
 //! `writer` is the one thread that writes, in groups, and answers after the fsync; `readers` are connections of their
-//! own; `connection` holds the settings of both, `wipe` removes what deleted rows left, `error` says whether a failed write may have happened, `migrate`
+//! own; `frozen` reads a file that nobody writes; `connection` holds the settings of all, `wipe` removes what deleted rows left, `error` says whether a failed write may have happened, `migrate`
 //! brings a schema up to date.
 
 mod connection;
 mod error;
+mod frozen;
 pub mod migrate;
 mod readers;
 mod wipe;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use connection::Memory;
 pub use error::Error;
+pub use frozen::Frozen;
 pub use rusqlite::{self, Connection, OptionalExtension, params};
 
 use readers::Readers;

@@ -1,7 +1,8 @@
 //! What lasts. [`Store`] has one method for one whole business command; there is no begin or commit in it.
 //!
-//! `commands` holds what goes in and comes out, `error` says whether a failed write may have happened, `deadline` for how long a request
-//! waits; `conformance` is the suite that every backend passes unchanged, `sqlite` is the embedded backend, `scylla` the distributed one.
+//! `commands` holds what goes in and comes out, `error` says whether a failed write may have happened, `deadline` how long a request waits, `conformance`
+//! is the suite that every backend passes unchanged, `sqlite` is the embedded backend, `scylla` the distributed one, `copy` what
+//! moves from the one to the other.
 
 pub mod access;
 pub mod admin;
@@ -9,6 +10,7 @@ pub mod audit;
 pub mod commands;
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod copy;
 pub mod deadline;
 pub mod error;
 pub mod imports;

@@ -43,6 +43,8 @@ fn wrong_usage_and_wrong_settings_end_with_2_and_name_what_is_wrong() {
         (&["nonsense"][..], &[][..], "nonsense"),
         (&["serve", "--nonsense"], &[], "--nonsense"),
         (&["config", "--set", "x"], &[], "NAME=VALUE"),
+        (&["copy", "--from", "scylla://h/k", "--to", "scylla://h/k"], &[], "--from"),
+        (&["copy", "--from", "sqlite://x"], &[], "--to"),
         (&["config", "--config", "/no/such/file"], &[], "/no/such/file"),
         (&["serve"], &[("QEETID_LISTNE", "127.0.0.1:0")], "QEETID_LISTEN?"),
         (&[], &[("QEETID_STORE_URL", "postgres://h/k")], "QEETID_STORE_URL: must be sqlite://"),
@@ -72,7 +74,7 @@ fn what_fails_ends_with_1_and_says_why() {
 #[test]
 fn help_names_every_command() {
     let help = out(&run(&["--help"], &[]));
-    for command in ["serve", "migrate", "openapi", "config", "keys"] {
+    for command in ["serve", "migrate", "openapi", "config", "keys", "copy"] {
         assert!(help.contains(command), "{command}: {help}");
     }
     assert!(out(&run(&["keys", "rotate", "--help"], &[])).contains("JWKS"));

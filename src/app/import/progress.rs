@@ -1,10 +1,7 @@
-//! How far it is, on stderr: once a second on a terminal, every ten seconds elsewhere.
+//! How far it is.
 
-use super::Tally;
-use std::{
-    io::{IsTerminal, Write},
-    time::{Duration, Instant},
-};
+use super::{super::ticker::Ticker, Tally};
+use std::time::{Duration, Instant};
 
 pub(super) struct Progress {
     size: u64,
@@ -14,14 +11,13 @@ pub(super) struct Progress {
     began: Instant,
     /// Bytes read when the first record of this run came.
     start: Option<(Instant, u64)>,
-    shown: Instant,
-    terminal: bool,
+    ticker: Ticker,
 }
 
 impl Progress {
     pub(super) fn new(size: u64, skipped: u64) -> Self {
         let now = Instant::now();
-        Self { size, read: 0, skipped, began: now, start: None, shown: now, terminal: std::io::stderr().is_terminal() }
+        Self { size, read: 0, skipped, began: now, start: None, ticker: Ticker::new() }
     }
 
     /// So many bytes more were read.
@@ -32,21 +28,13 @@ impl Progress {
         }
         let now = Instant::now();
         let &mut (start, offset) = self.start.get_or_insert((now, self.read));
-        let every = Duration::from_secs(if self.terminal { 1 } else { 10 });
-        if now - self.shown < every {
-            return;
-        }
-        self.shown = now;
-        let line = line(now - start, records, self.skipped, (self.read, offset, self.size), tally);
-        let end = if self.terminal { "\r" } else { "\n" };
-        // A terminal that is gone is no reason to stop.
-        let _ = write!(std::io::stderr(), "{line}{end}");
+        let (skipped, bytes) = (self.skipped, (self.read, offset, self.size));
+        self.ticker.show(|| line(now - start, records, skipped, bytes, tally));
     }
 
     /// It is through.
     pub(super) fn end(&self) {
-        let end = if self.terminal { "\n" } else { "" };
-        let _ = writeln!(std::io::stderr(), "{end}took {:.1} s", self.began.elapsed().as_secs_f64());
+        self.ticker.end(&format!("took {:.1} s", self.began.elapsed().as_secs_f64()));
     }
 }
 

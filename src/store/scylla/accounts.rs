@@ -74,8 +74,12 @@ pub(super) async fn put_account(tx: &mut Tx<'_>, mut account: Account) -> Planne
 
 /// Notes a kind of hash that is about to be stored.
 pub(super) fn count_kind(tx: &mut Tx<'_>, hash: &PasswordHash) {
-    let key = hash.census().as_bytes().into();
-    tx.effect(Effect::Put { list: List::HashCensus, bucket: CENSUS.into(), key, body: String::new(), ttl: 0, noted: false });
+    tx.effect(put_kind(&hash.census()));
+}
+/// Notes a kind of hash.
+pub(super) fn put_kind(kind: &str) -> Effect {
+    let (bucket, key) = (CENSUS.into(), kind.as_bytes().into());
+    Effect::Put { list: List::HashCensus, bucket, key, body: String::new(), ttl: 0, noted: false }
 }
 
 /// Writes a new account with its claim. The claim must be free.

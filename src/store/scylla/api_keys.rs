@@ -37,7 +37,7 @@ pub(super) struct Place {
     pub(super) key: ApiKeyId,
 }
 
-fn entry(bucket: &[u8], place: Place) -> Planned<Effect> {
+fn entry(bucket: &[u8], place: Place) -> Result<Effect> {
     Ok(Effect::Put { list: List::KeyPlaces, bucket: bucket.into(), key: ONE.into(), body: json(&place)?, ttl: 0, noted: false })
 }
 
@@ -69,15 +69,20 @@ pub(super) async fn made(cql: &Cql, user: UserId, kind: &str) -> Result<Vec<(Ten
 
 /// Writes a key of a tenant whose unit is read, or new.
 pub(super) fn insert(tx: &mut Tx<'_>, key: &ApiKey) -> Planned<()> {
-    let place = Place { tenant: key.tenant_id, key: key.id };
     tx.put(&Unit::tenant(key.tenant_id), KEY, key.id.as_bytes(), key)?;
-    tx.effect(entry(key.prefix.as_bytes(), place)?);
-    tx.effect(entry(key.id.as_bytes(), place)?);
-    if let Some(maker) = key.user_id {
-        let (bucket, key) = made_by(maker, KEY, key.tenant_id, key.id.as_bytes());
-        tx.effect(Effect::Put { list: List::MadeBy, bucket, key, body: String::new(), ttl: 0, noted: false });
-    }
+    tx.effects.extend(lists(key)?);
     Ok(())
+}
+
+/// What leads to a key.
+pub(super) fn lists(key: &ApiKey) -> Result<Vec<Effect>> {
+    let place = Place { tenant: key.tenant_id, key: key.id };
+    let mut lists = vec![entry(key.prefix.as_bytes(), place)?, entry(key.id.as_bytes(), place)?];
+    lists.extend(key.user_id.map(|maker| {
+        let (bucket, key) = made_by(maker, KEY, key.tenant_id, key.id.as_bytes());
+        Effect::Put { list: List::MadeBy, bucket, key, body: String::new(), ttl: 0, noted: false }
+    }));
+    Ok(lists)
 }
 
 /// Whether the tenant has all the live keys that it may have.

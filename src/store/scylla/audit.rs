@@ -74,8 +74,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn of(event: &AuditEvent) -> Self {
-        Self { tenant: event.tenant_id, day: event.at.millis().div_euclid(DAY), id: event.id }
+    fn of(event: &AuditEntry) -> Self {
+        Self { tenant: event.tenant_id, day: day_of(event.at), id: event.id }
     }
     pub(super) fn bucket(&self) -> Bytes {
         bucket(self.tenant, self.day)
@@ -94,6 +94,10 @@ impl Place {
     }
 }
 
+/// Days since 1970.
+pub(super) fn day_of(at: Timestamp) -> i64 {
+    at.millis().div_euclid(DAY)
+}
 /// The bucket of a tenant's day.
 pub(super) fn bucket(tenant: TenantId, day: i64) -> Bytes {
     Bytes::join(&[tenant.as_bytes(), &ordered(day)])
@@ -124,32 +128,62 @@ pub(super) fn place_of_waiting(key: &[u8]) -> Option<Place> {
 
 /// What writes an event.
 pub(super) fn put(event: &AuditEvent, [actor, subject]: [[u8; 16]; 2]) -> Result<Vec<Effect>> {
-    let place = Place::of(event);
     let (kind, actor_id) = ActorKind::of(&event.actor);
-    let by = By {
+    let e = AuditEntry {
+        id: event.id,
+        tenant_id: event.tenant_id,
         event: event.event.clone(),
-        actor: kind.name().into(),
-        actor_id: actor_id.map(Bytes::from),
+        actor: kind,
+        actor_id: actor_id.copied(),
+        user_id: event.user_id,
         network: event.network,
         request_id: event.request_id.clone(),
         at: event.at,
-        seal: Bytes::from(&actor),
+        actor_seal: Seal::Salt(actor),
+        subject_seal: Seal::Salt(subject),
+        seq: None,
     };
-    let to = To { user_id: event.user_id, seal: Bytes::from(&subject) };
-    let key = |part| Bytes::join(&[event.id.as_bytes(), &[part]]);
-    let day = Bytes::from(&ordered(place.day));
-    let (minute, waits) = waiting(&place, event.at);
-    let mut effects = vec![
-        entry(List::Audit, place.bucket(), key(BY), json(&by)?),
-        entry(List::Audit, place.bucket(), key(TO), json(&to)?),
-        entry(List::Buckets, days(event.tenant_id), day, String::new()),
-        Effect::Put { list: List::AuditWaiting, bucket: minute, key: waits, body: String::new(), ttl: 0, noted: true },
-    ];
+    let mut effects = as_it_is(&e)?;
+    effects.push(note_day(e.tenant_id, Place::of(&e).day));
+    Ok(effects)
+}
+
+/// Notes a day of a tenant on which something happened.
+pub(super) fn note_day(tenant: TenantId, day: i64) -> Effect {
+    entry(List::Buckets, days(tenant), Bytes::from(&ordered(day)), String::new())
+}
+
+/// What writes an event as it is, but for the note of its day, and its place if it has one.
+pub(super) fn as_it_is(e: &AuditEntry) -> Result<Vec<Effect>> {
+    let place = Place::of(e);
+    let by = By {
+        event: e.event.clone(),
+        actor: e.actor.name().into(),
+        actor_id: e.actor_id.as_ref().map(Bytes::from),
+        network: e.network,
+        request_id: e.request_id.clone(),
+        at: e.at,
+        seal: Bytes::from(e.actor_seal.as_bytes()),
+    };
+    let to = To { user_id: e.user_id, seal: Bytes::from(e.subject_seal.as_bytes()) };
+    let key = |part| Bytes::join(&[e.id.as_bytes(), &[part]]);
+    let mut effects =
+        vec![entry(List::Audit, place.bucket(), key(BY), json(&by)?), entry(List::Audit, place.bucket(), key(TO), json(&to)?)];
+    if e.seq.is_none() {
+        let (bucket, key) = waiting(&place, e.at);
+        effects.push(Effect::Put { list: List::AuditWaiting, bucket, key, body: String::new(), ttl: 0, noted: true });
+    }
     // An API key is nobody who could ask for what is kept about him.
-    let doer = actor_id.filter(|_| kind == ActorKind::User).map(|id| UserId::from_bytes(*id));
-    let about = [doer, event.user_id.filter(|u| Some(*u) != doer)];
+    let doer = e.actor_id.filter(|_| e.actor == ActorKind::User).map(UserId::from_bytes);
+    let about = [doer, e.user_id.filter(|u| Some(*u) != doer)];
     effects.extend(about.into_iter().flatten().map(|user| entry(List::AuditAbout, user.as_bytes().into(), place.key(), String::new())));
     Ok(effects)
+}
+
+/// The place of an event in the chain.
+pub(super) fn put_place(e: &AuditEntry, linked: Linked) -> Result<Effect> {
+    let place = Place::of(e);
+    Ok(entry(List::AuditPlaces, place.bucket(), e.id.as_bytes().into(), json(&linked)?))
 }
 
 fn strange(what: &str) -> StoreError {

@@ -80,6 +80,21 @@ pub(super) fn block(tenant: TenantId, seq: u64) -> Bytes {
 pub(super) fn blocks(tenant: TenantId) -> Bytes {
     Bytes::join(&[b"chain/", tenant.as_bytes()])
 }
+/// A link in its list.
+pub(super) fn put_link(tenant: TenantId, seq: u64, link: &Link) -> Result<Effect> {
+    let (bucket, key) = (block(tenant, seq), Bytes::from(&seq.to_be_bytes()));
+    Ok(Effect::Put { list: List::AuditChain, bucket, key, body: json(link)?, ttl: 0, noted: false })
+}
+/// Notes the block of a place.
+pub(super) fn note_block(tenant: TenantId, seq: u64) -> Effect {
+    let key = Bytes::from(&block(tenant, seq).0[16..]);
+    Effect::Put { list: List::Buckets, bucket: blocks(tenant), key, body: String::new(), ttl: 0, noted: false }
+}
+/// Notes that a tenant has a chain.
+pub(super) fn note_tenant(tenant: TenantId) -> Effect {
+    let (bucket, key) = (tenants_bucket(tenant), tenant.as_bytes().into());
+    Effect::Put { list: List::AuditTenants, bucket, key, body: String::new(), ttl: 0, noted: true }
+}
 /// Tenants that have a chain lie by the time of their making, some hours in a bucket.
 pub(super) fn tenants_bucket(tenant: TenantId) -> Bytes {
     Bytes::from(&tenant.as_bytes()[..3])
@@ -117,14 +132,12 @@ impl Plan for LinkUp {
             if event.seq.is_none() && !end.last.contains(&event.id) {
                 (end.seq, end.link) = (end.seq + 1, event.link(end.seq + 1, &end.link));
                 last.push(event.id);
-                let put = |list, bucket, key, body| Effect::Put { list, bucket, key, body, ttl: 0, noted: false };
                 let linked = Linked { seq: end.seq, link: end.link };
                 let link = Link { event: event.id, day: place.day, link: end.link };
-                effects.push(put(List::AuditPlaces, place.bucket(), place.id.as_bytes().into(), json(&linked)?));
-                effects.push(put(List::AuditChain, block(self.tenant, end.seq), Bytes::from(&end.seq.to_be_bytes()), json(&link)?));
+                effects.push(audit::put_place(&event, linked)?);
+                effects.push(put_link(self.tenant, end.seq, &link)?);
                 if end.seq % BLOCK == 1 {
-                    let bucket = Bytes::from(&block(self.tenant, end.seq).0[16..]);
-                    effects.push(put(List::Buckets, blocks(self.tenant), bucket, String::new()));
+                    effects.push(note_block(self.tenant, end.seq));
                 }
             }
             effects.push(Effect::Del { list: List::AuditWaiting, bucket: bucket.clone(), key: key.clone() });
@@ -133,8 +146,7 @@ impl Plan for LinkUp {
             return Ok(Some(0));
         }
         if first {
-            let (bucket, key) = (tenants_bucket(self.tenant), self.tenant.as_bytes().into());
-            effects.push(Effect::Put { list: List::AuditTenants, bucket, key, body: String::new(), ttl: 0, noted: true });
+            effects.push(note_tenant(self.tenant));
         }
         // Also if there was nothing new: what waits in vain is taken away behind this commit.
         if !last.is_empty() {

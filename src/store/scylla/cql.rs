@@ -215,7 +215,7 @@ impl Cql {
         })
     }
 
-    fn session(&self) -> Arc<Session> {
+    pub(super) fn session(&self) -> Arc<Session> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// Goes on over another connection; statements are good on any.

@@ -13,7 +13,7 @@ use super::{
     policy::{live, put_tenant},
     sessions, tenants,
     tenants::{OWNER, TENANT},
-    tx::{Outcome, Plan, Planned, Tx},
+    tx::{Outcome, Plan, Planned, Tx, json},
     unit::{Bytes, List, Name, Unit, name},
 };
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
         Result,
         admin::*,
         commands::{Cas, Revocation},
+        copy::MovedEnding,
     },
 };
 use async_trait::async_trait;
@@ -46,7 +47,7 @@ const ROWS: usize = 100;
 /// A step that has taken this long is over.
 const LONG: Duration = Duration::from_millis(1000);
 const DAY: i64 = 86_400_000;
-const ENDING: &str = "ending";
+pub(super) const ENDING: &str = "ending";
 
 impl Outcome for UpdateTenantOutcome {
     fn recorded(&self) -> bool {
@@ -129,6 +130,14 @@ fn put_entry(tenant: TenantId, due: Timestamp) -> Effect {
 fn del_entry(tenant: TenantId, due: Timestamp) -> Effect {
     let (bucket, key) = entry(tenant, due);
     Effect::Del { list: List::TenantsEnding, bucket, key }
+}
+
+/// How far the ending of a tenant that is moved here has come, as its row, and what leads to it. What may have been done in part is
+/// done again.
+pub(super) fn moved(tenant: TenantId, ending: MovedEnding) -> Result<(String, Effect)> {
+    let phase = if ending.members_gone { Phase::Memberships } else { Phase::Invites };
+    let ending = Ending { deleted_at: ending.deleted_at, phase, bucket: 0, from: Bytes::default() };
+    Ok((json(&ending)?, put_entry(tenant, ending.due())))
 }
 
 #[async_trait]

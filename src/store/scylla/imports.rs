@@ -6,7 +6,7 @@ use super::{
     accounts::{self, HOLDER, ONE, ones},
     invites_of::takes_members,
     tenants::{self, MEMBER, Member},
-    tx::{Outcome, Plan, Planned, Tx},
+    tx::{Outcome, Plan, Planned, Tx, json},
     unit::{Bytes, Family, Name, Unit, name},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         time::Timestamp,
         user::Membership,
     },
-    store::{Result, imports::*},
+    store::{Result, copy::MovedImport, imports::*},
 };
 use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -124,6 +124,13 @@ impl ScyllaStore {
 
 fn unit(id: ImportId) -> Unit {
     Unit { family: Family::Singles, key: Bytes::join(&[b"import/", &id.0]) }
+}
+
+/// How far an import that is moved here has come: its unit, and the row in it.
+pub(super) fn moved(import: MovedImport) -> Result<(Unit, Name, String)> {
+    let MovedImport { id, tenant, next, created, refused, recent, started_at, finished_at } = import;
+    let progress = Progress { tenant, next, created, refused, recent, started_at, finished_at, held: None };
+    Ok((unit(id), name(PROGRESS, ONE), json(&progress)?))
 }
 
 /// The id of one account's command.

@@ -112,11 +112,25 @@ fn put(tx: &mut Tx<'_>, invite: &Invite) -> Planned<()> {
 }
 
 /// Leads from who answers for an invite to it.
-fn note_inviter(tx: &mut Tx<'_>, invite: &Invite) {
-    if let Some(maker) = invite.inviter {
-        let (bucket, key) = made_by(maker, INVITE, invite.tenant_id, invite.id.as_bytes());
-        tx.effect(Effect::Put { list: List::MadeBy, bucket, key, body: String::new(), ttl: 0, noted: false });
-    }
+fn from_inviter(invite: &Invite) -> Option<Effect> {
+    let (bucket, key) = made_by(invite.inviter?, INVITE, invite.tenant_id, invite.id.as_bytes());
+    Some(Effect::Put { list: List::MadeBy, bucket, key, body: String::new(), ttl: 0, noted: false })
+}
+
+/// Leads from the tenant, the address and the inviter to an invite.
+pub(super) fn lists(invite: &Invite) -> Result<Vec<Effect>> {
+    let digest = invite.email.digest();
+    let put = |list, bucket: &[u8], body| Effect::Put {
+        list,
+        bucket: bucket.into(),
+        key: invite.id.as_bytes().into(),
+        body,
+        ttl: 0,
+        noted: false,
+    };
+    let of = put(List::InvitesOf, invite.tenant_id.as_bytes(), json(&Bytes::from(digest.as_bytes()))?);
+    let to = put(List::InvitesTo, digest.as_bytes(), json(&invite.tenant_id)?);
+    Ok([Some(of), Some(to), from_inviter(invite)].into_iter().flatten().collect())
 }
 
 /// The invite has ended; it stays in the lists for a while.
@@ -144,17 +158,7 @@ impl Plan for CreateInvite {
             }
         }
         put(tx, i)?;
-        let list = |list, bucket: &[u8], body| Effect::Put {
-            list,
-            bucket: bucket.into(),
-            key: i.id.as_bytes().into(),
-            body,
-            ttl: 0,
-            noted: false,
-        };
-        tx.effect(list(List::InvitesOf, i.tenant_id.as_bytes(), json(&Bytes::from(digest.as_bytes()))?));
-        tx.effect(list(List::InvitesTo, digest.as_bytes(), json(&i.tenant_id)?));
-        note_inviter(tx, i);
+        tx.effects.extend(lists(i)?);
         if let Some(job) = &self.job {
             tx.job(job)?;
         }
@@ -186,7 +190,7 @@ impl Plan for At<ResendInvite> {
             ..invite
         };
         put(tx, &sent)?;
-        note_inviter(tx, &sent);
+        tx.effects.extend(from_inviter(&sent));
         if let Some(job) = &cmd.job {
             tx.job(job)?;
         }

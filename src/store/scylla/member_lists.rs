@@ -98,8 +98,16 @@ pub(super) fn due_until(at: Timestamp) -> [u8; 8] {
     ordered(at.millis().div_euclid(DAY) + 1)
 }
 
-fn put(tx: &mut Tx<'_>, (list, bucket, key): Entry) {
-    tx.effect(Effect::Put { list, bucket, key, body: String::new(), ttl: 0, noted: list == List::PurgesDue });
+fn written((list, bucket, key): Entry) -> Effect {
+    Effect::Put { list, bucket, key, body: String::new(), ttl: 0, noted: list == List::PurgesDue }
+}
+fn put(tx: &mut Tx<'_>, entry: Entry) {
+    tx.effect(written(entry));
+}
+/// Writes all that leads to a user of these tenants.
+pub(super) fn all_of(user: &User, tenants: impl IntoIterator<Item = (TenantId, TenantKind)>) -> Vec<Effect> {
+    let entries = tenants.into_iter().flat_map(|(tenant, kind)| entries(user, tenant, kind));
+    entries.chain(due(user)).map(written).collect()
 }
 fn del(tx: &mut Tx<'_>, (list, bucket, key): Entry) {
     tx.effect(Effect::Del { list, bucket, key });

@@ -25,8 +25,9 @@
 //! Uniqueness is a unit of [`unit::Family::Claims`]: a row `holder` says who has it. A new table or list is a new file in the schema and
 //! a new line in [`unit`]. A batch should stay under 50 KB: what grows without bound is done in several commands.
 //!
-//! `cql` sends statements (`secure`: over TLS; `meter` counts them, `pulse` knows whether any is answered), `tx` is what plans see, `engine` runs them, `saga` commits over several units, `effects` does what follows;
-//! `revocations`, `outbox` and `chain` (of `audit`) are lists with an order of their own; `invites_of` reads what `invites` writes.
+//! `cql` sends statements (`secure`: over TLS; `meter` counts them, `pulse` knows whether any is answered), `tx` is what plans see,
+//! `engine` runs them, `saga` commits over several units, `effects` does what follows; `revocations`, `outbox` and `chain` (of `audit`)
+//! are lists with an order of their own; `invites_of` reads what `invites` writes; `copy` takes over what another backend holds.
 
 mod access;
 mod accounts;
@@ -34,6 +35,7 @@ mod admin;
 mod api_keys;
 mod audit;
 mod chain;
+pub mod copy;
 mod cql;
 mod effects;
 mod email_change;
@@ -174,8 +176,14 @@ impl ScyllaStore {
     /// Takes a keyspace into use. `clock` is for locks and leftovers: commands bring their own time.
     ///
     /// # Errors
-    /// No node answers, or the keyspace isn't of this version.
+    /// No node answers, the keyspace isn't of this version, or a copy into it has not come to its end.
     pub async fn open(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
+        let store = Self::open_any(place, clock, rng).await?;
+        copy::refuse_unfinished(&store.engine).await?;
+        Ok(store)
+    }
+
+    async fn open_any(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
         let session = connect(place).await?;
         let (known, found) = (migrate::MIGRATIONS.iter().map(|step| step.number).max(), migrate::newest(&session, &place.keyspace).await?);
         let name = &place.keyspace;

@@ -14,7 +14,7 @@ use crate::{
         outbox::{Job, Message},
         time::Timestamp,
     },
-    store::{Result, StoreError, commands::OutboxCounts},
+    store::{Result, StoreError, commands::OutboxCounts, copy::MovedJob},
 };
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -32,7 +32,7 @@ const LOOKED_AT: u32 = 4000;
 const AT_ONCE: usize = 16;
 /// A call that has taken this long gives what it has.
 const LONG: Duration = Duration::from_millis(1200);
-const STATE: &str = "state";
+pub(super) const STATE: &str = "state";
 const ONE: &[u8] = b"-";
 /// The bucket of those that were given up.
 const PARKED: &[u8] = b"parked";
@@ -64,6 +64,10 @@ fn put_due(id: JobId, at: Timestamp) -> Effect {
     let (bucket, key) = due(id, at);
     Effect::Put { list: List::JobsDue, bucket, key, body: String::new(), ttl: 0, noted: true }
 }
+fn put_parked(id: JobId) -> Effect {
+    let (list, bucket, key) = (List::JobsDue, PARKED.into(), id.as_bytes().into());
+    Effect::Put { list, bucket, key, body: String::new(), ttl: 0, noted: false }
+}
 fn del_due(id: JobId, at: Timestamp) -> Effect {
     let (bucket, key) = due(id, at);
     Effect::Del { list: List::JobsDue, bucket, key }
@@ -75,6 +79,15 @@ pub(super) fn put(job: &Job, now: Timestamp) -> Result<[Effect; 2]> {
     let body = json(&Body { message, created_at: job.created_at, attempts: job.attempts })?;
     let body = Effect::Put { list: List::JobBodies, bucket: job.id.as_bytes().into(), key: ONE.into(), body, ttl: 0, noted: false };
     Ok([body, put_due(job.id, now)])
+}
+
+/// The state of a job that is moved here, as its row, and what else writes it.
+pub(super) fn moved(job: MovedJob) -> Result<(String, [Effect; 2])> {
+    let MovedJob { id, message, created_at, attempts, due_at, parked, error } = job;
+    let body = json(&Body { message, created_at, attempts })?;
+    let body = Effect::Put { list: List::JobBodies, bucket: id.as_bytes().into(), key: ONE.into(), body, ttl: 0, noted: false };
+    let listed = if parked { put_parked(id) } else { put_due(id, due_at) };
+    Ok((json(&State { due_at, attempts, parked, done: false, error })?, [body, listed]))
 }
 
 impl Outcome for Option<Job> {}
@@ -159,8 +172,7 @@ impl Plan for Move {
                 tx.put(&unit, STATE, ONE, &State { due_at: *at, error: Some(cut(error)), ..state })
             }
             Then::Park(error) => {
-                let (list, bucket, key) = (List::JobsDue, PARKED.into(), id.as_bytes().into());
-                tx.effect(Effect::Put { list, bucket, key, body: String::new(), ttl: 0, noted: false });
+                tx.effect(put_parked(id));
                 tx.put(&unit, STATE, ONE, &State { parked: true, error: Some(cut(error)), ..state })
             }
         }

@@ -61,6 +61,10 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Of a session that was opened elsewhere, before anything that may end it here.
+    pub(super) fn moved(session: Session) -> Self {
+        Self { session, opened: 0 }
+    }
     fn ended_by(&self, e: &Ending) -> bool {
         self.opened < e.before && e.keep != Some(self.session.id) && e.tenant.is_none_or(|t| t == self.session.tenant_id)
     }

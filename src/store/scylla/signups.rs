@@ -14,7 +14,7 @@ use crate::{
 };
 use async_trait::async_trait;
 
-const WAITING: &str = "pending";
+pub(super) const WAITING: &str = "pending";
 
 /// One that waits.
 pub(super) async fn waiting(tx: &mut Tx<'_>, claim: &Unit, id: PendingSignupId) -> Planned<Option<PendingSignup>> {
@@ -46,6 +46,14 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, claim: &Unit) -> Planned<u64> {
     Ok(swept)
 }
 
+/// What leads to a sign-up that waits.
+pub(super) fn lists(signup: &PendingSignup) -> Result<[Effect; 2]> {
+    let digest = signup.email.digest();
+    let (bucket, body) = (signup.id.as_bytes().into(), super::tx::json(&Bytes::from(digest.as_bytes()))?);
+    let by_id = Effect::Put { list: List::SignupIds, bucket, key: ONE.into(), body, ttl: 0, noted: false };
+    Ok([by_id, upkeep::look_at(&What::Claim(digest), signup.expires_at)?])
+}
+
 /// Writes a sign-up that waits, and its job.
 pub(super) struct Begin {
     pub(super) signup: PendingSignup,
@@ -56,11 +64,8 @@ pub(super) struct Begin {
 impl Plan for Begin {
     type Out = ();
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
-        let (digest, id) = (self.signup.email.digest(), self.signup.id);
-        tx.put(&Unit::email(&digest), WAITING, id.as_bytes(), &self.signup)?;
-        let (bucket, body) = (id.as_bytes().into(), super::tx::json(&Bytes::from(digest.as_bytes()))?);
-        tx.effect(Effect::Put { list: List::SignupIds, bucket, key: ONE.into(), body, ttl: 0, noted: false });
-        tx.effect(upkeep::look_at(&What::Claim(digest), self.signup.expires_at)?);
+        tx.put(&Unit::email(&self.signup.email.digest()), WAITING, self.signup.id.as_bytes(), &self.signup)?;
+        tx.effects.extend(lists(&self.signup)?);
         tx.job(&self.job)
     }
 }

@@ -36,7 +36,7 @@ const LONG: Duration = Duration::from_millis(1200);
 /// What commands leave for longer than this is somebody's who died.
 const LEFT: Duration = Duration::from_secs(15);
 const OUTCOMES_KEPT: Duration = Duration::from_secs(86_400);
-const KEY: &str = "key";
+pub(super) const KEY: &str = "key";
 
 /// What is to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ impl Plan for AddKey {
     }
 }
 
-fn keys() -> Unit {
+pub(super) fn keys() -> Unit {
     Unit::single("signing keys")
 }
 

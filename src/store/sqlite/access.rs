@@ -11,7 +11,6 @@ use crate::{
         api_key::ApiKey,
         ids::{ApiKeyId, RoleId, TenantId, UserId},
         permission::{PermissionSet, Role},
-        tenant::TenantKind,
         time::Timestamp,
     },
     sqlite::{
@@ -52,9 +51,7 @@ pub(super) fn has_role(c: &Connection, tenant: TenantId, role: RoleId) -> rusqli
 pub(super) fn grant(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<Grant>> {
     let kind = c
         .prepare_cached("SELECT kind FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?
-        .query_row([tenant.as_bytes()], |row| {
-            TenantKind::from_name(row.get_ref(0)?.as_str()?).ok_or_else(|| strange(0, "no kind of tenant"))
-        })
+        .query_row([tenant.as_bytes()], |row| rows::tenant_kind(row, 0))
         .optional()?;
     let Some(kind) = kind else { return Ok(None) };
     let roles = tenants::roles(c, user, tenant)?;

@@ -31,7 +31,10 @@ macro_rules! columns {
     };
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+pub(super) use columns;
+
+/// A row of [`columns`].
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
     let network = |bytes: Option<Vec<u8>>| bytes.map(|b| Network::from_bytes(&b).ok_or_else(|| strange(6, "no network"))).transpose();
     let seal = |i| Seal::from_bytes(row.get_ref(i)?.as_blob()?).ok_or_else(|| strange(i, "no seal"));
     Ok(AuditEntry {
@@ -196,15 +199,14 @@ fn last(c: &Connection, tenant: TenantId) -> rusqlite::Result<u64> {
 }
 
 /// Chains without events count: somebody may have removed those.
-fn next_tenant(c: &Connection, after: Option<TenantId>) -> rusqlite::Result<Option<TenantId>> {
-    let above = after.map(|t| t.as_bytes().to_vec()).unwrap_or_default();
+pub(super) fn next_tenant(c: &Connection, above: &[u8]) -> rusqlite::Result<Option<TenantId>> {
     let mut next = None::<[u8; 16]>;
     for sql in [
         "SELECT min(tenant_id) FROM audit WHERE tenant_id > ?1",
         "SELECT min(tenant_id) FROM audit_chain WHERE tenant_id > ?1",
         "SELECT min(tenant_id) FROM audit_heads WHERE tenant_id > ?1",
     ] {
-        let found: Option<[u8; 16]> = c.prepare_cached(sql)?.query_row([&above], |row| row.get(0))?;
+        let found: Option<[u8; 16]> = c.prepare_cached(sql)?.query_row([above], |row| row.get(0))?;
         next = [next, found].into_iter().flatten().min();
     }
     Ok(next.map(TenantId::from_bytes))
@@ -261,7 +263,7 @@ impl AuditStore for SqliteStore {
         self.write(move |c| erase(c, user)).await
     }
     async fn audited_tenant(&self, after: Option<TenantId>) -> Result<Option<TenantId>> {
-        self.get(|c| next_tenant(c, after))
+        self.get(|c| next_tenant(c, after.as_ref().map_or(&[], |t| t.as_bytes().as_slice())))
     }
     async fn chain_state(&self, tenant: TenantId) -> Result<ChainState> {
         self.read(move |c| state(c, tenant)).await

@@ -158,12 +158,16 @@ fn progress(c: &Connection, id: ImportId) -> rusqlite::Result<Option<ImportProgr
 
 /// The first record and all outcomes of `0:+++m,1000:++`.
 fn recent(text: &str) -> Option<(u64, Outcomes)> {
-    let (mut from, mut all) = (None, Outcomes::default());
-    for step in text.split(',').filter(|s| !s.is_empty()) {
+    let steps = steps(text)?;
+    let from = steps.first().map_or(0, |(first, _)| *first);
+    Some((from, Outcomes(steps.into_iter().flat_map(|(_, outcomes)| outcomes.0).collect())))
+}
+
+/// The first record and the outcomes of each step.
+pub(super) fn steps(text: &str) -> Option<Vec<(u64, Outcomes)>> {
+    let step = |step: &str| {
         let (first, letters) = step.split_once(':')?;
-        let first: u64 = first.parse().ok()?;
-        from.get_or_insert(first);
-        all.0.extend(Outcomes::from_letters(letters)?.0);
-    }
-    Some((from.unwrap_or(0), all))
+        Some((first.parse().ok()?, Outcomes::from_letters(letters)?))
+    };
+    text.split(',').filter(|s| !s.is_empty()).map(step).collect()
 }

@@ -43,7 +43,9 @@ macro_rules! columns {
     };
 }
 
-fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Invite> {
+pub(super) use columns;
+
+pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Invite> {
     Ok(Invite {
         id: InviteId::from_bytes(row.get(at)?),
         tenant_id: TenantId::from_bytes(row.get(at + 1)?),

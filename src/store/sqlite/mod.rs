@@ -2,7 +2,8 @@
 //!
 //! Each command is a function over a connection, run in a savepoint by the file's one writer, so that it can read, decide
 //! and write without anybody in between: `users`, `passwords`, `sessions`, `proofs`, `email_change`, `tenants`, `invites`, `outbox`,
-//! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities.
+//! `upkeep`. `command` knows reruns, `ending` is how sessions die, `rows` turns rows into entities, `copy` reads a whole file
+//! for another backend.
 
 mod access;
 mod admin;
@@ -10,6 +11,7 @@ mod admin_impl;
 mod admin_write;
 mod audit;
 mod command;
+pub mod copy;
 mod email_change;
 mod ending;
 mod erase;

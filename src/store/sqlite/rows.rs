@@ -118,7 +118,7 @@ pub(super) fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         id: TenantId::from_bytes(row.get(0)?),
         slug: row.get(1)?,
         name: row.get(2)?,
-        kind: TenantKind::from_name(row.get_ref(3)?.as_str()?).ok_or_else(|| strange(3, "no kind"))?,
+        kind: tenant_kind(row, 3)?,
         metadata: metadata(row, 4)?,
         policy: serde_json::from_str(row.get_ref(5)?.as_str()?)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(5, Type::Text, e.into()))?,
@@ -127,6 +127,10 @@ pub(super) fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         updated_at: time(row, 8)?,
         deleted_at: maybe_time(row, 9)?,
     })
+}
+
+pub(super) fn tenant_kind(row: &Row<'_>, i: usize) -> rusqlite::Result<TenantKind> {
+    TenantKind::from_name(row.get_ref(i)?.as_str()?).ok_or_else(|| strange(i, "no kind of tenant"))
 }
 
 macro_rules! session_columns {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The Cassandra of the tests, and a keyspace of this process.
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let server = std::env::var("QEETID_TEST_CQL").expect("QEETID_TEST_CQL names a Cassandra as host:port; ./test starts one");
     let keyspace = format!("qeetid_{}", std::process::id());
     Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, credentials: None, tls: None }

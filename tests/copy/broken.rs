@@ -1,0 +1,106 @@
+use crate::{
+    Target, embedded, stop,
+    support::{
+        app::{App, fresh_email},
+        stack::{address, cql},
+    },
+};
+use serde_json::json;
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+/// Users that were imported: more than fit into some steps of a copy.
+const USERS: usize = 2500;
+
+/// A server whose organization has many members.
+async fn crowded() -> App {
+    let app = embedded().await;
+    let owner = app.signup().await;
+    let tenant = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Crowd"})).await.expect(201).str("id");
+    let file = app.data_dir().join("crowd.ndjson");
+    let bcrypt = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let rows = (0..USERS).map(|_| json!({"email": fresh_email(), "password_hash": bcrypt, "display_name": "Ada"}).to_string() + "\n");
+    std::fs::write(&file, rows.collect::<String>()).unwrap();
+    let imported = app.command().args(["import", file.to_str().unwrap(), "--source", "qeet", "--tenant", &tenant]).output().unwrap();
+    assert!(imported.status.success(), "{}", crate::err(&imported));
+    app
+}
+
+/// Kills a copy some time after it has read its source; what it said, and how it ended if it was faster.
+fn killed_after(mut copy: Command, pause: Duration) -> (String, Option<ExitStatus>) {
+    let mut copy = copy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stderr, mut said) = (BufReader::new(copy.stderr.take().unwrap()), String::new());
+    while !said.contains("read the source:") && stderr.read_line(&mut said).unwrap() > 0 {}
+    std::thread::sleep(pause);
+    let ended = copy.try_wait().unwrap();
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    (said, ended)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_killed_goes_on_and_a_difference_is_found() {
+    let mut app = crowded().await;
+    let target = Target::fresh();
+    let (said, _) = target.fails(&app);
+    assert!(said.contains(&format!("is open in process {}", app.pid())), "{said}");
+    stop(&mut app).await;
+
+    let (mut killed, mut went_on) = (0, 0);
+    while killed < 12 {
+        // Sooner or later: whatever it is at.
+        let (said, ended) = killed_after(target.copy(&app), Duration::from_millis(300 + 400 * (killed % 4)));
+        went_on += usize::from(said.contains("goes on with"));
+        if let Some(status) = ended {
+            assert!(status.success(), "{said}");
+            break;
+        }
+        killed += 1;
+        if killed == 3 {
+            // Half of it: nobody serves that.
+            let served = target.run("keys rotate");
+            assert_eq!(served.status.code(), Some(1));
+            assert!(crate::err(&served).contains("has not come to its end"), "{}", crate::err(&served));
+        }
+    }
+    assert!(killed > 0 && went_on > 0);
+    println!("killed {killed} times, went on {went_on} times");
+    let report = target.copied(&app);
+    assert!(report.contains("All of it is there, and the same"), "{report}");
+    let line = report.lines().find(|l| l.starts_with("users account")).unwrap();
+    assert!(line.contains(&(USERS + 1).to_string()) && line.ends_with("same"), "{report}");
+
+    // Somebody changes one row, and adds another.
+    let server = address("QEETID_TEST_CQL");
+    let kind: String = app.database().query_row("SELECT hex(kind) FROM hash_census LIMIT 1", [], |row| row.get(0)).unwrap();
+    cql(&server, &format!("INSERT INTO {}.hash_census (bucket, key, body) VALUES (0x6b696e6473, 0x{kind}, 'x')", target.keyspace)).unwrap();
+    cql(&server, &format!("INSERT INTO {}.users (part, kind, key, body) VALUES (0x01, 'session', 0x02, 'x')", target.keyspace)).unwrap();
+    let (said, report) = target.fails(&app);
+    let different: Vec<_> = report.lines().filter(|l| l.contains("DIFFERENT")).map(|l| l.split("  ").next().unwrap().trim()).collect();
+    assert_eq!(different, ["hash_census", "users session"], "{report}");
+    assert!(said.contains("the two sides differ"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_empty_keyspace_or_the_beginning_of_the_same_copy_is_written_to() {
+    let mut app = embedded().await;
+    app.signup().await;
+    stop(&mut app).await;
+    let target = Target::fresh();
+    assert!(target.run("keys rotate").status.success());
+    let (said, _) = target.fails(&app);
+    assert!(said.contains("is not empty: there is something in table"), "{said}");
+
+    // What was copied is no beginning of the copy of another source, and a source that was served again is another one.
+    let target = Target::fresh();
+    target.copied(&app);
+    app.start().await;
+    app.signup().await;
+    stop(&mut app).await;
+    let (said, _) = target.fails(&app);
+    assert!(said.contains("another source, or the source has changed"), "{said}");
+}
