@@ -5,7 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use std::{
     io::{BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ const ROUNDS: usize = 400;
 const KEYS: usize = 400;
 
 /// Rows with a hash that is kept as it is, in no order of their addresses.
-pub fn write_rows(file: &Path, users: usize) -> Result<(), String> {
+fn write_rows(file: &Path, users: usize) -> Result<(), String> {
     let mut out = BufWriter::new(std::fs::File::create(file).map_err(|e| e.to_string())?);
     for n in 0..users {
         let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
@@ -39,7 +39,7 @@ pub struct Ran {
 }
 
 /// Runs a command of the service.
-pub async fn run(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Ran, String> {
+async fn run(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Ran, String> {
     let began = Instant::now();
     let mut command = Command::new(binary);
     command.args(arguments).env("QEETID_DATA_DIR", data).env("QEETID_LOG", "warn").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -95,16 +95,34 @@ async fn cursors(client: &mut Client, key: &str, users: usize) -> Result<(String
     if seen == users { Ok((middle, last)) } else { Err(format!("{seen} of {users} were listed")) }
 }
 
+/// A data directory with one tenant of many.
+pub struct Tenant {
+    pub data: PathBuf,
+    /// An API key of it that may do everything.
+    pub key: String,
+    /// What became of the import.
+    pub import: Ran,
+    pub _dir: tempfile::TempDir,
+}
+
+impl Tenant {
+    /// Makes one, and imports so many users.
+    pub async fn of(binary: &Path, users: usize) -> Result<Self, String> {
+        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let (rows, data) = (dir.path().join("rows.ndjson"), dir.path().join("data"));
+        write_rows(&rows, users)?;
+        let made = run(binary, &data, &["api-key", "create", "--tenant", "new:Bench", "--scope", "all"]).await?;
+        let id = made.about.split_once("of tenant ").and_then(|(_, rest)| rest.split_whitespace().next()).ok_or("no tenant was named")?;
+        let file = rows.to_str().ok_or("a path that is no text")?;
+        let import = run(binary, &data, &["import", file, "--source", "qeet", "--tenant", id]).await?;
+        std::fs::remove_file(&rows).map_err(|e| e.to_string())?;
+        Ok(Self { data, key: made.said.trim().to_owned(), import, _dir: dir })
+    }
+}
+
 /// Measures all of it.
 pub async fn measure(binary: &Path, users: usize) -> Result<(), String> {
-    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let (rows, data) = (dir.path().join("rows.ndjson"), dir.path().join("data"));
-    write_rows(&rows, users)?;
-    let made = run(binary, &data, &["api-key", "create", "--tenant", "new:Bench", "--scope", "all"]).await?;
-    let key = made.said.trim().to_owned();
-    let tenant = made.about.split_once("of tenant ").and_then(|(_, rest)| rest.split_whitespace().next()).ok_or("no tenant was named")?;
-    let file = rows.to_str().ok_or("a path that is no text")?;
-    let import = run(binary, &data, &["import", file, "--source", "qeet", "--tenant", tenant]).await?;
+    let Tenant { data, key, import, _dir } = Tenant::of(binary, users).await?;
     let size = std::fs::metadata(data.join("qeetid.db")).map_or(0, |m| m.len());
     println!(
         "import of {users} users: {:.0} rows/s, peak {:.0} MiB, file {:.0} MiB",

@@ -30,9 +30,14 @@ impl Figure {
         median(&self.rounds)
     }
 
+    /// The least and the most of the rounds.
+    fn range(&self) -> (f64, f64) {
+        self.rounds.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)))
+    }
+
     /// How far the rounds of this run lie apart, as a share of the median.
     pub fn spread(&self) -> f64 {
-        let (least, most) = self.rounds.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        let (least, most) = self.range();
         (most - least) / self.median().abs().max(f64::MIN_POSITIVE)
     }
 }
@@ -94,7 +99,7 @@ fn of_rounds(figure: &Figure) -> String {
     if figure.rounds.len() < 2 {
         return String::new();
     }
-    let (least, most) = figure.rounds.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+    let (least, most) = figure.range();
     format!("{} – {}", number(least), number(most))
 }
 

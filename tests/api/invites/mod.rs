@@ -4,12 +4,12 @@ mod embedded;
 
 use crate::{
     all, count,
-    enumeration::auc,
     support::{
         app::{Account, App, fresh_email, fresh_password},
         client::{Client, Reply},
     },
 };
+use qeetid::app::doctor::stats::auc;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
