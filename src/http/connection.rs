@@ -39,7 +39,7 @@ impl Default for Patience {
         Self {
             head: Duration::from_secs(5),
             idle: Duration::from_secs(75),
-            rest: Duration::from_millis(100),
+            rest: Duration::from_millis(20),
             write: Duration::from_secs(30),
         }
     }

@@ -171,6 +171,7 @@ pub struct Services {
     tenants: Arc<Directory<TenantActor>>,
     background: TaskTracker,
     key_cache: access::KeyCache,
+    flows: login::Flows,
     draining: AtomicBool,
 }
 
@@ -207,6 +208,7 @@ impl Services {
             tenants,
             background: TaskTracker::new(),
             key_cache: access::key_cache(),
+            flows: login::flows(),
             draining: AtomicBool::new(false),
         })
     }

@@ -1,8 +1,8 @@
 //! What moves when an installation moves to another backend: all that lasts, as things that a backend can write one by one, in
 //! an order that a copy can go on in.
 //!
-//! Not moved, because nobody misses it: outcomes of commands (only a request under way asks for them again), the lease of who links
-//! audit events, and what can be derived from the rest.
+//! Not moved, because nobody misses it: outcomes of commands (only a request under way asks for them again), the leases of who does
+//! what for all, and what can be derived from the rest.
 
 use super::{
     commands::{PendingEmailChange, PendingSignup, ResetLink, UndoLink},

@@ -166,13 +166,11 @@ impl Admission {
             Class::Background if self.background.len() >= self.capacity => return Err(Refused::Full),
             Class::Background => {}
             Class::Interactive => {
-                let deadline = MARGIN * self.deadline.as_secs_f64() * 1000.0;
-                job.expected = self.wait(&job, self.interactive.ahead(job.flow, job.cost));
-                if job.expected * self.stretch > deadline {
+                job.expected = self.wait(job.at, job.large, self.interactive.ahead(job.flow, job.cost));
+                if self.is_late(job.expected) {
                     return Err(Refused::Full);
                 }
-                // Full by count, or by the time that the last one in would wait: the one with most gives way.
-                while self.interactive.len() >= self.capacity || self.wait(&job, self.interactive.cost()) * self.stretch > deadline {
+                while self.is_full(job.at, job.large) {
                     displaced.push(self.interactive.displace(job.flow, job.cost).ok_or(Refused::Full)?);
                 }
             }
@@ -186,14 +184,30 @@ impl Admission {
         Ok(id)
     }
 
-    /// Milliseconds until a thread gets to it, with so many milliseconds of work before it.
-    fn wait(&self, job: &Job, ahead: f64) -> f64 {
-        let left = |run: &Option<(Instant, f64)>| run.map_or(0.0, |(since, cost)| (cost - millis(job.at, since)).max(0.0));
+    /// Whether an interactive job of `flow` with `cost`, which needs no large block, would get in now. Changes nothing.
+    pub fn has_place(&self, flow: Flow, cost: f64, now: Instant) -> bool {
+        let expected = self.wait(now, false, self.interactive.ahead(flow, cost));
+        !self.is_late(expected) && (!self.is_full(now, false) || self.interactive.gives_way(flow, cost).is_some())
+    }
+
+    /// Whether one who is expected to wait for so many milliseconds would start too late.
+    fn is_late(&self, expected: f64) -> bool {
+        expected * self.stretch > MARGIN * self.deadline.as_secs_f64() * 1000.0
+    }
+
+    /// Full by count, or by the time that the last one in would wait: before anybody gets in, the one with most gives way.
+    fn is_full(&self, now: Instant, large: bool) -> bool {
+        self.interactive.len() >= self.capacity || self.is_late(self.wait(now, large, self.interactive.cost()))
+    }
+
+    /// Milliseconds until a thread gets to one that comes now, with so many milliseconds of work before it.
+    fn wait(&self, now: Instant, large: bool, ahead: f64) -> f64 {
+        let left = |run: &Option<(Instant, f64)>| run.map_or(0.0, |(since, cost)| (cost - millis(now, since)).max(0.0));
         // With a thread to spare nobody waits, however long the others are still busy.
         let busy: f64 = if self.running.iter().any(Option::is_none) { 0.0 } else { self.running.iter().map(left).sum() };
         #[expect(clippy::cast_precision_loss, reason = "threads are few")]
         let mut wait = (busy + ahead) / self.running.len() as f64;
-        if job.large {
+        if large {
             // The large block is one: those who need it come one after the other.
             wait = wait.max(self.interactive.large_cost());
         }

@@ -209,6 +209,18 @@ impl Pool {
         answer.await.unwrap_or(Err(PoolError::Stopped))
     }
 
+    /// Whether a sign-in of `flow` would get in now, if it cost one hash by today's parameters: so that one for which there is no
+    /// place is refused before anything is looked up for it. Nothing is reserved.
+    ///
+    /// # Errors
+    /// `Overloaded`, which is counted like any other refusal.
+    pub fn place(&self, flow: Flow) -> Result<(), PoolError> {
+        let shared = &*self.0.shared;
+        let cost = lock(&shared.costs).today().as_secs_f64() * 1000.0;
+        let free = lock(&shared.admission).has_place(flow, cost, Instant::now());
+        if free { Ok(()) } else { Err(shared.shed()) }
+    }
+
     /// Tells the pool which kinds of hashes the store holds ([`PasswordHash::census`]); adds to what it knows.
     pub fn note_census(&self, census: &[String]) {
         let mut costs = lock(&self.0.shared.costs);

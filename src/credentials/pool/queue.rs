@@ -114,9 +114,15 @@ impl<T: Item> FairQueue<T> {
         Some(item)
     }
 
+    /// Takes out what [`FairQueue::gives_way`].
+    pub fn displace(&mut self, flow: Flow, cost: f64) -> Option<T> {
+        let (flow, id) = self.gives_way(flow, cost)?;
+        self.remove(flow, id)
+    }
+
     /// The newest job of whoever has most, if a newcomer of `flow` with `cost` has so much less that giving its place away is fair:
     /// afterwards the newcomer must not have more than the one that gave way.
-    pub fn displace(&mut self, flow: Flow, cost: f64) -> Option<T> {
+    pub fn gives_way(&self, flow: Flow, cost: f64) -> Option<(Flow, u64)> {
         // Of equals the one who came last: others of them may be about to be served.
         let newest = |lane: &Lane<T>| lane.jobs.back().map(|(id, _)| *id);
         let last = |group: &Group<T>| group.networks.values().filter_map(newest).max();
@@ -130,10 +136,7 @@ impl<T: Item> FairQueue<T> {
         } else {
             (group.cost, own.map_or(0.0, |g| g.cost))
         };
-        if mine + cost > most - newest.cost() + 0.001 {
-            return None;
-        }
-        self.remove(Flow { group: key, network }, id)
+        (mine + cost <= most - newest.cost() + 0.001).then_some((Flow { group: key, network }, id))
     }
 
     /// Milliseconds of work that would be done before a newcomer of `flow` with `cost`, if nobody else came.

@@ -15,6 +15,7 @@ use crate::{
         Store,
         commands::*,
         conformance::fixture::*,
+        leases::Duty,
         sqlite::{SqliteStore, copy::SqliteSource},
     },
 };
@@ -35,7 +36,7 @@ async fn made(dir: &std::path::Path) -> SqliteSource {
     let gone = person(&s).await;
     assert!(matches!(s.delete_user(&ctx(T), delete(&gone, 1)).await.unwrap(), Cas::Done(_)));
     s.create_tenant(&ctx(T), organization(&p, T)).await.unwrap();
-    let fence = s.lease_audit([1; 16], T, secs(60)).await.unwrap().unwrap();
+    let fence = s.lease(Duty::Audit, [1; 16], T, secs(60)).await.unwrap().unwrap();
     assert_eq!(s.link_audit(fence, 10).await.unwrap(), Cas::Done(1));
     s.write_audit(&ctx(T), vec![event(p.tenant.id, None, "unlinked")]).await.unwrap();
     drop(s);
