@@ -1,11 +1,10 @@
 //! What can be wrong between nodes, under load: cut connections, nodes of another version, and nodes that don't belong here.
 
 use crate::{
-    certs::Authority,
     load::{People, crowd, revocation},
     node::COOKIE,
     rogue::{Manner, Rogue},
-    support::client::Client,
+    support::{certs::Authority, client::Client},
     three::{NAME, Three, metric},
 };
 use std::time::Duration;

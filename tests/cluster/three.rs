@@ -2,11 +2,11 @@
 //! Redis, goes through connections that can be cut.
 
 use crate::{
-    certs::Authority,
     node::COOKIE,
     proxy::Proxy,
     support::{
         app::{App, Builder},
+        certs::Authority,
         client::Client,
         ports::free,
         stack::{Place, address},
