@@ -60,8 +60,8 @@ impl<const N: usize> Lanes<N> {
 
     /// Mixes keys in, and salts where there are any.
     fn expand(&mut self, keys: &[Key; N], salts: Option<&[Salt; N]>) {
-        for n in 0..N {
-            for (p, key) in self.p[n].iter_mut().zip(&keys[n]) {
+        for (p, key) in self.p.iter_mut().zip(keys) {
+            for (p, key) in p.iter_mut().zip(key) {
                 *p ^= key;
             }
         }

@@ -35,16 +35,8 @@ pub struct Three {
     /// From the first node to the second, by which the first one dials.
     links: HashMap<(usize, usize), Proxy>,
     dirs: Vec<PathBuf>,
+    place: Place,
     temp: tempfile::TempDir,
-}
-
-impl Drop for Three {
-    fn drop(&mut self) {
-        self.nodes.clear();
-        for dir in &self.dirs {
-            Place::remove(dir);
-        }
-    }
 }
 
 impl Three {
@@ -57,17 +49,15 @@ impl Three {
     pub async fn on(redis: &str, place: Option<Place>, log: &str) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dirs: Vec<PathBuf> = (0..4).map(|n| temp.path().join(n.to_string())).collect();
-        if place.is_none() {
-            Place::share(dirs.iter().map(PathBuf::as_path));
-        }
         let at: Vec<SocketAddr> = (0..3).map(|_| free()).collect();
         let pairs = (0..3).flat_map(|from| (0..3).map(move |to| (from, to))).filter(|(from, to)| from != to);
         let links = pairs.map(|(from, to)| ((from, to), Proxy::to(at[to]))).collect();
         let (authority, to_redis) = (Authority::new(), redis.parse().unwrap());
         let proxies = (0..3).map(|_| Proxy::to(to_redis)).collect();
-        let mut three = Self { nodes: Vec::new(), authority, at, redis: proxies, links, dirs, temp };
+        let place = place.unwrap_or_else(Place::distributed);
+        let mut three = Self { nodes: Vec::new(), authority, at, redis: proxies, links, dirs, place, temp };
         for node in 0..3 {
-            let mut place = place.clone().unwrap_or_else(|| Place::of(&three.dirs[node]));
+            let mut place = three.place.clone();
             for (name, value) in &mut place.env {
                 if name == "QEETID_EPHEMERAL_URL" {
                     *value = value.replace(redis, &three.redis[node].address.to_string());
@@ -112,7 +102,7 @@ impl Three {
     /// A fourth server on the same stores that wants to be one of them.
     pub async fn fourth(&self, cookie: &str, authority: &Authority) -> App {
         let certs = self.certs(authority, 3);
-        self.builder(3, free(), self.at.iter().copied(), cookie, &certs).start().await
+        self.builder(3, free(), self.at.iter().copied(), cookie, &certs).on(&self.place).start().await
     }
 
     /// What `from` sends to `to` vanishes, or doesn't any more.

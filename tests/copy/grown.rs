@@ -206,5 +206,5 @@ async fn a_grown_installation_moves_and_nobody_notices() {
     // New people come, and no address is given twice.
     moved.signup().await;
     let again = json!({"email": g.ada.email, "password": fresh_password()});
-    moved.post("/v1/auth/signup", again).await.expect(409);
+    moved.post("/v1/auth/signup", again).await.refused(422, "signup_unavailable");
 }
