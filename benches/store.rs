@@ -19,7 +19,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use support::{AWAY, HOME, NOW, ctx, newcomer, sign_in};
+use support::{AWAY, HOME, ctx, newcomer, sign_in};
 use tokio::runtime::Runtime;
 
 /// Callers at once.
