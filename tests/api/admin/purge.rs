@@ -165,11 +165,11 @@ mod embedded {
         assert_eq!(org.ids(&app, "/v1/users?q=planted").await, [""; 0]);
         assert_eq!(org.ids(&app, "/v1/users/deleted").await, [""; 0]);
         assert_eq!(org.events(&app).await[0], "user.purged", "the receipt");
-        // The sweeper wipes the file. It begins as the service starts.
+        // The sweeper wipes the file. It begins once the lease of the process before is over.
         app.restart().await;
         for what in planted {
             let mut found = holds(app.data_dir(), what);
-            for _ in 0..100 {
+            for _ in 0..600 {
                 if found.is_none() {
                     break;
                 }
@@ -195,7 +195,8 @@ mod embedded {
         assert_eq!(raw.execute("UPDATE users SET purge_after = deleted_at WHERE email = ?1", [&over.email]).unwrap(), 1);
         drop(raw);
         app.start().await;
-        for _ in 0..200 {
+        // Once the lease of the process before is over.
+        for _ in 0..1200 {
             if org.ids(&app, "/v1/users/deleted").await == [kept.id.clone()] {
                 assert_eq!(org.events(&app).await[0], "user.purged");
                 return drop(app.signup_as(&over.email).await);

@@ -82,7 +82,8 @@ mod embedded {
             ]
             .map(left)
         };
-        for _ in 0..200 {
+        // Once the lease of the process before is over.
+        for _ in 0..1200 {
             if rows() == [0; 6] {
                 break;
             }
