@@ -71,6 +71,7 @@ async fn bin(app: &App, people: usize) -> (String, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_under_way_when_the_store_hangs_is_answered_in_time() {
+    let _turn = crate::in_turn().await;
     let cassandra = Cassandra::start(1).await;
     let app = App::builder().on(&Place::at(&cassandra.url("in_time", ""))).start().await;
     let who = app.signup().await;

@@ -15,3 +15,9 @@ mod outage;
 mod schema;
 mod statements;
 mod tls;
+
+/// Those that ask much of the machine, or count what nobody else may disturb, come one after the other.
+pub async fn in_turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}

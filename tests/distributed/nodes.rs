@@ -57,6 +57,7 @@ async fn works(client: Client, stop: Arc<AtomicBool>) -> Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_three_nodes_is_killed_under_load() {
+    let _turn = crate::in_turn().await;
     let cassandra = Cassandra::with(3, &[("CASSANDRA_HEAP", "512m")]).await;
     let app = App::builder().on(&Place::at(&cassandra.url("three", ""))).start().await;
     let who: Account = app.signup().await;

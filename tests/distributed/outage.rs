@@ -118,6 +118,7 @@ async fn is_back(app: &App) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_hangs_dies_and_comes_back() {
+    let _turn = crate::in_turn().await;
     let cassandra = Cassandra::start(1).await;
     let app = App::builder().on(&Place::at(&cassandra.url("outage", ""))).start().await;
     let ready = app.get("/readyz").await.expect(200);

@@ -85,6 +85,7 @@ async fn cost(app: &App, operation: &str) -> Cost {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_cost_no_more_statements_than_they_did() {
+    let _turn = crate::in_turn().await;
     let app = App::builder().on(&Place::distributed()).start().await;
     // At most so many statements in all, and of them lightweight transactions: a few more than measured, for what goes on beside.
     let bounds = [("sign-up", 35, 11), ("login", 22, 2), ("refresh", 6, 2), ("confirm", 15, 2), ("reset", 35, 3), ("invite accept", 51, 9)];

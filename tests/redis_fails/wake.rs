@@ -53,6 +53,8 @@ async fn all_nodes_hear_it_and_again_after_a_restart() {
         server.lose_all().await;
         for listener in [&one, &two, &three] {
             is_heard(&three, listener).await;
+            // Who tells next is connected again, too: what is told before that is lost.
+            is_heard(&two, listener).await;
         }
     }
 }
