@@ -42,8 +42,9 @@ impl Seen {
     }
 }
 
-/// Runs `one` on each of `connections` connections for `time`; `one` gets the connection's number and the round.
-pub async fn run<F, Fut>(address: SocketAddr, connections: usize, time: Duration, one: F) -> Seen
+/// Runs `one` on each of `connections` connections, which go to the addresses in turn, for `time`; `one` gets the connection's number and
+/// the round.
+pub async fn run<F, Fut>(addresses: &[SocketAddr], connections: usize, time: Duration, one: F) -> Seen
 where
     F: Fn(usize, usize, Client) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = (Client, Result<Answer, String>)> + Send,
@@ -52,7 +53,7 @@ where
     let began = Instant::now();
     let tasks: Vec<_> = (0..connections)
         .map(|number| {
-            let one = one.clone();
+            let (one, address) = (one.clone(), addresses[number % addresses.len()]);
             tokio::spawn(async move {
                 let mut client = Client::new(address);
                 let mut mine: Vec<(u16, Duration)> = Vec::new();

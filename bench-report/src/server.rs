@@ -13,6 +13,14 @@ use tokio::{
     process::{Child, Command},
 };
 
+/// Runs a command of the service to its end.
+pub async fn command(binary: &Path, arguments: &[&str], settings: &[(&str, String)]) -> Result<(), String> {
+    let mut command = Command::new(binary);
+    command.args(arguments).envs(settings.iter().map(|(name, value)| (name, value))).kill_on_drop(true);
+    let output = command.output().await.map_err(|e| format!("{}: {e}", binary.display()))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
 /// A running service; killed when dropped.
 pub struct Server {
     child: Child,
@@ -71,7 +79,13 @@ impl Server {
         line.and_then(|l| l.split_whitespace().nth(0).and_then(|n| n.parse::<f64>().ok())).unwrap_or(f64::NAN) / 1024.0
     }
 
-    /// Most memory ever resident, MiB.
+    /// From now on the peak is that of what comes.
+    pub fn forget_peak(&self) {
+        // Refused where there is no such file: the peak is then that of before as well, which is no less.
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.child.id().unwrap_or(0)), "5");
+    }
+
+    /// Most memory resident since it started, or since the peak was forgotten, MiB.
     pub fn peak_mib(&self) -> f64 {
         self.status("VmHWM:")
     }
@@ -79,6 +93,11 @@ impl Server {
     /// Memory resident now, MiB.
     pub fn resident_mib(&self) -> f64 {
         self.status("VmRSS:")
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub async fn kill(&mut self) -> Result<(), String> {
+        self.child.kill().await.map_err(|e| e.to_string())
     }
 
     /// CPU seconds used so far.

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 /// What is left of two seconds is for noticing, and for the answer.
-const TIME: Duration = Duration::from_millis(1600);
+const TIME: Duration = Duration::from_millis(1200);
 
 tokio::task_local! {
     static ENDS: Instant;

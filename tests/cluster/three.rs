@@ -42,11 +42,11 @@ pub struct Three {
 impl Three {
     /// On a keyspace and a database of their own.
     pub async fn start() -> Self {
-        Self::on(&address("QEETID_TEST_REDIS"), None, "qeetid=trace,info").await
+        Self::on(&address("QEETID_TEST_REDIS"), Place::distributed(), "qeetid=trace,info").await
     }
 
     /// On these stores. `redis` is where the Redis is that the stores' settings name.
-    pub async fn on(redis: &str, place: Option<Place>, log: &str) -> Self {
+    pub async fn on(redis: &str, place: Place, log: &str) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dirs: Vec<PathBuf> = (0..4).map(|n| temp.path().join(n.to_string())).collect();
         let at: Vec<SocketAddr> = (0..3).map(|_| free()).collect();
@@ -54,14 +54,11 @@ impl Three {
         let links = pairs.map(|(from, to)| ((from, to), Proxy::to(at[to]))).collect();
         let (authority, to_redis) = (Authority::new(), redis.parse().unwrap());
         let proxies = (0..3).map(|_| Proxy::to(to_redis)).collect();
-        let place = place.unwrap_or_else(Place::distributed);
         let mut three = Self { nodes: Vec::new(), authority, at, redis: proxies, links, dirs, place, temp };
         for node in 0..3 {
             let mut place = three.place.clone();
-            for (name, value) in &mut place.env {
-                if name == "QEETID_EPHEMERAL_URL" {
-                    *value = value.replace(redis, &three.redis[node].address.to_string());
-                }
+            if let Some(url) = place.redis() {
+                *url = url.replace(redis, &three.redis[node].address.to_string());
             }
             let certs = three.certs(&three.authority, node);
             let seeds = (0..3).filter(|to| *to != node).map(|to| three.links[&(node, to)].address);

@@ -178,6 +178,7 @@ impl App {
             if !migrated.status.success() {
                 return Err(String::from_utf8_lossy(&migrated.stderr).into_owned());
             }
+            self.place.has_schema();
         }
         let mut child = command(&self.builder.wrapper)
             .arg("serve")

@@ -10,6 +10,7 @@ pub struct Cassandra {
     dir: tempfile::TempDir,
     port: u16,
     nodes: usize,
+    env: Vec<(String, String)>,
 }
 
 fn script() -> PathBuf {
@@ -24,15 +25,17 @@ impl Cassandra {
 
     /// With variables that the script knows.
     pub async fn with(nodes: usize, env: &[(&str, &str)]) -> Self {
-        let mut server = Self { dir: tempfile::tempdir().unwrap(), port: 0, nodes };
-        let address = server.run(&["up"], &[&nodes.to_string()], env).await;
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut server = Self { dir: tempfile::tempdir().unwrap(), port: 0, nodes, env };
+        let address = server.run("up", nodes).await;
         server.port = address.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_else(|| panic!("{address:?}"));
         server
     }
 
-    async fn run(&self, verb: &[&str], arguments: &[&str], env: &[(&str, &str)]) -> String {
+    async fn run(&self, verb: &str, number: usize) -> String {
         let mut command = Command::new(script());
-        command.env("CASSANDRA_FLUSH_SCHEMA", "true").args(verb).arg(self.dir.path()).args(arguments).envs(env.iter().copied());
+        let variables = self.env.iter().map(|(name, value)| (name, value));
+        command.env("CASSANDRA_FLUSH_SCHEMA", "true").envs(variables).arg(verb).arg(self.dir.path()).arg(number.to_string());
         let out = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
@@ -53,12 +56,12 @@ impl Cassandra {
     }
 
     pub async fn kill9(&self, node: usize) {
-        self.run(&["kill"], &[&node.to_string()], &[]).await;
+        self.run("kill", node).await;
     }
 
     /// With the data that it had.
     pub async fn start_again(&self, node: usize) {
-        self.run(&["start"], &[&node.to_string()], &[]).await;
+        self.run("start", node).await;
     }
 
     /// It hangs: connections stay, and nothing is answered.

@@ -157,12 +157,24 @@ impl Place {
         }
     }
 
-    /// Whether `migrate` has to run before a server starts there; asked once.
+    /// Whether `migrate` has to run before a server starts there.
     pub fn needs_schema(&self) -> bool {
         match &self.keyspace {
-            Some(keyspace) => !keyspace.migrated.swap(true, Ordering::Relaxed),
+            Some(keyspace) => !keyspace.migrated.load(Ordering::Relaxed),
             None => self.env.iter().any(|(name, _)| name == "QEETID_STORE_URL"),
         }
+    }
+
+    /// It has run.
+    pub fn has_schema(&self) {
+        if let Some(keyspace) = &self.keyspace {
+            keyspace.migrated.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Where its Redis is, to be put elsewhere.
+    pub fn redis(&mut self) -> Option<&mut String> {
+        self.env.iter_mut().find(|(name, _)| name == "QEETID_EPHEMERAL_URL").map(|(_, url)| url)
     }
 
     /// Nobody is started in that data directory again.

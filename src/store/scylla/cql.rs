@@ -3,9 +3,10 @@
 use super::{
     fail::Fail,
     meter::{Kind, Meter},
-    profile::{Agreement, profiles},
+    profile::Agreement,
     pulse::{Asked, Pulse},
-    unit::{Bytes, Family, List, Name, Unit},
+    statements::Statements,
+    unit::{Bytes, List, Name, Unit},
 };
 use crate::{
     domain::breaker::Breaker,
@@ -23,7 +24,6 @@ use scylla::{
     value::{CqlValue, Row},
 };
 use std::{
-    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -90,46 +90,11 @@ pub(super) enum Change<'a> {
     Hold { tx: Uuid },
 }
 
-#[derive(Debug)]
-struct UnitStatements {
-    head: PreparedStatement,
-    todo: PreparedStatement,
-    rows: PreparedStatement,
-    scan: PreparedStatement,
-    put: PreparedStatement,
-    del: PreparedStatement,
-    commit: PreparedStatement,
-    commit_todo: PreparedStatement,
-    lock: PreparedStatement,
-    apply: PreparedStatement,
-    forget: PreparedStatement,
-    apply_forget: PreparedStatement,
-    unlock: PreparedStatement,
-}
-
-#[derive(Debug)]
-struct ListStatements {
-    get: PreparedStatement,
-    range: PreparedStatement,
-    back: PreparedStatement,
-    put: PreparedStatement,
-    del: PreparedStatement,
-}
-
-#[derive(Debug)]
-struct JournalStatements {
-    get: PreparedStatement,
-    insert: PreparedStatement,
-    turn: PreparedStatement,
-}
-
 /// The connection, and every statement.
 #[derive(Debug)]
 pub(super) struct Cql {
     session: RwLock<Arc<Session>>,
-    units: HashMap<Family, UnitStatements>,
-    lists: HashMap<List, ListStatements>,
-    journal: JournalStatements,
+    statements: Arc<Statements>,
     breaker: Breaker,
     agreement: Agreement,
     meter: Meter,
@@ -139,80 +104,28 @@ pub(super) struct Cql {
 
 impl Cql {
     /// Prepares every statement for the tables of a keyspace.
-    pub(super) async fn new(session: Session, keyspace: &str, agreement: Agreement, fail: Arc<Fail>) -> Result<Self> {
-        let (plain, conditional) = profiles(agreement);
-        let (plain, conditional) = (plain.into_handle(), conditional.into_handle());
-        let prepare = async |cql: String, lwt: bool| -> Result<PreparedStatement> {
-            let mut st = session.prepare(cql.as_str()).await.map_err(|e| StoreError::certainly_not(format!("{cql}: {e}")))?;
-            st.set_execution_profile_handle(Some(if lwt { conditional.clone() } else { plain.clone() }));
-            st.set_is_idempotent(!lwt);
-            st.set_page_size(PAGE);
-            Ok(st)
-        };
-        let mut units = HashMap::new();
-        for family in Family::ALL {
-            let t = format!("{keyspace}.{}", family.table());
-            let commit =
-                |todo: &str| format!("UPDATE {t} USING TTL ? SET version = ?, tx = ?{todo} WHERE part = ? IF version = ? AND lock = ?");
-            let columns = "kind, key, body, version, lock, tx";
-            units.insert(
-                *family,
-                UnitStatements {
-                    head: prepare(format!("SELECT DISTINCT part, version, lock, tx FROM {t} WHERE part = ?"), false).await?,
-                    todo: prepare(format!("SELECT DISTINCT part, version, lock, tx, todo FROM {t} WHERE part = ?"), false).await?,
-                    rows: prepare(format!("SELECT {columns} FROM {t} WHERE part = ? AND (kind, key) IN ?"), false).await?,
-                    scan: prepare(format!("SELECT {columns} FROM {t} WHERE part = ? AND kind = ? AND key >= ?"), false).await?,
-                    put: prepare(format!("INSERT INTO {t} (part, kind, key, body) VALUES (?, ?, ?, ?) USING TTL ?"), true).await?,
-                    del: prepare(format!("DELETE FROM {t} WHERE part = ? AND kind = ? AND key = ?"), true).await?,
-                    commit: prepare(commit(""), true).await?,
-                    commit_todo: prepare(commit(", todo = ?"), true).await?,
-                    lock: prepare(format!("UPDATE {t} USING TTL ? SET lock = ? WHERE part = ? IF version = ? AND lock = ?"), true).await?,
-                    apply: prepare(format!("UPDATE {t} USING TTL ? SET version = ?, tx = ?, lock = ? WHERE part = ? IF lock = ?"), true)
-                        .await?,
-                    forget: prepare(format!("DELETE version, tx, todo, lock FROM {t} WHERE part = ? IF version = ? AND lock = ?"), true)
-                        .await?,
-                    apply_forget: prepare(format!("DELETE version, tx, todo, lock FROM {t} WHERE part = ? IF lock = ?"), true).await?,
-                    unlock: prepare(format!("UPDATE {t} USING TTL ? SET lock = ? WHERE part = ? IF lock = ?"), true).await?,
-                },
-            );
-        }
-        let mut lists = HashMap::new();
-        for list in List::ALL {
-            let t = format!("{keyspace}.{}", list.table());
-            lists.insert(
-                *list,
-                ListStatements {
-                    get: prepare(format!("SELECT body FROM {t} WHERE bucket = ? AND key = ?"), false).await?,
-                    range: prepare(format!("SELECT key, body FROM {t} WHERE bucket = ? AND key >= ? AND key < ? LIMIT ?"), false).await?,
-                    back: prepare(
-                        format!("SELECT key, body FROM {t} WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?"),
-                        false,
-                    )
-                    .await?,
-                    put: prepare(format!("INSERT INTO {t} (bucket, key, body) VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?"), false)
-                        .await?,
-                    del: prepare(format!("DELETE FROM {t} USING TIMESTAMP ? WHERE bucket = ? AND key = ?"), false).await?,
-                },
-            );
-        }
-        let t = format!("{keyspace}.journal");
-        let journal = JournalStatements {
-            get: prepare(format!("SELECT state, at, body FROM {t} WHERE id = ?"), false).await?,
-            insert: prepare(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"), true).await?,
-            turn: prepare(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?"), true).await?,
-        };
-        // Open after 8 failures in a row, half a second after the last success; then one call a second asks whether the store is back.
-        Ok(Self {
-            session: RwLock::new(Arc::new(session)),
-            units,
-            lists,
-            journal,
+    pub(super) async fn new(session: Session, keyspace: &str, agreement: Agreement) -> Result<Self> {
+        let statements = Statements::prepare(&session, keyspace, agreement).await?;
+        Ok(Self::with(Arc::new(session), Arc::new(statements), agreement))
+    }
+
+    fn with(session: Arc<Session>, statements: Arc<Statements>, agreement: Agreement) -> Self {
+        Self {
+            session: RwLock::new(session),
+            statements,
+            // Open after 8 failures in a row, half a second after the last success; then one call a second asks whether the store is back.
             breaker: Breaker::new(8, Duration::from_secs(1)).after_quiet(Duration::from_millis(500)),
             agreement,
             meter: Meter::new(),
             pulse: Pulse::default(),
-            fail,
-        })
+            fail: Arc::default(),
+        }
+    }
+
+    /// What another process would have, but over the same connections: to make some takes longer than what a test does with them.
+    #[cfg(test)]
+    pub(super) fn beside(&self) -> Self {
+        Self::with(self.session(), self.statements.clone(), self.agreement)
     }
 
     pub(super) fn session(&self) -> Arc<Session> {
@@ -319,7 +232,7 @@ impl Cql {
 
     /// A batch of one unit: the change of its head, and rows.
     pub(super) async fn change(&self, unit: &Unit, change: &Change<'_>, writes: &[Write]) -> Result<Answer> {
-        let st = &self.units[&unit.family];
+        let st = &self.statements.units[&unit.family];
         let ttl = unit.family.ttl();
         let part = || Some(CqlValue::Blob(unit.key.0.clone()));
         let big = |v: &Option<i64>| v.map(CqlValue::BigInt);
@@ -363,30 +276,30 @@ impl Cql {
 
     /// The head of a unit; `serial`: with whatever conditional write is on its way finished, or made impossible.
     pub(super) async fn head(&self, unit: &Unit, serial: bool) -> Result<Head> {
-        let st = self.at(&self.units[&unit.family].head, serial);
+        let st = self.at(&self.statements.units[&unit.family].head, serial);
         let rows = self.select(&st, (&unit.key.0,)).await?;
         Ok(rows.first().map(|row| head(&row.columns[1..])).unwrap_or_default())
     }
     /// Head and what the last command left to do.
     pub(super) async fn todo(&self, unit: &Unit, serial: bool) -> Result<(Head, Option<String>)> {
-        let st = self.at(&self.units[&unit.family].todo, serial);
+        let st = self.at(&self.statements.units[&unit.family].todo, serial);
         let rows = self.select(&st, (&unit.key.0,)).await?;
         Ok(rows.first().map(|row| (head(&row.columns[1..4]), text(&row.columns[4]))).unwrap_or_default())
     }
     /// Some rows by name.
     pub(super) async fn rows(&self, unit: &Unit, names: &[Name], serial: bool) -> Result<Vec<Read>> {
-        let st = self.at(&self.units[&unit.family].rows, serial);
+        let st = self.at(&self.statements.units[&unit.family].rows, serial);
         let names: Vec<(&str, &[u8])> = names.iter().map(|n| (n.kind.as_str(), n.key.0.as_slice())).collect();
         Ok(self.select(&st, (&unit.key.0, names)).await?.into_iter().filter_map(read).collect())
     }
     /// All rows of a kind from a key on, by key.
     pub(super) async fn scan(&self, unit: &Unit, kind: &str, from: &[u8]) -> Result<Vec<Read>> {
-        Ok(self.select(&self.units[&unit.family].scan, (&unit.key.0, kind, from)).await?.into_iter().filter_map(read).collect())
+        Ok(self.select(&self.statements.units[&unit.family].scan, (&unit.key.0, kind, from)).await?.into_iter().filter_map(read).collect())
     }
 
     /// One entry of a list.
     pub(super) async fn entry(&self, list: List, bucket: &[u8], key: &[u8]) -> Result<Option<String>> {
-        let rows = self.select(&self.lists[&list].get, (bucket, key)).await?;
+        let rows = self.select(&self.statements.lists[&list].get, (bucket, key)).await?;
         Ok(rows.first().map(|row| text(&row.columns[0]).unwrap_or_default()))
     }
     /// Entries from `from` on, before `to`, at most `limit`; `back`: from the end.
@@ -399,7 +312,7 @@ impl Cql {
         limit: u32,
         back: bool,
     ) -> Result<Vec<(Bytes, String)>> {
-        let st = &self.lists[&list];
+        let st = &self.statements.lists[&list];
         let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(PAGE - 1);
         let rows = self.select(if back { &st.back } else { &st.range }, (bucket, from, to, limit)).await?;
         let entry = |row: Row| Some((Bytes(row.columns[0].as_ref()?.as_blob()?.clone()), text(&row.columns[1]).unwrap_or_default()));
@@ -407,16 +320,16 @@ impl Cql {
     }
     /// Writes an entry; `at` orders it among all writes of it. `ttl` in seconds, 0: for ever.
     pub(super) async fn put(&self, list: List, bucket: &[u8], key: &[u8], body: &str, ttl: i32, at: i64) -> Result<()> {
-        self.send(Kind::Write, &self.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop)
+        self.send(Kind::Write, &self.statements.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop)
     }
     /// Removes an entry that was written not later than `at`.
     pub(super) async fn del(&self, list: List, bucket: &[u8], key: &[u8], at: i64) -> Result<()> {
-        self.send(Kind::Write, &self.lists[&list].del, (at, bucket, key)).await.map(drop)
+        self.send(Kind::Write, &self.statements.lists[&list].del, (at, bucket, key)).await.map(drop)
     }
 
     /// State, time and content of a journal entry, read behind whatever is on its way.
     pub(super) async fn journal(&self, id: Uuid) -> Result<Option<(String, i64, String)>> {
-        let rows = self.select(&self.at(&self.journal.get, true), (id,)).await?;
+        let rows = self.select(&self.at(&self.statements.journal.get, true), (id,)).await?;
         let entry =
             |row: &Row| Some((text(&row.columns[0])?, row.columns[1].as_ref()?.as_bigint()?, text(&row.columns[2]).unwrap_or_default()));
         Ok(rows.first().and_then(entry))
@@ -425,12 +338,12 @@ impl Cql {
     pub(super) async fn journal_insert(&self, id: Uuid, now: i64, body: &str, ttl: i32) -> Result<Answer> {
         let values =
             [CqlValue::Uuid(id), CqlValue::Text("pending".into()), CqlValue::BigInt(now), CqlValue::Text(body.into()), CqlValue::Int(ttl)];
-        self.single(&self.journal.insert, values.into_iter().map(Some).collect()).await
+        self.single(&self.statements.journal.insert, values.into_iter().map(Some).collect()).await
     }
     /// Moves a journal entry on, from a state.
     pub(super) async fn journal_turn(&self, id: Uuid, from: &str, to: &str, ttl: i32) -> Result<Answer> {
         let values = [CqlValue::Int(ttl), CqlValue::Text(to.into()), CqlValue::Uuid(id), CqlValue::Text(from.into())];
-        self.single(&self.journal.turn, values.into_iter().map(Some).collect()).await
+        self.single(&self.statements.journal.turn, values.into_iter().map(Some).collect()).await
     }
     async fn single(&self, st: &PreparedStatement, values: Vec<Option<CqlValue>>) -> Result<Answer> {
         let mut batch = Batch::new(BatchType::Unlogged);

@@ -26,7 +26,7 @@ use uuid::Uuid;
 /// Of a whole call.
 const WHOLE: Duration = Duration::from_millis(1900);
 /// Of a store that answers nobody, once the time of the request is over.
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(600);
 /// A commit that is sent later than this after its intent might be overlooked by a sweep: it isn't sent.
 const FRESH: Duration = Duration::from_secs(5);
 /// Outcomes of commands are kept for a day, in seconds.

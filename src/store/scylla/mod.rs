@@ -25,7 +25,7 @@
 //! Uniqueness is a unit of [`unit::Family::Claims`]: a row `holder` says who has it. A new table or list is a new file in the schema and
 //! a new line in [`unit`]. A batch should stay under 50 KB: what grows without bound is done in several commands.
 //!
-//! `cql` sends statements (`secure`: over TLS; `meter` counts them, `pulse` knows whether any is answered), `tx` is what plans see,
+//! `cql` sends `statements` (`secure`: over TLS; `meter` counts them, `pulse` knows whether any is answered), `tx` is what plans see,
 //! `engine` runs them, `saga` commits over several units, `effects` does what follows; `revocations`, `outbox` and `chain` (of `audit`)
 //! are lists with an order of their own; `invites_of` reads what `invites` writes; `copy` takes over what another backend holds.
 
@@ -63,6 +63,7 @@ mod saga;
 mod secure;
 mod sessions;
 mod signups;
+mod statements;
 mod store_impl;
 mod tenants;
 mod tx;
@@ -202,7 +203,7 @@ impl ScyllaStore {
             return Err(StoreError::certainly_not(text));
         }
         let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };
-        let cql = Cql::new(session, &place.keyspace, agreement, Arc::default()).await?;
+        let cql = Cql::new(session, &place.keyspace, agreement).await?;
         let engine = Engine::new(cql, clock, rng);
         tokio::spawn(revive(engine.weak(), place.clone()));
         Ok(Self { engine })

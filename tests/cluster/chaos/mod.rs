@@ -45,12 +45,10 @@ impl World {
         let (cassandra, redis) = (Cassandra::start(1).await, RedisServer::start().await);
         let mut place = Place::at(&cassandra.url(&format!("chaos{}", unique()), ""));
         let address = format!("127.0.0.1:{}", redis.port);
-        for (name, value) in &mut place.env {
-            if name == "QEETID_EPHEMERAL_URL" {
-                *value = format!("redis://{address}");
-            }
+        if let Some(url) = place.redis() {
+            *url = format!("redis://{address}");
         }
-        let three = Three::on(&address, Some(place), "info").await;
+        let three = Three::on(&address, place, "info").await;
         Self { three, cassandra, redis, coming: JoinSet::new(), there: [true; 3] }
     }
 

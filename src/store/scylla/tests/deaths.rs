@@ -40,18 +40,14 @@ fn place() -> Place {
 }
 
 pub(super) async fn store() -> ScyllaStore {
-    static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    MADE.get_or_init(async || {
-        ScyllaStore::migrate(&place(), &SystemClock, &SystemRng).await.unwrap();
-    })
-    .await;
-    ScyllaStore::open(&place(), Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap()
+    static MADE: tokio::sync::OnceCell<ScyllaStore> = tokio::sync::OnceCell::const_new();
+    opened(&MADE, place).await
 }
 
 /// Somebody else, a minute later.
-pub(super) async fn heir(kind: Heir) -> Arc<ScyllaStore> {
+pub(super) async fn heir(of: &ScyllaStore, kind: Heir) -> Arc<ScyllaStore> {
     let clock = Arc::new(Later(0.into()));
-    let store = ScyllaStore::open(&place(), clock.clone(), Arc::new(SystemRng)).await.unwrap();
+    let store = beside(of, clock.clone());
     clock.0.store(60, std::sync::atomic::Ordering::SeqCst);
     if kind == Heir::Sweeps {
         store.engine.settle_leftovers(Duration::from_secs(15)).await.unwrap();
@@ -90,16 +86,17 @@ where
     P: PartialEq + std::fmt::Debug,
     C: Future<Output = Result<P>>,
 {
-    let sound: S = Arc::new(store().await);
+    let first = store().await;
+    let sound: S = Arc::new(first.clone());
     for n in 0.. {
         let prepared = prepare(sound.clone()).await;
-        let store = store().await;
+        let store = beside(&first, Arc::new(SystemClock));
         let fail = store.engine.cql.fail.clone();
         fail.arm_at(how, points, n);
         let out = command(Arc::new(store), prepared.clone()).await;
         let passed = fail.disarm();
         // Both know the command's id: the heir's caller runs it again.
-        check(heir(kind).await, prepared, out.ok()).await;
+        check(heir(&first, kind).await, prepared, out.ok()).await;
         if passed <= n {
             assert!(n > 5, "only {n} points");
             return n;

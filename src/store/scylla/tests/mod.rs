@@ -11,6 +11,8 @@ use crate::{
         conformance::{fixture::*, store_conformance_suite},
     },
 };
+use std::sync::LazyLock;
+use tokio::sync::OnceCell;
 
 /// The Cassandra of the tests, and a keyspace of this process.
 pub(super) fn place() -> Place {
@@ -19,15 +21,29 @@ pub(super) fn place() -> Place {
     Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, credentials: None, tls: None }
 }
 
-/// Makes the schema once for all tests, and one connection each.
+/// What lives longer than any test's own runtime.
+static LASTING: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+/// A store of that place. Its schema and its connection are made once, by the first who asks: it takes longer than most tests.
+pub(super) async fn opened(made: &OnceCell<ScyllaStore>, place: fn() -> Place) -> ScyllaStore {
+    let make = async || {
+        let made = LASTING.spawn(async move {
+            ScyllaStore::migrate(&place(), &SystemClock, &SystemRng).await.unwrap();
+            ScyllaStore::open(&place(), Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap()
+        });
+        made.await.unwrap()
+    };
+    beside(made.get_or_init(make).await, Arc::new(SystemClock))
+}
+
+/// Another process, over the same connection.
+pub(super) fn beside(one: &ScyllaStore, clock: Arc<dyn Clock>) -> ScyllaStore {
+    ScyllaStore { engine: Engine::new(one.engine.cql.beside(), clock, Arc::new(SystemRng)) }
+}
+
 async fn store() -> ScyllaStore {
-    static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    let place = place();
-    MADE.get_or_init(async || {
-        ScyllaStore::migrate(&place, &SystemClock, &SystemRng).await.unwrap();
-    })
-    .await;
-    ScyllaStore::open(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap()
+    static MADE: OnceCell<ScyllaStore> = OnceCell::const_new();
+    opened(&MADE, place).await
 }
 
 async fn make() -> (S, ()) {
