@@ -6,7 +6,7 @@
 //! With `BENCH_USERS=1000000` it measures what a tenant of so many costs instead: their import, lists of them, API keys. With
 //! `BENCH_SIZES=1000,100000,1000000`: what grows with the number of users, in docs/performance-sizes.md.
 //!
-//! `cargo run --release -p bench-report` builds the service first if `cargo build --release` has not been run.
+//! `cargo run --release -p bench-report` builds the service first; `--profile dist` measures what is deployed, and takes longer to build.
 //! Absolute figures depend on the machine and on who else uses it; the ratios are what to compare.
 
 mod bare;
@@ -62,6 +62,12 @@ fn seconds(name: &str, default: u64) -> Duration {
 struct Binaries {
     service: PathBuf,
     stub: PathBuf,
+}
+
+/// The profile by which this program was built, and builds the service.
+pub fn profile() -> String {
+    let folder = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.file_name()?.to_string_lossy().into_owned()));
+    folder.unwrap_or_else(|| "unknown".into())
 }
 
 /// Builds both, in the folder of this program. With `BENCH_NO_BUILD` they are there already.

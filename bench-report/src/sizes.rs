@@ -87,6 +87,7 @@ pub async fn measure(binary: &Path, docs: &Path, sizes: &[usize]) -> Result<(), 
         }
         all.push(size);
     }
+    all.sort_by_key(|size| size.users);
     let mut page = format!(
         "# What grows with the number of users\n\n\
         Written by `BENCH_SIZES=… cargo run --release -p bench-report`: the embedded store, one request at a time, medians of {TIMES}. The hash \

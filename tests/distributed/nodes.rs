@@ -79,9 +79,8 @@ async fn one_of_three_nodes_is_killed_under_load() {
     }
     println!("{} requests done, {} refused, the slowest took {:?}", all.good, all.refused, all.slowest);
     assert!(all.good > 200, "the test saw too little: {}", all.good);
-    // One in a hundred is what is promised. Where this machine has to run three nodes and others beside, those that are left answer nobody
-    // for moments, and each of them costs what has had its time.
-    assert!(all.refused * 5 < all.good + all.refused, "{} of {} refused", all.refused, all.good + all.refused);
+    // One in a hundred is what is promised, and five is what is borne where three nodes and all of the test share two busy cores.
+    assert!(all.refused * 20 < all.good + all.refused, "{} of {} refused", all.refused, all.good + all.refused);
     for (email, password) in &all.told {
         app.login(email, password).await.expect(200);
     }
