@@ -13,10 +13,13 @@ use std::{
 const START: Duration = Duration::from_secs(60);
 const RUN: Duration = Duration::from_secs(300);
 
-/// The server of this very source, built if it isn't: as the service's own tests build it, so that nothing is compiled twice.
+/// The server of this very source: that at `TEST_SERVER`, or else it is built, as the service's own tests build it.
 fn binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(built) = std::env::var_os("TEST_SERVER") {
+            return built.into();
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let build = ["test", "--locked", "--no-run", "--test", "architecture"];
         let built = Command::new(env!("CARGO")).args(build).current_dir(root).status().unwrap();
