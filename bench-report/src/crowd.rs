@@ -38,11 +38,16 @@ pub struct Ran {
     pub peak_mib: f64,
 }
 
-/// Runs a command of the service.
-async fn run(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Ran, String> {
+/// Runs a command of the service, with settings.
+pub async fn run(binary: &Path, settings: &[(&str, String)], arguments: &[&str]) -> Result<Ran, String> {
     let began = Instant::now();
     let mut command = Command::new(binary);
-    command.args(arguments).env("QEETID_DATA_DIR", data).env("QEETID_LOG", "warn").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .env("QEETID_LOG", "warn")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let child = command.kill_on_drop(true).spawn().map_err(|e| e.to_string())?;
     let status = format!("/proc/{}/status", child.id().unwrap_or(0));
     let output = child.wait_with_output();
@@ -111,10 +116,11 @@ impl Tenant {
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
         let (rows, data) = (dir.path().join("rows.ndjson"), dir.path().join("data"));
         write_rows(&rows, users)?;
-        let made = run(binary, &data, &["api-key", "create", "--tenant", "new:Bench", "--scope", "all"]).await?;
+        let settings = [("QEETID_DATA_DIR", data.to_string_lossy().into_owned())];
+        let made = run(binary, &settings, &["api-key", "create", "--tenant", "new:Bench", "--scope", "all"]).await?;
         let id = made.about.split_once("of tenant ").and_then(|(_, rest)| rest.split_whitespace().next()).ok_or("no tenant was named")?;
         let file = rows.to_str().ok_or("a path that is no text")?;
-        let import = run(binary, &data, &["import", file, "--source", "qeet", "--tenant", id]).await?;
+        let import = run(binary, &settings, &["import", file, "--source", "qeet", "--tenant", id]).await?;
         std::fs::remove_file(&rows).map_err(|e| e.to_string())?;
         Ok(Self { data, key: made.said.trim().to_owned(), import, _dir: dir })
     }

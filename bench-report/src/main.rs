@@ -64,10 +64,10 @@ struct Binaries {
     stub: PathBuf,
 }
 
-/// The profile by which this program was built, and builds the service.
+/// The profile by which this program was built, and builds the service: cargo calls the folder by it, but for that of `dev`.
 pub fn profile() -> String {
     let folder = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.file_name()?.to_string_lossy().into_owned()));
-    folder.unwrap_or_else(|| "unknown".into())
+    folder.map_or_else(|| "release".into(), |name| if name == "debug" { "dev".into() } else { name })
 }
 
 /// Builds both, in the folder of this program. With `BENCH_NO_BUILD` they are there already.
@@ -81,7 +81,7 @@ fn binaries() -> Result<Binaries, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         // Together with this program, so that what both depend on is built once, with the features of both.
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--release", "-p", "qeetid", "-p", "bench-report"])
+            .args(["build", "--profile", &profile(), "-p", "qeetid", "-p", "bench-report"])
             .args(more)
             .current_dir(root)
             .status();
@@ -162,6 +162,10 @@ async fn me(addresses: &[SocketAddr], tokens: Arc<Vec<(String, String)>>, connec
 
 /// Everybody's refresh token, of which each is good once.
 type Turning = Arc<Vec<tokio::sync::Mutex<String>>>;
+
+fn turning(tokens: &[(String, String)]) -> Turning {
+    Arc::new(tokens.iter().map(|(_, refresh)| tokio::sync::Mutex::new(refresh.clone())).collect())
+}
 
 async fn refreshes(addresses: &[SocketAddr], tokens: Turning, connections: usize, time: Duration) -> Seen {
     run(addresses, connections, time, move |number, _, mut client| {
@@ -296,8 +300,7 @@ async fn measure(binary: &Path, stub: &Path, book: &mut Book) -> Result<(), Stri
 
     let [mut mes, mut turns, mut bare_mes, mut bare_turns, mut signs, mut stub_signs, mut bare_signs] = [const { Rounds(vec![]) }; 7];
     let mut costs = vec![];
-    let turning = || -> Turning { Arc::new(tokens.iter().map(|(_, refresh)| tokio::sync::Mutex::new(refresh.clone())).collect()) };
-    let (ours, theirs) = (turning(), turning());
+    let (ours, theirs) = (turning(&tokens), turning(&tokens));
     for round in 0..ROUNDS {
         mes.0.push(me(&at, tokens.clone(), 64, short, Duration::ZERO).await);
         bare_mes.0.push(me(&[bare.address], tokens.clone(), 64, short, Duration::ZERO).await);

@@ -99,15 +99,15 @@ fn draw(pictures: &Path, book: &Book) -> Result<(), Box<dyn std::error::Error>> 
 fn page(book: &Book, last: &Last, machine: &str) -> String {
     let mut page = format!(
         "# How fast it is\n\n\
-        Written by `cargo run --release -p bench-report`, which runs the service and the load on the same cores, with the embedded store, \
+        Written by `cargo run --profile {} -p bench-report`, which runs the service and the load on the same cores, with the embedded store, \
         `synchronous=FULL` and the limits off. The absolute figures are of one machine, which others use too; the ratios are of one run \
         and say more. Where several rounds were measured the one in the middle stands first. *Last run* is what the run before had, if it was \
         on a machine like this; a change is named where it is more than 5 % and more than the rounds of either run lie apart.\n\n\
-        Machine: {machine}, {} {}, {}. Built by the profile `{}`.\n",
+        Machine: {machine}, {} {}, {}.\n",
+        crate::profile(),
         said_by("uname", "-s"),
         said_by("uname", "-r"),
         said_by("rustc", "--version"),
-        crate::profile(),
     );
     for (section, table) in book.tables(last) {
         let (picture, about) = match section {

@@ -13,14 +13,6 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Runs a command of the service to its end.
-pub async fn command(binary: &Path, arguments: &[&str], settings: &[(&str, String)]) -> Result<(), String> {
-    let mut command = Command::new(binary);
-    command.args(arguments).envs(settings.iter().map(|(name, value)| (name, value))).kill_on_drop(true);
-    let output = command.output().await.map_err(|e| format!("{}: {e}", binary.display()))?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-}
-
 /// A running service; killed when dropped.
 pub struct Server {
     child: Child,

@@ -4,15 +4,7 @@
 //! `BENCH_CQL` and `BENCH_REDIS` say where a CQL server and a Redis are; `tests/servers` starts both. `BENCH_CQL_SEVERAL` names the nodes of
 //! a second one that has several (with commas), for the crowd.
 
-use crate::{
-    USERS,
-    client::Client,
-    figures::number,
-    load::{Seen, run},
-    logins, me, refreshes,
-    server::{Server, command},
-    sign_up, sign_ups,
-};
+use crate::{USERS, client::Client, crowd, figures::number, load::Seen, logins, me, refreshes, server::Server, sign_up, sign_ups, turning};
 use hyper::Method;
 use scylla::{client::session_builder::SessionBuilder, errors::ExecutionError, statement::Statement};
 use serde_json::json;
@@ -54,7 +46,7 @@ impl Nodes {
             ("QEETID_SECRET", "5a".repeat(32)),
             ("QEETID_HASH_THREADS", threads.to_string()),
         ];
-        command(binary, &["migrate"], &shared).await?;
+        crowd::run(binary, &shared, &["migrate"]).await?;
         let listen = (0..count).map(|_| free()).collect::<Result<Vec<_>, _>>()?;
         if count > 1 {
             shared.push(("QEETID_CLUSTER_COOKIE", "bench cookie of thirty-two letters and more".into()));
@@ -144,7 +136,7 @@ async fn cost(name: &'static str, nodes: &Nodes, status: u16, load: impl Future<
 async fn costs(nodes: &Nodes, time: Duration) -> Result<Vec<Cost>, String> {
     let at = nodes.addresses();
     let tokens = Arc::new(sign_up(at[0]).await?);
-    let turning = Arc::new(tokens.iter().map(|(_, refresh)| tokio::sync::Mutex::new(refresh.clone())).collect::<Vec<_>>());
+    let turning = turning(&tokens);
     // Revocations are read by every node, within a second.
     tokio::time::sleep(Duration::from_secs(1)).await;
     // What is first used is first made.
@@ -224,18 +216,13 @@ async fn a_death(nodes: &mut Nodes) -> Result<(Duration, String), String> {
 /// A thousand at once: by the service, and by conditional inserts that nobody puts in a row.
 async fn a_crowd(nodes: &Nodes, cql: &str) -> Result<String, String> {
     let at = nodes.addresses();
-    // The connections are there before: they are not what is measured.
-    let warm = |_: usize, _: usize, mut client: Client| async move {
-        let answer = client.send(Method::GET, "/healthz", None, None).await;
-        (client, answer)
-    };
-    run(&at, 64, Duration::from_secs(1), warm).await;
     let start = Arc::new(tokio::sync::Barrier::new(CROWD + 1));
     let tasks: Vec<_> = (0..CROWD)
         .map(|n| {
             let (start, address) = (start.clone(), at[n % at.len()]);
             tokio::spawn(async move {
                 let mut client = Client::new(address);
+                // The connection is there before: it is not what is measured.
                 let _ = client.send(Method::GET, "/healthz", None, None).await;
                 start.wait().await;
                 let body = json!({"email": "the-one@example.com", "password": format!("violet harbour {n} lantern")});
@@ -286,7 +273,7 @@ async fn a_crowd(nodes: &Nodes, cql: &str) -> Result<String, String> {
     }
     let straight = format!("{answered} answered, {late} timed out, {failed} failed otherwise; all over after {:.2?}", began.elapsed());
     session.query_unpaged(format!("DROP KEYSPACE {keyspace}"), ()).await.map_err(|e| text(&e))?;
-    Ok(format!("| the service, {} nodes | {ours} |\n| straight at the store | {straight} |\n", at.len()))
+    Ok(format!("| the service, {} nodes | {ours} |\n| straight at the store | {straight} |", at.len()))
 }
 
 /// Measures all of it, and writes docs/performance-stores.md.
@@ -331,7 +318,7 @@ pub async fn measure(binary: &Path, docs: &Path, stores: &Stores, time: Duration
         "\n## {CROWD} sign-ups of one address at once\n\nAt a store of {} node{}.\n\n| | |\n| --- | --- |\n{}",
         stores.several.split(',').count(),
         if stores.several.contains(',') { "s" } else { "" },
-        crowd.trim_end()
+        crowd
     );
     println!("{page}");
     fs::write(docs.join("performance-stores.md"), page).map_err(|e| e.to_string())

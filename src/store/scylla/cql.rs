@@ -5,7 +5,7 @@ use super::{
     meter::{Kind, Meter},
     profile::Agreement,
     pulse::{Asked, Pulse},
-    statements::Statements,
+    statements::{PAGE, Statements},
     unit::{Bytes, List, Name, Unit},
 };
 use crate::{
@@ -28,9 +28,6 @@ use std::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
-
-/// Rows of one answer.
-const PAGE: i32 = 5000;
 
 /// What lies beside the rows of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use tokio::try_join;
 
 /// Rows of one answer.
-const PAGE: i32 = 5000;
+pub(super) const PAGE: i32 = 5000;
 
 /// Of a table of units.
 #[derive(Debug)]
