@@ -33,7 +33,7 @@ const BACKENDS: &[(&str, &str)] = &[
 ];
 
 /// Where sources are, of all packages of the workspace.
-const SOURCES: &[&str] = &["src", "tests", "benches", "argon2-kernel", "bench-report", "loadtests"];
+const SOURCES: &[&str] = &["src", "tests", "benches", "argon2-kernel", "bcrypt-kernel", "bench-report", "loadtests"];
 
 /// Every source file: path from the root of the package, and its text.
 fn sources(dir: &str) -> Vec<(PathBuf, String)> {

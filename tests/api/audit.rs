@@ -1,6 +1,9 @@
 //! The audit list, and the chain that shows whether anybody changed it.
 
-use crate::support::app::{Account, App};
+use crate::support::{
+    app::{Account, App},
+    stack::Stack,
+};
 use qeetid::sqlite::rusqlite::Connection;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,8 +25,10 @@ fn whole(app: &App) -> String {
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), String::from_utf8_lossy(&output.stderr));
     out(&output)
 }
-/// Waits until all events of the tenant have their links: five seconds at most.
+/// Waits until all events of the tenant have their links: five seconds at most; on shared stores also for the end of the lease of who
+/// was killed there (15 s) and the next look at it (5 s).
 async fn linked(app: &App, who: &Account) -> Vec<Value> {
+    let patience = Duration::from_secs(if Stack::of_run() == Stack::Distributed { 30 } else { 5 });
     let start = Instant::now();
     loop {
         let asked = start.elapsed();
@@ -31,7 +36,7 @@ async fn linked(app: &App, who: &Account) -> Vec<Value> {
         if events.iter().all(|e| e["seq"].is_u64() && e["hash"].is_string()) {
             return events;
         }
-        assert!(asked < Duration::from_secs(5), "unlinked after {asked:?}: {events:?}");
+        assert!(asked < patience, "unlinked after {asked:?}: {events:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

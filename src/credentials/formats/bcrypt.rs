@@ -6,6 +6,7 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use bcrypt_kernel::Input;
 use zeroize::Zeroizing;
 
 /// The highest cost accepted: 16,384 rounds.
@@ -73,6 +74,26 @@ impl Stored {
     }
     /// Whether `password` is the one. What is beyond 72 bytes doesn't count, as in every bcrypt: the hash was made so.
     pub fn check(&self, password: &[u8]) -> bool {
+        let (key, used) = self.key(password);
+        self.is(&Zeroizing::new(::bcrypt::bcrypt(self.cost, self.salt, &key[..used])))
+    }
+    /// The same for several with one cost, in turn on this thread. It is `None` if their costs differ, or there are none.
+    pub fn check_in_turn(checks: &[(&[u8], &Self)]) -> Option<Vec<bool>> {
+        let cost = checks.first()?.1.cost;
+        if checks.iter().any(|(_, stored)| stored.cost != cost) {
+            return None;
+        }
+        let keys: Vec<_> = checks.iter().map(|(password, stored)| stored.key(password)).collect();
+        let inputs: Vec<_> =
+            keys.iter().zip(checks).map(|((key, used), (_, stored))| Input { key: &key[..*used], salt: stored.salt }).collect();
+        let made = Zeroizing::new(bcrypt_kernel::bcrypt(cost, &inputs));
+        Some(checks.iter().zip(&*made).map(|((_, stored), made)| stored.is(made)).collect())
+    }
+    fn is(&self, made: &[u8; 24]) -> bool {
+        verify_slices_are_equal(&made[..self.tag.len()], &self.tag).is_ok()
+    }
+    /// What bcrypt reads, and how many bytes of it.
+    fn key(&self, password: &[u8]) -> (Zeroizing<[u8; KEY]>, usize) {
         let mut key = Zeroizing::new([0; KEY]);
         // A NUL ends the password, if there is room for it.
         let length = password.len().min(KEY);
@@ -82,8 +103,7 @@ impl Stored {
             sign_extend(&mut key, used);
             used = KEY;
         }
-        let made = Zeroizing::new(::bcrypt::bcrypt(self.cost, self.salt, &key[..used]));
-        verify_slices_are_equal(&made[..self.tag.len()], &self.tag).is_ok()
+        (key, used)
     }
 }
 

@@ -229,6 +229,38 @@ pub fn verify(password: &Password, stored: &Stored, today: &Argon2Params, memory
     Ok(Checked { matches, outdated: matches && outdated })
 }
 
+/// So many bcrypt hashes go in turn at most: a fourth gains little (`cargo bench -p bcrypt-kernel`), and all wait for the slowest.
+pub const IN_TURN: usize = 3;
+
+/// Whether this check can go in turn with others of its [`Kind`].
+pub fn goes_in_turn(password: &Password, stored: &Stored) -> bool {
+    matches!(stored, Stored::Bcrypt(_)) && forms(password) == 1
+}
+
+/// What [`verify`] finds, for several that go in turn, on one thread. If they can't, they are checked one after the other.
+///
+/// # Errors
+/// As there.
+pub fn verify_in_turn(checks: &[(&Password, &Stored)], today: &Argon2Params, memory: &mut Memory) -> Result<Vec<Checked>, BadInput> {
+    match in_turn(checks) {
+        // bcrypt is never what new hashes are.
+        Some(found) => Ok(found.into_iter().map(|matches| Checked { matches, outdated: matches }).collect()),
+        None => checks.iter().map(|(password, stored)| verify(password, stored, today, memory)).collect(),
+    }
+}
+
+/// `None`: one is alone (the crate is as fast), or not all can go in turn.
+fn in_turn(checks: &[(&Password, &Stored)]) -> Option<Vec<bool>> {
+    if checks.len() < 2 {
+        return None;
+    }
+    let all_bcrypt = checks.iter().map(|(password, stored)| match stored {
+        Stored::Bcrypt(hash) if goes_in_turn(password, stored) => Some((password.as_typed().as_bytes(), hash)),
+        _ => None,
+    });
+    bcrypt::Stored::check_in_turn(&all_bcrypt.collect::<Option<Vec<_>>>()?)
+}
+
 /// Whether a stored hash is of another format or other parameters than new ones. One that can't be read is: but then
 /// no password will ever match it.
 pub fn outdated(hash: &PasswordHash, params: &Argon2Params) -> bool {

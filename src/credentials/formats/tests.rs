@@ -211,3 +211,35 @@ proptest! {
         }
     }
 }
+
+/// What goes in turn is found like what goes alone, whatever is put together: right and wrong passwords, other costs, other formats,
+/// passwords of two forms, `$2x$`.
+#[test]
+fn in_turn_and_alone_find_the_same() {
+    let params = Argon2Params::default();
+    let mut memory = Memory::map(blocks(&params)).unwrap();
+    let read = |text: &str| Stored::parse(&PasswordHash::new(text)).unwrap();
+    let stored = [
+        "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        "$2x$05$/OK.fbVrR/bpIqNJ5ianF.CE5elHaaRyNkIpLY7hvgjtOWbyfkPxK",
+        "$2y$04$abcdefghijklmnopqrstuu3W1e7pqcCAPzNGHeDh0PUzhSQtKPS1O",
+        "$argon2i$m=256,t=1,p=1$c29tZXNhbHQ$Z3Vlc3NlZCB0YWcgMTY",
+    ]
+    .map(read);
+    let passwords = ["U*U", "U*V", "Ｕ*U", &"x".repeat(80)].map(|text| Password::new(text).unwrap());
+    let checks: Vec<_> = passwords.iter().flat_map(|password| stored.iter().map(move |stored| (password, stored))).collect();
+    let alone: Vec<_> = checks.iter().map(|(password, stored)| verify(password, stored, &params, &mut memory).unwrap()).collect();
+    assert_eq!(alone.iter().filter(|checked| checked.matches).count(), 4, "U*U, and its other form, for two of them");
+    for a in 0..checks.len() {
+        for b in 0..checks.len() {
+            let c = (a + b) % checks.len();
+            let three = [a, b, c];
+            for some in [&three[..1], &three[..2], &three] {
+                let together: Vec<_> = some.iter().map(|n| checks[*n]).collect();
+                let expected: Vec<_> = some.iter().map(|n| alone[*n]).collect();
+                assert_eq!(verify_in_turn(&together, &params, &mut memory).unwrap(), expected, "{some:?}");
+            }
+        }
+    }
+}

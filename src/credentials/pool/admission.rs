@@ -5,7 +5,7 @@ use super::{
     queue::{FairQueue, Item},
 };
 use crate::{
-    credentials::formats::{Stored, wrapped::Weak},
+    credentials::formats::{IN_TURN, Kind, Stored, wrapped::Weak},
     domain::{hash::PasswordHash, secret::Password},
 };
 use std::time::{Duration, Instant};
@@ -68,6 +68,17 @@ impl Work {
     }
 }
 
+/// How a job goes in turn with others of its kind on one thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Others have to be of this.
+    pub kind: Kind,
+    /// So many at most, itself too.
+    pub lanes: usize,
+    /// Milliseconds from begin to end, estimated, for one alone, two, ...
+    pub walls: [f64; IN_TURN],
+}
+
 /// Work in the queue.
 pub struct Job {
     /// What.
@@ -76,6 +87,8 @@ pub struct Job {
     pub cost: f64,
     /// Needs the large block.
     pub large: bool,
+    /// If it can go in turn with others.
+    pub turn: Option<Turn>,
     /// Whose.
     pub flow: Flow,
     /// When it came.
@@ -202,9 +215,8 @@ impl Admission {
 
     /// Milliseconds until a thread gets to one that comes now, with so many milliseconds of work before it.
     fn wait(&self, now: Instant, large: bool, ahead: f64) -> f64 {
-        let left = |run: &Option<(Instant, f64)>| run.map_or(0.0, |(since, cost)| (cost - millis(now, since)).max(0.0));
         // With a thread to spare nobody waits, however long the others are still busy.
-        let busy: f64 = if self.running.iter().any(Option::is_none) { 0.0 } else { self.running.iter().map(left).sum() };
+        let busy: f64 = if self.running.iter().any(Option::is_none) { 0.0 } else { self.running.iter().map(|run| left(run, now)).sum() };
         #[expect(clippy::cast_precision_loss, reason = "threads are few")]
         let mut wait = (busy + ahead) / self.running.len() as f64;
         if large {
@@ -263,11 +275,33 @@ impl Admission {
         Next::Run(job)
     }
 
-    /// The thread is free again.
-    pub fn finished(&mut self, thread: usize, large: bool) {
+    /// What `thread` does in turn with `first`, which it was just given: those next in order, as far as they are of its kind, and
+    /// none while another thread is idle. With each the milliseconds that it would still have waited otherwise: who is refused
+    /// must not see that his hash was of that kind.
+    pub fn along(&mut self, thread: usize, first: &Job, now: Instant) -> Vec<(Job, f64)> {
+        let mut along = Vec::new();
+        let Some(turn) = first.turn.filter(|_| self.running.iter().all(Option::is_some)) else { return along };
+        let others = self.running.iter().enumerate().filter(|(other, _)| *other != thread);
+        let soonest = others.map(|(_, run)| left(run, now)).fold(f64::INFINITY, f64::min);
+        while along.len() + 1 < turn.lanes {
+            let fits =
+                |job: &Job| job.turn.is_some_and(|other| other.kind == turn.kind) && now.saturating_duration_since(job.at) <= self.deadline;
+            let Some(job) = self.interactive.pop_if(fits) else { break };
+            self.waited(&job, now);
+            let later = turn.walls[along.len()].min(soonest);
+            along.push((job, later));
+        }
+        if !along.is_empty() {
+            self.running[thread] = Some((now, turn.walls[along.len()]));
+        }
+        along
+    }
+
+    /// The thread is free again, after so many jobs.
+    pub fn finished(&mut self, thread: usize, large: bool, jobs: usize) {
         self.running[thread] = None;
         self.large_taken &= !large;
-        self.done += 1;
+        self.done += jobs as u64;
     }
 
     /// Nobody gets in any more; threads end when the queue is empty.
@@ -295,6 +329,11 @@ impl Admission {
             hash_time,
         }
     }
+}
+
+/// Milliseconds until what a thread does is done, as estimated.
+fn left(run: &Option<(Instant, f64)>, now: Instant) -> f64 {
+    run.map_or(0.0, |(since, cost)| (cost - millis(now, since)).max(0.0))
 }
 
 fn millis(now: Instant, since: Instant) -> f64 {

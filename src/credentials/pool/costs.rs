@@ -1,8 +1,8 @@
 //! What a hash takes on this machine, kind by kind: measured at the start, then a moving average of what is seen.
 
-use super::admission::Work;
+use super::admission::{Turn, Work};
 use crate::credentials::{
-    formats::{self, Kind, pbkdf2::Prf},
+    formats::{self, IN_TURN, Kind, pbkdf2::Prf},
     params::Argon2Params,
 };
 use std::{collections::HashMap, time::Duration};
@@ -13,6 +13,10 @@ const WEIGHT: f64 = 0.05;
 const MAX_KINDS: usize = 256;
 /// No refusal waits longer than this.
 const MAX_DELAY_MS: f64 = 400.0;
+/// Going in turn pays if it saves so much of a hash.
+const PAYS: f64 = 0.9;
+/// What goes in turn has to be done in this part of the time that refusals take.
+const WITHIN: f64 = 0.95;
 
 /// Milliseconds a hash, by kind.
 pub struct Costs {
@@ -25,13 +29,33 @@ pub struct Costs {
     argon2_mib: f64,
     /// Milliseconds for one round of bcrypt.
     bcrypt_round: f64,
+    /// How long one bcrypt hash, two in turn, three take from begin to end, in times of one.
+    in_turn: [f64; IN_TURN],
+    /// What a thread spends on a bcrypt hash, in times of one alone: less when many come.
+    bcrypt_share: f64,
 }
 
 impl Costs {
     /// Before anything was measured: figures of a slow core, so that the first timers are rather too long.
     pub fn new(params: &Argon2Params) -> Self {
         let today = Kind::Argon2 { m_kib: params.m_kib(), t: params.t() };
-        Self { today, measured: HashMap::new(), census: vec![today], argon2_mib: 0.6, bcrypt_round: 0.07 }
+        Self {
+            today,
+            measured: HashMap::new(),
+            census: vec![today],
+            argon2_mib: 0.6,
+            bcrypt_round: 0.07,
+            in_turn: ALONE,
+            bcrypt_share: 1.0,
+        }
+    }
+    /// One measurement of so many hashes in turn (0 counts as one), from the begin of the first to the end of all.
+    pub fn observe_in_turn(&mut self, kind: Kind, hashes: usize, millis: f64) {
+        let factor = self.in_turn[hashes.clamp(1, IN_TURN) - 1];
+        self.observe(kind, millis / factor);
+        for _ in 0..hashes {
+            self.bcrypt_share += WEIGHT * (factor / count(hashes) - self.bcrypt_share);
+        }
     }
     /// One measurement.
     pub fn observe(&mut self, kind: Kind, millis: f64) {
@@ -46,8 +70,9 @@ impl Costs {
             self.measured.insert(kind, start);
         }
     }
-    /// The measurement at the start: both families, nothing else running.
-    pub fn calibrate(&mut self, argon2: f64, bcrypt_cost: u32, bcrypt: f64) {
+    /// The measurement at the start: both families, nothing else running; `bcrypt` for one hash, two in turn, three.
+    pub fn calibrate(&mut self, argon2: f64, bcrypt_cost: u32, [bcrypt, two, three]: [f64; IN_TURN]) {
+        self.in_turn = [bcrypt, two, three].map(|wall| (wall / bcrypt).max(1.0));
         self.argon2_mib = argon2 / scale(self.today);
         self.bcrypt_round = bcrypt / scale(Kind::Bcrypt { cost: bcrypt_cost });
         self.measured.insert(self.today, argon2);
@@ -77,9 +102,29 @@ impl Costs {
         match work {
             Work::Hash { .. } | Work::Wrap { .. } => self.estimate(self.today),
             Work::Verify { password, stored, .. } => {
-                self.estimate(stored.as_ref().map_or(self.today, formats::Stored::kind)) * f64::from(formats::forms(password))
+                let kind = stored.as_ref().map_or(self.today, formats::Stored::kind);
+                let share = if self.turn(work).is_some() { self.bcrypt_share } else { 1.0 };
+                self.estimate(kind) * f64::from(formats::forms(password)) * share
             }
         }
+    }
+    /// Whether a job can go in turn with others like it, and with how many: all of them have to be done before a refusal is
+    /// answered.
+    pub fn turn(&self, work: &Work) -> Option<Turn> {
+        let Work::Verify { password, stored: Some(stored), .. } = work else { return None };
+        if !formats::goes_in_turn(password, stored) {
+            return None;
+        }
+        let kind = stored.kind();
+        let walls = self.in_turn.map(|factor| self.estimate(kind) * factor);
+        let time = self.refusal_delay().as_secs_f64() * 1000.0 * WITHIN;
+        let lanes = (2..=IN_TURN).rev().find(|lanes| self.in_turn[lanes - 1] <= PAYS * count(*lanes) && walls[lanes - 1] <= time)?;
+        Some(Turn { kind, lanes, walls })
+    }
+    /// What a thread spends on one of the latest bcrypt hashes, in times of one that is alone.
+    #[cfg(test)]
+    pub const fn bcrypt_share(&self) -> f64 {
+        self.bcrypt_share
     }
     /// One hash by today's parameters.
     pub fn today(&self) -> Duration {
@@ -96,6 +141,15 @@ impl Costs {
     }
 }
 
+/// Until it has been measured nothing goes in turn.
+const ALONE: [f64; IN_TURN] = [1.0, f64::INFINITY, f64::INFINITY];
+
+/// Few, as a divisor.
+#[expect(clippy::cast_precision_loss, reason = "hashes in turn are few")]
+const fn count(hashes: usize) -> f64 {
+    hashes as f64
+}
+
 /// How much work it is, within its family.
 fn scale(kind: Kind) -> f64 {
     match kind {
@@ -110,12 +164,13 @@ fn scale(kind: Kind) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{hash::PasswordHash, secret::Password};
 
     const KIB19: Kind = Kind::Argon2 { m_kib: 19_456, t: 2 };
 
     fn calibrated() -> Costs {
         let mut costs = Costs::new(&Argon2Params::default());
-        costs.calibrate(20.0, 5, 2.0);
+        costs.calibrate(20.0, 5, [2.0, 2.2, 2.8]);
         costs
     }
 
@@ -140,6 +195,49 @@ mod tests {
         }
         assert!((costs.estimate(KIB19) - 40.0).abs() < 0.1);
         assert!((costs.refusal_delay().as_secs_f64() * 1000.0 - 60.0).abs() < 0.1);
+    }
+
+    fn check(hash: &str) -> Work {
+        let stored = Some(formats::Stored::parse(&PasswordHash::new(hash)).unwrap());
+        Work::Verify { password: Password::new("correct horse").unwrap(), stored, reply: tokio::sync::oneshot::channel().0 }
+    }
+
+    #[test]
+    fn in_turn_go_as_many_as_are_done_before_a_refusal_is_answered() {
+        let bcrypt = |cost: u32| check(&format!("$2b${cost:02}$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"));
+        let mut costs = calibrated();
+        assert!(costs.turn(&bcrypt(10)).is_none(), "refusals take 30 ms as long as no bcrypt is known, one hash 64");
+        costs.note(Kind::Bcrypt { cost: 10 });
+        let turn = costs.turn(&bcrypt(10)).unwrap();
+        assert_eq!((turn.kind, turn.lanes), (Kind::Bcrypt { cost: 10 }, 3));
+        assert!(turn.walls.iter().zip([64.0, 70.4, 89.6]).all(|(wall, expected)| (wall - expected).abs() < 0.001), "{:?}", turn.walls);
+        // 256 ms alone, 282 ms two, 358 ms three; refusals take 384 ms. Then 512 ms alone, when refusals take no more than 400.
+        costs.note(Kind::Bcrypt { cost: 12 });
+        assert_eq!(costs.turn(&bcrypt(12)).map(|turn| turn.lanes), Some(3));
+        for _ in 0..200 {
+            costs.observe_in_turn(Kind::Bcrypt { cost: 12 }, 1, 300.0);
+        }
+        assert_eq!(costs.turn(&bcrypt(12)).map(|turn| turn.lanes), Some(2), "420 ms for three");
+        costs.note(Kind::Bcrypt { cost: 13 });
+        assert!(costs.turn(&bcrypt(13)).is_none());
+        assert!(costs.turn(&check("$argon2i$m=256,t=1,p=1$c29tZXNhbHQ$Z3Vlc3NlZCB0YWcgMTY")).is_none());
+        // A machine on which it doesn't pay.
+        costs.calibrate(20.0, 5, [2.0, 3.8, 5.6]);
+        assert!(costs.turn(&bcrypt(10)).is_none());
+    }
+
+    #[test]
+    fn many_at_once_cost_less_and_tell_what_one_takes() {
+        let mut costs = calibrated();
+        let kind = Kind::Bcrypt { cost: 10 };
+        costs.note(kind);
+        let work = check("$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
+        assert!((costs.of_work(&work) - 64.0).abs() < 0.001);
+        for _ in 0..200 {
+            costs.observe_in_turn(kind, 3, 1.4 * 100.0);
+        }
+        assert!((costs.estimate(kind) - 100.0).abs() < 0.1, "alone: {}", costs.estimate(kind));
+        assert!((costs.of_work(&work) - 140.0 / 3.0).abs() < 0.1, "in a crowd: {}", costs.of_work(&work));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub struct Verified {
     /// It was right, and the hash is not what new ones are: rehash in the background.
     pub outdated: bool,
     /// When hashing began; [`Pool::refused_at`] counts from here. For a password that had to be tried in two forms (as typed and
-    /// NFKC) one delay later, known or unknown address alike.
+    /// NFKC) one delay later, known or unknown address alike. For one that went in turn with another, when it would have begun alone.
     pub began: Instant,
 }
 
@@ -95,7 +95,7 @@ pub struct PoolStats {
     pub waiting: usize,
     /// Background jobs that wait.
     pub waiting_background: usize,
-    /// Jobs being hashed.
+    /// Threads that hash; each one job, or several of bcrypt in turn.
     pub running: usize,
     /// Jobs done since the start.
     pub done: u64,
@@ -189,9 +189,12 @@ impl Pool {
         answer: oneshot::Receiver<Result<T, PoolError>>,
     ) -> Result<T, PoolError> {
         let shared = &*self.0.shared;
-        let cost = lock(&shared.costs).of_work(&work);
+        let (cost, turn) = {
+            let costs = lock(&shared.costs);
+            (costs.of_work(&work), costs.turn(&work))
+        };
         let large = work.blocks() > super::formats::blocks(&shared.config.params);
-        let job = Job { work, cost, large, flow, at: Instant::now(), expected: 0.0 };
+        let job = Job { work, cost, large, turn, flow, at: Instant::now(), expected: 0.0 };
         let mut displaced = Vec::new();
         let entered = lock(&shared.admission).enter(job, class, &mut displaced);
         for job in displaced {

@@ -76,11 +76,23 @@ impl<T: Item> FairQueue<T> {
 
     /// Takes the next; without `large`, the next that needs no large block.
     pub fn pop(&mut self, large: bool) -> Option<T> {
+        let (group, network) = self.next(large)?;
+        self.serve(group, network)
+    }
+
+    /// Takes the next if it is a wanted one. Nobody goes before his turn.
+    pub fn pop_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        let (group, network) = self.next(true)?;
+        let (_, item) = self.groups.get(&group)?.networks.get(&network)?.jobs.front()?;
+        if wanted(item) { self.serve(group, network) } else { None }
+    }
+
+    /// Whose turn it is.
+    fn next(&self, large: bool) -> Option<([u8; 16], Network)> {
         let ready = |lane: &Lane<T>| lane.jobs.front().is_some_and(|(_, item)| large || !item.large());
         // Ties go to whoever came first.
         let first = |lane: &Lane<T>| lane.jobs.front().map_or(u64::MAX, |(id, _)| *id);
-        let (&group_key, network) = self
-            .groups
+        self.groups
             .iter()
             .filter_map(|(key, group)| {
                 let lane = group.networks.iter().filter(|(_, lane)| ready(lane));
@@ -88,9 +100,12 @@ impl<T: Item> FairQueue<T> {
                 Some((key, group.turn, *network, first(lane)))
             })
             .min_by(|a, b| a.1.total_cmp(&b.1).then(a.3.cmp(&b.3)))
-            .map(|(key, _, network, _)| (key, network))?;
+            .map(|(key, _, network, _)| (*key, network))
+    }
+
+    fn serve(&mut self, group: [u8; 16], network: Network) -> Option<T> {
         let groups = self.groups.values().filter(|group| group.cost > 0.0).count();
-        let group = self.groups.get_mut(&group_key)?;
+        let group = self.groups.get_mut(&group)?;
         let lanes = group.networks.values().filter(|lane| !lane.jobs.is_empty()).count();
         let lane = group.networks.get_mut(&network)?;
         let (_, item) = lane.jobs.pop_front()?;

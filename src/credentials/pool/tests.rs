@@ -138,6 +138,29 @@ async fn stopping_answers_everyone_who_waits() {
     }
 }
 
+/// A storm of sign-ins by people with bcrypt, right and wrong ones mixed: each gets its own answer, and the threads do several at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_storm_those_with_bcrypt_go_in_turn_and_each_gets_its_own_answer() {
+    let pool = pool(2, 1_000, 60_000);
+    pool.note_census(&["bcrypt:10".into()]);
+    let tasks: Vec<_> = (0..48u8)
+        .map(|n| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let text = if n % 3 == 0 { "correct horse" } else { "correct horsf" };
+                let hash = Some(PasswordHash::new(BCRYPT));
+                pool.verify(password(text), hash, flow(1, n), Class::Interactive).await.unwrap()
+            })
+        })
+        .collect();
+    for (n, task) in tasks.into_iter().enumerate() {
+        let verified = task.await.unwrap();
+        assert_eq!((verified.matches, verified.outdated), (n % 3 == 0, n % 3 == 0), "{n}");
+    }
+    assert_eq!(pool.stats().done, 48);
+    assert!(lock(&pool.0.shared.costs).bcrypt_share() < 0.9, "they went one by one");
+}
+
 /// Breaks when asked to.
 struct Breaking(AtomicBool);
 

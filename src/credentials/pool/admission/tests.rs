@@ -8,7 +8,7 @@ fn job(group: u8, cost: f64, at: Instant) -> Job {
     // The answers are of no interest here: the receiver is dropped.
     let (reply, _) = oneshot::channel();
     let work = Work::Hash { password: Password::new("x").unwrap(), reply };
-    Job { work, cost, large: false, flow: Flow { group: [group; 16], network: Network::V4([192, 0, 2, 1]) }, at, expected: 0.0 }
+    Job { work, cost, large: false, turn: None, flow: Flow { group: [group; 16], network: Network::V4([192, 0, 2, 1]) }, at, expected: 0.0 }
 }
 
 /// Enters and says whether it got in, and how many gave way.
@@ -47,7 +47,7 @@ fn what_cannot_start_in_time_is_refused_at_once() {
     // Half a second later the threads have done four more each.
     for step in 1..=4 {
         for thread in 0..2 {
-            admission.finished(thread, false);
+            admission.finished(thread, false, 1);
             assert!(matches!(admission.next(thread, after(now, step * 100)), Next::Run(_)));
         }
     }
@@ -85,7 +85,7 @@ fn what_waited_too_long_all_the_same_is_not_hashed() {
     enter(&mut admission, job(1, 10.0, now), Class::Interactive).0.unwrap();
     enter(&mut admission, job(1, 10.0, after(now, 500)), Class::Interactive).0.unwrap();
     // The estimate was wrong: the thread comes back only now.
-    admission.finished(0, false);
+    admission.finished(0, false, 1);
     assert!(matches!(admission.next(0, after(now, 1001)), Next::Late(_)));
     assert!(matches!(admission.next(0, after(now, 1001)), Next::Run(_)));
 }
@@ -101,7 +101,7 @@ fn background_goes_last_but_not_never_and_has_no_deadline() {
     let mut served = Vec::new();
     while let Next::Run(job) = admission.next(0, now) {
         served.push(job.flow.group[0]);
-        admission.finished(0, false);
+        admission.finished(0, false, 1);
     }
     assert_eq!(served.iter().position(|group| *group == 9), Some(BACKGROUND_TURN as usize));
     enter(&mut admission, job(9, 10.0, now), Class::Background).0.unwrap();
@@ -124,9 +124,9 @@ fn one_at_a_time_has_the_large_block() {
     // Small ones go on meanwhile.
     enter(&mut admission, job(2, 10.0, now), Class::Interactive).0.unwrap();
     assert!(matches!(admission.next(1, now), Next::Run(_)));
-    admission.finished(1, false);
+    admission.finished(1, false, 1);
     assert!(matches!(admission.next(1, now), Next::Nothing));
-    admission.finished(0, true);
+    admission.finished(0, true, 1);
     assert!(matches!(admission.next(1, now), Next::Run(_)));
     // Those who would wait for it beyond the deadline are told so.
     for _ in 0..3 {
@@ -143,7 +143,7 @@ fn stopping_lets_nobody_in_and_does_what_is_queued() {
     enter(&mut admission, job(1, 10.0, now), Class::Interactive).0.unwrap();
     admission.stop();
     assert_eq!(enter(&mut admission, job(1, 10.0, now), Class::Interactive).0, Err(Refused::Stopping));
-    admission.finished(0, false);
+    admission.finished(0, false, 1);
     assert!(matches!(admission.next(0, now), Next::Run(_)));
     assert!(matches!(admission.next(0, now), Next::Stop));
 }
@@ -173,7 +173,7 @@ fn a_tenant_with_95_percent_of_the_attempts_leaves_the_others_theirs() {
                 continue;
             }
             if *free_at != 0 {
-                admission.finished(thread, false);
+                admission.finished(thread, false, 1);
                 *free_at = 0;
             }
             loop {
@@ -199,4 +199,69 @@ fn a_tenant_with_95_percent_of_the_attempts_leaves_the_others_theirs() {
     assert!(vain < 200, "{vain} of 20,000 were told of a place that they did not get");
     assert!(served >= 1_990, "the threads were never idle: {served}");
     assert!(late * 100 <= served && longest <= DEADLINE, "{late} were let in for nothing, the longest wait was {longest:?}");
+}
+
+/// One of bcrypt, by cost.
+fn turning(group: u8, cost: u32, at: Instant) -> Job {
+    Job { turn: Some(Turn { kind: Kind::Bcrypt { cost }, lanes: 3, walls: [70.0, 80.0, 100.0] }), ..job(group, 70.0, at) }
+}
+
+/// The first that thread 0 gets, and what goes in turn with it: groups and how much later they would have begun.
+fn taken(admission: &mut Admission, now: Instant) -> (u8, Vec<(u8, f64)>) {
+    let Next::Run(first) = admission.next(0, now) else { panic!("nobody waits") };
+    let along = admission.along(0, &first, now);
+    (first.flow.group[0], along.iter().map(|(job, later)| (job.flow.group[0], *later)).collect())
+}
+
+#[test]
+fn those_of_a_kind_go_in_turn_as_far_as_they_are_next() {
+    let now = Instant::now();
+    let mut admission = busy(1, 100, 10.0, now);
+    for (group, cost) in [(1, 10), (2, 10), (3, 10), (4, 10), (5, 12), (6, 10)] {
+        enter(&mut admission, turning(group, cost, now), Class::Interactive).0.unwrap();
+    }
+    enter(&mut admission, job(7, 10.0, now), Class::Interactive).0.unwrap();
+    enter(&mut admission, turning(8, 10, now), Class::Interactive).0.unwrap();
+    let expected: [(u8, &[(u8, f64)]); 5] = [(1, &[(2, 70.0), (3, 80.0)]), (4, &[]), (5, &[]), (6, &[]), (7, &[])];
+    for (first, along) in expected {
+        admission.finished(0, false, 1);
+        assert_eq!(taken(&mut admission, now), (first, along.to_vec()));
+        if first == 1 {
+            // Who comes now waits for all three, and for those before it.
+            let waits = 100.0 + admission.interactive.cost();
+            enter(&mut admission, job(9, 10.0, now), Class::Background).0.unwrap();
+            assert!((admission.wait(now, false, admission.interactive.cost()) - waits).abs() < 0.001);
+        }
+    }
+}
+
+#[test]
+fn nobody_goes_in_turn_while_a_thread_is_idle_or_when_too_late() {
+    let now = Instant::now();
+    let mut admission = Admission::new(2, 100, DEADLINE);
+    for group in 1..=3 {
+        enter(&mut admission, turning(group, 10, now), Class::Interactive).0.unwrap();
+    }
+    assert_eq!(taken(&mut admission, now), (1, vec![]), "the other thread is about to take the next");
+    let Next::Run(other) = admission.next(1, now) else { panic!("one waits") };
+    assert_eq!(other.flow.group[0], 2);
+    assert_eq!(admission.along(1, &other, now).len(), 1);
+    admission.finished(0, false, 1);
+    for at in [now, after(now, 500)] {
+        enter(&mut admission, turning(4, 10, at), Class::Interactive).0.unwrap();
+        enter(&mut admission, turning(5, 10, now), Class::Interactive).0.unwrap();
+    }
+    // The other thread has 80 ms for two: what goes along would have begun there, 20 ms before this one is done with the first.
+    let late = after(now, 60);
+    assert_eq!(taken(&mut admission, late), (4, vec![(5, 20.0), (4, 20.0)]));
+    admission.finished(0, false, 3);
+    // One that is past its time is left to be refused.
+    let mut admission = busy(1, 100, 10.0, now);
+    for at in [after(now, 100), now] {
+        enter(&mut admission, turning(1, 10, at), Class::Interactive).0.unwrap();
+    }
+    admission.finished(0, false, 1);
+    assert_eq!(taken(&mut admission, after(now, 1001)), (1, vec![]));
+    admission.finished(0, false, 1);
+    assert!(matches!(admission.next(0, after(now, 1001)), Next::Late(_)));
 }
