@@ -21,8 +21,10 @@ use uuid::Uuid;
 
 /// A pending entry that is older is dead.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-/// The journal is kept for seven days, in seconds.
+/// The journal is kept for seven days, in seconds; its content (rows of people) only until all of it is done.
 const KEPT: i32 = 7 * 86_400;
+/// How far apart the clocks of store and service may be, in microseconds.
+const APART: i64 = 60_000_000;
 /// How often a step whose answer was lost is tried again.
 const AGAIN: usize = 2;
 
@@ -37,7 +39,7 @@ pub(super) enum Settled {
     Yes,
     /// It is pending, and in time.
     Alive,
-    /// There is none.
+    /// There is none, or it has been over for long enough to be empty.
     Unknown,
 }
 
@@ -110,7 +112,7 @@ impl Engine {
         let aborted = self.turn(id, PENDING, ABORTED).await.map_err(|e| StoreError::certainly_not(e.detail))?;
         if aborted {
             self.unlock_all(id, decided).await?;
-            self.fulfilled(id).await?;
+            self.done(id).await?;
         }
         Ok(aborted)
     }
@@ -144,6 +146,12 @@ impl Engine {
         for shares in [others, claims] {
             try_join_all(shares.iter().map(|share| self.carry_out(id, decided.version, share))).await?;
         }
+        self.done(id).await
+    }
+
+    /// Nothing is left to do of an entry: what it held about people goes, only its state stays.
+    async fn done(&self, id: Uuid) -> Result<()> {
+        self.cql.journal_empty(id, self.micros() + APART).await?;
         self.fulfilled(id).await
     }
 
@@ -162,7 +170,8 @@ impl Engine {
     pub(super) async fn met(&self, unit: &Unit, id: Uuid) -> Result<()> {
         match self.settle(id).await? {
             Settled::Yes => Ok(()),
-            // The entry comes before the locks and is kept for days: this lock was set by somebody who slept for longer.
+            // The entry comes before the locks and keeps its content until each unit has its writes: this lock came late, when all was
+            // done, or was set by somebody who slept for days.
             Settled::Unknown => self.let_go(id, unit).await,
             Settled::Alive => {
                 tokio::time::sleep(Duration::from_millis(15)).await;
@@ -174,12 +183,15 @@ impl Engine {
     /// Does with a journal entry what its state asks for.
     pub(super) async fn settle(&self, id: Uuid) -> Result<Settled> {
         let Some((state, at, body)) = self.cql.journal(id).await? else { return Ok(Settled::Unknown) };
+        if body.is_empty() {
+            return Ok(Settled::Unknown);
+        }
         let decided: Decided = parse(&body)?;
         match state.as_str() {
             COMMITTED => self.finish(id, &decided).await?,
             ABORTED => {
                 self.unlock_all(id, &decided).await?;
-                self.fulfilled(id).await?;
+                self.done(id).await?;
             }
             _ if self.now().since(Timestamp::from_millis(at)) > DEADLINE => drop(self.abort(id, &decided).await?),
             _ => return Ok(Settled::Alive),

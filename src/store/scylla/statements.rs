@@ -46,6 +46,7 @@ pub(super) struct JournalStatements {
     pub(super) get: PreparedStatement,
     pub(super) insert: PreparedStatement,
     pub(super) turn: PreparedStatement,
+    pub(super) empty: PreparedStatement,
 }
 
 /// All of them.
@@ -108,11 +109,12 @@ impl Statements {
             lists.insert(*list, ListStatements { get, range, back, put, del });
         }
         let t = format!("{keyspace}.journal");
-        let (get, insert, turn) = try_join!(
+        let (get, insert, turn, empty) = try_join!(
             often(format!("SELECT state, at, body FROM {t} WHERE id = ?")),
             once(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?")),
             once(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?")),
+            often(format!("DELETE body FROM {t} USING TIMESTAMP ? WHERE id = ?")),
         )?;
-        Ok(Self { units, lists, journal: JournalStatements { get, insert, turn } })
+        Ok(Self { units, lists, journal: JournalStatements { get, insert, turn, empty } })
     }
 }

@@ -127,8 +127,16 @@ async fn signups_at_each_point(how: How, kind: Heir) {
         |store, (ctx, p)| async move { store.create_user(&ctx, p).await },
         move |heir, (ctx, p), out| async move {
             assert!(out.as_ref().is_none_or(|o| *o == CreateUserOutcome::Created));
-            if kind == Heir::Sweeps {
-                all_or_nothing(&heir, &p, out.is_some()).await;
+            match kind {
+                Heir::Sweeps => drop(all_or_nothing(&heir, &p, out.is_some()).await),
+                // Nobody has settled anything: who reads that somebody has the address finds him all the same.
+                Heir::Meets => {
+                    let claimed: Option<UserId> = heir.engine.cql.peek(&Unit::email(&p.user.email.digest()), HOLDER, ONE).await.unwrap();
+                    if claimed.is_some() {
+                        let there = (heir.user(p.user.id).await.unwrap().is_some(), heir.tenant(p.tenant.id).await.unwrap().is_some());
+                        assert_eq!(there, (true, true), "a claim was applied before what it points to");
+                    }
+                }
             }
             // Another person with the same address, and the first one again: one of them has it.
             let mut rival = newcomer(T);

@@ -9,6 +9,7 @@ use crate::{
     store::{
         commands::*,
         conformance::{fixture::*, store_conformance_suite},
+        scylla::unit::Unit,
     },
 };
 use std::sync::LazyLock;
@@ -53,6 +54,29 @@ async fn make() -> (S, ()) {
 mod conformance {
     use super::*;
     store_conformance_suite!(make().await);
+}
+
+/// What a command wrote about somebody is in the journal no longer than it takes: an erased person is not in there for days.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_journal_is_empty_when_a_command_is_done() {
+    let raw = store().await;
+    let store: S = Arc::new(raw.clone());
+    let p = newcomer(T);
+    signed_up(&store, p.clone()).await;
+    let last = raw.engine.cql.head(&Unit::user(p.user.id), true).await.unwrap().tx.unwrap();
+    let (state, _, body) = raw.engine.cql.journal(last).await.unwrap().expect("a sign-up is a saga");
+    assert_eq!((state.as_str(), body.as_str()), ("committed", ""));
+    // A lock that comes late, of a command that is over, is taken off; what was written stays.
+    let unit = Unit::email(&p.user.email.digest());
+    let head = raw.engine.cql.head(&unit, true).await.unwrap();
+    let late = cql::Change::Lock { seen: Some(head.version.unwrap()), tx: last };
+    assert!(matches!(raw.engine.cql.change(&unit, &late, &[]).await.unwrap(), cql::Answer::Applied));
+    let mut rival = newcomer(T);
+    rival.user.email = p.user.email.clone();
+    assert_eq!(store.create_user(&ctx(T), rival).await.unwrap(), CreateUserOutcome::EmailTaken(p.user.id));
+    let head = raw.engine.cql.head(&unit, true).await.unwrap();
+    assert_eq!(head.lock, None);
+    assert_eq!(store.user_by_email(&p.user.email.digest()).await.unwrap().unwrap().id, p.user.id);
 }
 
 /// Statements of the commands that cost most, or come most often; each is sent once where nobody else writes.
