@@ -30,6 +30,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// the loopback address has none in front of it.
 const ANNOUNCE: Duration = Duration::from_secs(4);
 
+/// What is done by one process at a time is handed over within this time; else its leases end by themselves.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
 /// Why the service could not start or go on. The text is for the person at the terminal.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -102,7 +105,7 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     let cut_off = http::server::serve(listener, endpoint, config, stopping).await;
     let until = began.1.await.unwrap_or_else(|_| tokio::time::Instant::now()) + DRAIN;
     let left = || until.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1));
-    upkeep.stop();
+    upkeep.stop(GIVE_BACK).await;
     if tokio::time::timeout(left(), parts.services.drain()).await.is_err() {
         tracing::warn!("rehashes were cut off; the next sign-in does them");
     }

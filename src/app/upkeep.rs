@@ -6,9 +6,15 @@ use crate::{
     credentials::pool::Pool,
     domain::time::Clock,
     ephemeral::Ephemeral,
-    service::{Services, chainer::Chainer, duty::OnDuty, keys::Keys},
+    service::{
+        Services,
+        chainer::{self, Chainer},
+        duty::OnDuty,
+        keys::Keys,
+    },
     store::{Store, StoreError, commands::Swept, leases::Duty},
 };
+use futures_util::future::join_all;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -21,30 +27,44 @@ const REVOCATIONS: Duration = Duration::from_millis(500);
 const KEYS: Duration = Duration::from_secs(30);
 /// Expired rows may wait this long.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Of a process that died, another one takes over the sweeping this much later …
+/// Of a process that died (one that stops gives its duties back), another one takes over the sweeping this much later …
 const LEASE: Duration = Duration::from_secs(15);
 /// … and the time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The running loops; they end with it.
-pub(super) struct Upkeep(JoinSet<()>);
+pub(super) struct Upkeep {
+    loops: JoinSet<()>,
+    duties: Vec<Arc<OnDuty>>,
+}
 
 impl Upkeep {
-    pub(super) fn stop(mut self) {
-        self.0.abort_all();
+    /// Ends the loops, and gives the duties to whoever comes next, within this time.
+    pub(super) async fn stop(self, time: Duration) {
+        let Self { mut loops, duties } = self;
+        let given_back = async {
+            loops.shutdown().await;
+            join_all(duties.iter().map(|duty| duty.give_back())).await;
+        };
+        // What was not given back ends by itself.
+        let _ = tokio::time::timeout(time, given_back).await;
     }
 }
 
 pub(super) fn start(parts: &Built) -> Upkeep {
     let mut set = JoinSet::new();
+    let mut duties = Vec::new();
     set.spawn(read_revocations(parts.keys.clone()));
     set.spawn(reload_keys(parts.keys.clone()));
     set.spawn(own_sweep(parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone()));
-    let duty = |duty| OnDuty::new(duty, LEASE, parts.store.clone(), parts.clock.clone(), &*parts.rng);
-    set.spawn(sweep(duty(Duty::Sweep), parts.store.clone(), parts.clock.clone()));
-    set.spawn(empty_bins(duty(Duty::Bins), parts.services.clone()));
-    set.spawn(Chainer::new(parts.store.clone(), parts.clock.clone(), &*parts.rng).run());
-    Upkeep(set)
+    let mut duty = |duty, length| {
+        duties.push(Arc::new(OnDuty::new(duty, length, parts.store.clone(), parts.clock.clone(), &*parts.rng)));
+        duties[duties.len() - 1].clone()
+    };
+    set.spawn(sweep(duty(Duty::Sweep, LEASE), parts.store.clone(), parts.clock.clone()));
+    set.spawn(empty_bins(duty(Duty::Bins, LEASE), parts.services.clone()));
+    set.spawn(Chainer::new(parts.store.clone(), duty(Duty::Audit, chainer::LEASE)).run());
+    Upkeep { loops: set, duties }
 }
 
 async fn read_revocations(keys: Arc<Keys>) {
@@ -91,12 +111,12 @@ async fn own_sweep(store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, clock: 
 
 /// Once a minute for as long as the duty is this process's, and at once when it becomes so.
 struct Rounds {
-    duty: OnDuty,
+    duty: Arc<OnDuty>,
     next: Instant,
 }
 
 impl Rounds {
-    fn of(duty: OnDuty) -> Self {
+    fn of(duty: Arc<OnDuty>) -> Self {
         Self { duty, next: Instant::now() }
     }
 
@@ -117,7 +137,7 @@ impl Rounds {
     }
 }
 
-async fn empty_bins(duty: OnDuty, services: Arc<Services>) {
+async fn empty_bins(duty: Arc<OnDuty>, services: Arc<Services>) {
     let mut rounds = Rounds::of(duty);
     loop {
         rounds.come().await;
@@ -127,7 +147,7 @@ async fn empty_bins(duty: OnDuty, services: Arc<Services>) {
     }
 }
 
-async fn sweep(duty: OnDuty, store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+async fn sweep(duty: Arc<OnDuty>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
     let mut rounds = Rounds::of(duty);
     loop {
         rounds.come().await;

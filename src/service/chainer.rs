@@ -5,17 +5,15 @@ use crate::{
     domain::{
         audit::Head,
         ids::{AuditId, TenantId},
-        rng::Rng,
-        time::Clock,
     },
-    store::{Store, StoreError, commands::Cas, leases::Duty},
+    store::{Store, StoreError, commands::Cas},
 };
 use std::{sync::Arc, time::Duration};
 
 /// Between two looks: an event has its link within five seconds, with the lease of a process that died waited for.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long nobody else links.
-const LEASE: Duration = Duration::from_secs(3);
+pub const LEASE: Duration = Duration::from_secs(3);
 /// Events linked in one command: all writers wait meanwhile (some ms).
 const BATCH: u32 = 500;
 /// Links read at once.
@@ -24,13 +22,13 @@ const STRIDE: u32 = 1000;
 /// Links events, one process at a time.
 pub struct Chainer {
     store: Arc<dyn Store>,
-    duty: OnDuty,
+    duty: Arc<OnDuty>,
 }
 
 impl Chainer {
-    /// With a name of its own.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &dyn Rng) -> Self {
-        Self { duty: OnDuty::new(Duty::Audit, LEASE, store.clone(), clock, rng), store }
+    /// For the duty of [`Duty::Audit`](crate::store::leases::Duty::Audit), with a lease of [`LEASE`].
+    pub const fn new(store: Arc<dyn Store>, duty: Arc<OnDuty>) -> Self {
+        Self { store, duty }
     }
 
     /// Goes on until it is dropped.

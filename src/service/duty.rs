@@ -64,6 +64,14 @@ impl OnDuty {
         self.note(None);
     }
 
+    /// This process does it no more: another one may begin at once. What it is doing now has to have ended.
+    pub async fn give_back(&self) {
+        self.note(None);
+        if let Err(e) = self.store.end_lease(self.duty, self.holder, self.clock.now()).await {
+            tracing::debug!(duty = self.duty.name(), error = %e, "a lease can't be given back; it ends by itself");
+        }
+    }
+
     fn note(&self, held: Option<(u64, Instant)>) {
         metrics::gauge!("qeetid_duty_fence", "duty" => self.duty.name()).set(held.map_or(0.0, |(fence, _)| fence as f64));
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;

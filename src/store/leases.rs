@@ -35,4 +35,6 @@ impl Duty {
 pub trait LeaseStore: Send + Sync + 'static {
     /// Takes the lease until `now` + `length` (or keeps it, with the same fence); `None` while somebody else has it.
     async fn lease(&self, duty: Duty, holder: [u8; 16], now: Timestamp, length: Duration) -> Result<Option<u64>>;
+    /// Ends the lease if this is its holder: the next one who asks gets it, with a higher fence.
+    async fn end_lease(&self, duty: Duty, holder: [u8; 16], now: Timestamp) -> Result<()>;
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Fifteen seconds until the lease is over, five until somebody looks; the rest is for a busy machine.
 const TAKEN_OVER: Duration = Duration::from_secs(60);
+/// Of one that stopped: others look every five seconds, and its lease would be over no sooner than after ten.
+const HANDED_OVER: Duration = Duration::from_secs(9);
 const DUTIES: [&str; 2] = ["sweep", "bins"];
 
 async fn fence(node: &Client, duty: &str) -> f64 {
@@ -81,4 +83,12 @@ async fn a_holder_that_dies_or_freezes_is_followed_by_another() {
     }
     assert_eq!(holder(&three, &[0, 1, 2], "bins").await, (third, fence_of_third), "who was frozen takes nothing back");
     are_linked(&three, second).await;
+    // One that is stopped leaves its duties to the others at once, not when its leases (renewed every five seconds) would be over.
+    three.nodes[third].sigterm();
+    assert!(three.nodes[third].exit(Duration::from_secs(20)).await.success());
+    let began = Instant::now();
+    let left: Vec<usize> = (0..3).filter(|n| *n != third).collect();
+    let (_, fence_of_fourth) = holder(&three, &left, "bins").await;
+    assert!(fence_of_fourth > fence_of_third, "{fence_of_fourth} after {fence_of_third}");
+    assert!(began.elapsed() < HANDED_OVER, "nobody began for {:?}", began.elapsed());
 }

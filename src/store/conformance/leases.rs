@@ -13,7 +13,17 @@ pub(crate) async fn a_lease_has_one_holder(store: S) {
     let second = lease(b, 19).await.expect("it has ended");
     assert!(second > first);
     assert_eq!(lease(a, 28).await, None, "a former holder that wakes up late");
-    assert!(lease(b, 40).await.expect("free") > second, "nobody knows what happened in between");
+    let third = lease(b, 40).await.expect("free");
+    assert!(third > second, "nobody knows what happened in between");
+    // Given back by another, it stays; by its holder, the next one has it at once.
+    store.end_lease(Duty::Bins, a, T.plus(secs(41))).await.unwrap();
+    assert_eq!(lease(a, 41).await, None);
+    for _ in 0..2 {
+        store.end_lease(Duty::Bins, b, T.plus(secs(41))).await.unwrap();
+    }
+    assert!(lease(a, 41).await.expect("free") > third, "another fence: {third}");
+    store.end_lease(Duty::Bins, b, T.plus(secs(41))).await.unwrap();
+    assert_eq!(lease(b, 42).await, None, "an answer that came late, of one who has nothing");
 }
 
 pub(crate) async fn one_lease_16_at_once(store: S) {

@@ -54,6 +54,25 @@ impl Plan for Take {
     }
 }
 
+struct End {
+    duty: Duty,
+    holder: [u8; 16],
+}
+
+#[async_trait]
+impl Plan for End {
+    type Out = ();
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
+        let unit = unit(self.duty);
+        let held: Option<Lease> = tx.get(&unit, LEASE, ONE).await?;
+        match held.filter(|lease| lease.holder == self.holder) {
+            // Over by any clock.
+            Some(lease) => tx.put(&unit, LEASE, ONE, &Lease { until: Timestamp::from_millis(0), ..lease }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Whether the lease has still this fence.
 pub(super) async fn holds(cql: &Cql, duty: Duty, fence: u64) -> Result<bool> {
     Ok(cql.peek::<Lease>(&unit(duty), LEASE, ONE).await?.is_some_and(|l| l.fence == fence))
@@ -63,5 +82,8 @@ pub(super) async fn holds(cql: &Cql, duty: Duty, fence: u64) -> Result<bool> {
 impl LeaseStore for ScyllaStore {
     async fn lease(&self, duty: Duty, holder: [u8; 16], now: Timestamp, length: Duration) -> Result<Option<u64>> {
         self.engine.change(now, unit(duty), Take { duty, holder, length }).await
+    }
+    async fn end_lease(&self, duty: Duty, holder: [u8; 16], now: Timestamp) -> Result<()> {
+        self.engine.change(now, unit(duty), End { duty, holder }).await
     }
 }

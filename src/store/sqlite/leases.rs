@@ -24,6 +24,10 @@ fn take(c: &Connection, duty: Duty, holder: [u8; 16], now: Timestamp, length: Du
     .optional()
 }
 
+fn end(c: &Connection, duty: Duty, holder: [u8; 16]) -> rusqlite::Result<()> {
+    c.prepare_cached("UPDATE leases SET until = 0 WHERE duty = ?1 AND holder = ?2")?.execute(params![duty.name(), holder]).map(drop)
+}
+
 /// Whether the lease has still this fence.
 pub(super) fn holds(c: &Connection, duty: Duty, fence: u64) -> rusqlite::Result<bool> {
     c.prepare_cached("SELECT 1 FROM leases WHERE duty = ?1 AND fence = ?2")?.exists(params![duty.name(), int(fence)])
@@ -33,5 +37,8 @@ pub(super) fn holds(c: &Connection, duty: Duty, fence: u64) -> rusqlite::Result<
 impl LeaseStore for SqliteStore {
     async fn lease(&self, duty: Duty, holder: [u8; 16], now: Timestamp, length: Duration) -> Result<Option<u64>> {
         self.write(move |c| take(c, duty, holder, now, length)).await
+    }
+    async fn end_lease(&self, duty: Duty, holder: [u8; 16], _: Timestamp) -> Result<()> {
+        self.write(move |c| end(c, duty, holder)).await
     }
 }
