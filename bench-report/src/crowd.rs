@@ -2,6 +2,7 @@
 
 use crate::{client::Client, server::Server};
 use hyper::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     io::{BufWriter, Write},
@@ -107,14 +108,44 @@ pub struct Tenant {
     pub key: String,
     /// What became of the import.
     pub import: Ran,
-    pub _dir: tempfile::TempDir,
+    /// Unless it is kept.
+    pub _dir: Option<tempfile::TempDir>,
+}
+
+/// How a kept tenant was made.
+#[derive(Serialize, Deserialize)]
+struct Made {
+    key: String,
+    import_seconds: f64,
+    import_peak_mib: f64,
 }
 
 impl Tenant {
-    /// Makes one, and imports so many users.
+    /// Makes one, and imports so many users. With `BENCH_CROWDS` it stays in that directory, for later runs: millions take an hour.
     pub async fn of(binary: &Path, users: usize) -> Result<Self, String> {
-        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let (rows, data) = (dir.path().join("rows.ndjson"), dir.path().join("data"));
+        let kept = std::env::var_os("BENCH_CROWDS").map(|dir| Path::new(&dir).join(users.to_string()));
+        let Some(kept) = kept else {
+            let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+            let tenant = Self::make(binary, users, dir.path()).await?;
+            return Ok(Self { _dir: Some(dir), ..tenant });
+        };
+        let note = kept.join("made.json");
+        if let Ok(made) = std::fs::read_to_string(&note) {
+            let Made { key, import_seconds, import_peak_mib } = serde_json::from_str(&made).map_err(|e| e.to_string())?;
+            let took = Duration::from_secs_f64(import_seconds);
+            let import = Ran { said: String::new(), about: String::new(), took, peak_mib: import_peak_mib };
+            return Ok(Self { data: kept.join("data"), key, import, _dir: None });
+        }
+        std::fs::create_dir_all(&kept).map_err(|e| e.to_string())?;
+        let tenant = Self::make(binary, users, &kept).await?;
+        let made =
+            Made { key: tenant.key.clone(), import_seconds: tenant.import.took.as_secs_f64(), import_peak_mib: tenant.import.peak_mib };
+        std::fs::write(note, serde_json::to_string(&made).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+        Ok(tenant)
+    }
+
+    async fn make(binary: &Path, users: usize, dir: &Path) -> Result<Self, String> {
+        let (rows, data) = (dir.join("rows.ndjson"), dir.join("data"));
         write_rows(&rows, users)?;
         let settings = [("QEETID_DATA_DIR", data.to_string_lossy().into_owned())];
         let made = run(binary, &settings, &["api-key", "create", "--tenant", "new:Bench", "--scope", "all"]).await?;
@@ -122,7 +153,7 @@ impl Tenant {
         let file = rows.to_str().ok_or("a path that is no text")?;
         let import = run(binary, &settings, &["import", file, "--source", "qeet", "--tenant", id]).await?;
         std::fs::remove_file(&rows).map_err(|e| e.to_string())?;
-        Ok(Self { data, key: made.said.trim().to_owned(), import, _dir: dir })
+        Ok(Self { data, key: made.said.trim().to_owned(), import, _dir: None })
     }
 }
 

@@ -4,7 +4,8 @@
 //! more than the noise is said at the end. `BENCH_SHORT` and `BENCH_LONG` are the seconds of a measurement.
 //!
 //! With `BENCH_USERS=1000000` it measures what a tenant of so many costs instead: their import, lists of them, API keys. With
-//! `BENCH_SIZES=1000,100000,1000000`: what grows with the number of users, in docs/performance-sizes.md.
+//! `BENCH_SIZES=1000,100000,1000000`: what grows with the number of users, in docs/performance-sizes.md. Both take what they import
+//! from `BENCH_CROWDS`, a directory, if it is there from an earlier run.
 //!
 //! `cargo run --release -p bench-report` builds the service first; `--profile dist` measures what is deployed, and takes longer to build.
 //! Absolute figures depend on the machine and on who else uses it; the ratios are what to compare.

@@ -53,7 +53,9 @@ async fn one(binary: &Path, users: usize) -> Result<Size, String> {
     let server = Server::start_in(binary, &data, &[]).await?;
     let mut client = Client::new(server.address);
     let hash = 1000.0 / raw_rate(Argon2Params::default(), 1, Duration::from_secs(3));
-    let person = |n: usize| json!({"email": format!("size-{n}@example.com"), "password": "violet harbour lantern"});
+    // A kept one may have those of an earlier run.
+    let run = std::process::id();
+    let person = |n: usize| json!({"email": format!("size-{run}-{n}@example.com"), "password": "violet harbour lantern"});
     let sign_up = posts(&mut client, "/v1/auth/signup", 201, person).await?;
     let login = posts(&mut client, "/v1/auth/login", 200, person).await?;
     let pair = client.post("/v1/auth/login", person(0)).await?;
