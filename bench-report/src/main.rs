@@ -26,7 +26,7 @@ use client::Client;
 use figures::{Better, Book, median};
 use hyper::Method;
 use load::{Seen, open, run};
-use qeetid::credentials::{kernel::raw_rate, params::Argon2Params};
+use qeetid::credentials::{Argon2Params, kernel::raw_rate};
 use serde_json::json;
 use server::Server;
 use std::{

@@ -2,7 +2,7 @@
 
 use crate::{charts, client::Client, crowd, figures::number, server::Server};
 use hyper::Method;
-use qeetid::credentials::{kernel::raw_rate, params::Argon2Params};
+use qeetid::credentials::{Argon2Params, kernel::raw_rate};
 use serde_json::json;
 use std::{
     fmt::Write as _,

@@ -9,10 +9,7 @@ use crate::{
     },
     cluster::{Cluster, ClusterConfig, TlsFiles},
     config::{self, EphemeralUrl, MailUrl, RedisUrl, ScyllaUrl, Settings, SmsUrl, StoreUrl},
-    credentials::{
-        params::Argon2Params,
-        pool::{Pool, PoolConfig},
-    },
+    credentials::pool::{Pool, PoolConfig},
     domain::{
         keyring::Keyring,
         rng::{Rng, SystemRng},
@@ -211,8 +208,7 @@ pub(super) fn breach(settings: &Settings) -> Result<Arc<dyn BreachRange>, AppErr
 }
 
 pub(super) fn start_pool(settings: &Settings, rng: Arc<dyn Rng>) -> Result<Pool, AppError> {
-    let a = &settings.argon2;
-    let params = Argon2Params::new(a.m, a.t, a.p).map_err(|e| AppError::new("QEETID_ARGON2", e))?;
+    let params = settings.argon2;
     if cfg!(feature = "stub-hash") {
         tracing::warn!(%params, "built for benches: passwords may be hashed by parameters that protect nobody");
     }

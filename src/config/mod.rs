@@ -22,9 +22,13 @@ pub use limits::{Limits, Rate};
 pub use redis::RedisUrl;
 pub use stores::{EphemeralUrl, ScyllaTls, ScyllaUrl, StoreUrl};
 pub use urls::{MailUrl, SmsUrl};
-pub use values::{Argon2Setting, LogFormat, SignupMode};
+pub use values::{LogFormat, SignupMode};
 
-use crate::domain::{policy::AuthPolicy, secret::SecretText};
+use crate::domain::{
+    argon2::{Argon2Params, BadParams},
+    policy::AuthPolicy,
+    secret::SecretText,
+};
 use ipnet::IpNet;
 use layers::Layers;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -74,7 +78,7 @@ pub struct Settings {
     /// What can't be hashed within this time is refused at once; 50..=60,000 ms.
     pub hash_deadline: Duration,
     /// Parameters for new hashes.
-    pub argon2: Argon2Setting,
+    pub argon2: Argon2Params,
     /// What sign-up obeys, and new tenants start with.
     pub policy: AuthPolicy,
     /// How people sign up.
@@ -123,7 +127,7 @@ impl Settings {
             breach_url: layers.get("breach_url", urls::base)?.unwrap_or_else(|| "https://api.pwnedpasswords.com".into()),
             hash_queue: layers.get("hash_queue", values::number(1, 100_000))?.unwrap_or(64),
             hash_deadline: Duration::from_millis(layers.get("hash_deadline_ms", values::number(50, 60_000))?.unwrap_or(2_000)),
-            argon2: layers.get("argon2", values::argon2)?.unwrap_or_default(),
+            argon2: layers.get("argon2", |text| text.parse().map_err(|e: BadParams| e.to_string()))?.unwrap_or_default(),
             policy: layers.policy()?,
             signup_mode: layers.get("signup_mode", values::signup_mode)?.unwrap_or_default(),
             trusted_proxies: layers.get("trusted_proxies", values::networks)?.unwrap_or_default(),

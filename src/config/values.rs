@@ -4,7 +4,6 @@ use crate::domain::{keyring::Keyring, secret::SecretText};
 use ipnet::IpNet;
 use serde_json::Value as Json;
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -44,59 +43,6 @@ impl LogFormat {
             Self::Json => "json",
         }
     }
-}
-
-/// Argon2id parameters for new hashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Argon2Setting {
-    /// Memory in KiB.
-    pub m: u32,
-    /// Passes.
-    pub t: u32,
-    /// Lanes.
-    pub p: u32,
-}
-
-impl Default for Argon2Setting {
-    fn default() -> Self {
-        Self { m: 19_456, t: 2, p: 1 }
-    }
-}
-
-impl fmt::Display for Argon2Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "m={},t={},p={}", self.m, self.t, self.p)
-    }
-}
-
-/// OWASP Password Storage Cheat Sheet, Argon2id: any of these, or stronger.
-const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
-
-/// What is accepted at least. A build for benches takes the smallest Argon2 that there is, which costs nothing.
-const LEAST: &[(u32, u32)] = if cfg!(feature = "stub-hash") { &[(8, 1)] } else { &OWASP };
-
-pub(super) fn argon2(text: &str) -> Result<Argon2Setting, String> {
-    let (mut m, mut t, mut p) = (None, None, None);
-    for part in text.split(',') {
-        let number = |s: &str| s.trim().parse::<u32>().ok();
-        match part.trim().split_once('=') {
-            Some(("m", v)) if m.is_none() => m = number(v),
-            Some(("t", v)) if t.is_none() => t = number(v),
-            Some(("p", v)) if p.is_none() => p = number(v),
-            _ => return Err(format!("{text:?} is not of the form m=19456,t=2,p=1")),
-        }
-    }
-    let (Some(m), Some(t), Some(p)) = (m, t, p) else { return Err(format!("{text:?} is not of the form m=19456,t=2,p=1")) };
-    if !LEAST.iter().any(|&(om, ot)| m >= om && t >= ot) || p == 0 {
-        return Err(format!(
-            "m={m},t={t} is weaker than OWASP asks for (m=47104,t=1 or m=19456,t=2 or m=12288,t=3 or m=9216,t=4 or m=7168,t=5)"
-        ));
-    }
-    // The ceilings for stored hashes hold for our own as well, or nobody could sign in.
-    if m > 131_072 || u64::from(m) * u64::from(t) > 1_048_576 || p > 16 || m < 8 * p {
-        return Err("beyond m=131072 (128 MiB), m×t=1048576 (1 GiB) or p=16".into());
-    }
-    Ok(Argon2Setting { m, t, p })
 }
 
 pub(super) fn text(text: &str) -> Result<String, String> {
@@ -195,28 +141,6 @@ pub(super) fn like(sample: &Json, text: &str) -> Result<Json, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn argon2_weaker_than_owasp_or_past_the_ceilings_is_refused() {
-        for good in ["m=19456,t=2,p=1", "m=47104,t=1,p=1", "m=7168,t=5,p=1", "t=2, m=65536, p=4", "m=131072,t=8,p=1"] {
-            assert!(argon2(good).is_ok(), "{good}: {:?}", argon2(good));
-        }
-        for bad in [
-            "",
-            "m=19455,t=2,p=1",
-            "m=19456,t=1,p=1",
-            "m=7168,t=4,p=1",
-            "m=19456,t=2",
-            "m=19456,t=2,p=0",
-            "m=131073,t=2,p=1",
-            "m=131072,t=9,p=1",
-        ] {
-            assert!(argon2(bad).is_err(), "{bad}");
-        }
-        for bad in ["m=19456,t=2,p=17", "m=x,t=2,p=1", "m=19456,t=2,p=1,q=1", "m=19456,m=19456,t=2,p=1"] {
-            assert!(argon2(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn networks_are_cidrs_or_single_addresses() {

@@ -1,6 +1,6 @@
 //! The one place that computes Argon2 (RFC 9106). Everything else asks here; the work is done by the workspace's `argon2-kernel`.
 
-use super::params::Argon2Params;
+use super::Argon2Params;
 pub use argon2_kernel::{BadInput, Input, Memory, Variant};
 use std::time::{Duration, Instant};
 

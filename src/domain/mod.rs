@@ -2,6 +2,7 @@
 //! Nothing here is async, does I/O, or knows of another room; time and randomness come in as arguments.
 
 pub mod api_key;
+pub mod argon2;
 pub mod audit;
 pub mod breaker;
 pub mod contact;

@@ -2,14 +2,15 @@ use crate::{
     Target, embedded, stop,
     support::{
         app::{App, fresh_email},
+        cassandra::Cassandra,
         stack::{address, cql},
     },
 };
 use serde_json::json;
 use std::{
     io::{BufRead, BufReader, Read},
-    process::{Command, ExitStatus, Stdio},
-    time::Duration,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
 
 /// Users that were imported: more than fit into some steps of a copy.
@@ -29,11 +30,17 @@ async fn crowded() -> App {
     app
 }
 
-/// Kills a copy some time after it has read its source; what it said, and how it ended if it was faster.
-fn killed_after(mut copy: Command, pause: Duration) -> (String, Option<ExitStatus>) {
-    let mut copy = copy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+/// A copy that has read its source and begins to write, what it says, and what it has said.
+fn begun(mut copy: Command) -> (Child, BufReader<ChildStderr>, String) {
+    let mut copy = copy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stderr, mut said) = (BufReader::new(copy.stderr.take().unwrap()), String::new());
     while !said.contains("read the source:") && stderr.read_line(&mut said).unwrap() > 0 {}
+    (copy, stderr, said)
+}
+
+/// Kills a copy some time after it has read its source; what it said, and how it ended if it was faster.
+fn killed_after(copy: Command, pause: Duration) -> (String, Option<ExitStatus>) {
+    let (mut copy, mut stderr, mut said) = begun(copy);
     std::thread::sleep(pause);
     let ended = copy.try_wait().unwrap();
     copy.kill().unwrap();
@@ -83,6 +90,27 @@ async fn a_copy_that_is_killed_goes_on_and_a_difference_is_found() {
     let different: Vec<_> = report.lines().filter(|l| l.contains("DIFFERENT")).map(|l| l.split("  ").next().unwrap().trim()).collect();
     assert_eq!(different, ["hash_census", "users session"], "{report}");
     assert!(said.contains("the two sides differ"), "{said}");
+}
+
+/// The store hangs in the middle: the copy waits for it, and all of it is there in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_outlives_an_outage_of_its_store() {
+    let mut app = crowded().await;
+    stop(&mut app).await;
+    let cassandra = Cassandra::start(1).await;
+    let target = Target::on(cassandra.hosts());
+    let (copy, mut stderr, mut said) = begun(target.copy(&app));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cassandra.hang(1);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    cassandra.go_on(1);
+    let hung = Instant::now();
+    let output = copy.wait_with_output().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    let report = crate::out(&output);
+    assert!(output.status.success() && report.contains("All of it is there, and the same"), "{said}{report}");
+    println!("{:?} after the outage: {said}", hung.elapsed());
+    assert!(hung.elapsed() > Duration::from_millis(100), "it was done before the outage: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! An embedded installation moves to Cassandra: `grown` is one made through the API, and what people find after the move; `broken` is
-//! a copy that is killed, comes to the wrong place, or finds a difference.
+//! a copy that is killed, waits for its store, comes to the wrong place, or finds a difference.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -15,15 +15,21 @@ use std::process::{Command, Output};
 
 /// A keyspace to copy into, with its schema.
 struct Target {
+    server: String,
     keyspace: String,
     url: String,
 }
 
 impl Target {
+    /// On the run's Cassandra.
     fn fresh() -> Self {
+        Self::on(address("QEETID_TEST_CQL"))
+    }
+
+    fn on(server: String) -> Self {
         let keyspace = format!("c{}_{}", unique(), std::process::id());
-        let url = format!("scylla://{}/{keyspace}?rf=1", address("QEETID_TEST_CQL"));
-        let target = Self { keyspace, url };
+        let url = format!("scylla://{server}/{keyspace}?rf=1");
+        let target = Self { server, keyspace, url };
         let migrated = target.run("migrate");
         assert!(migrated.status.success(), "{}", err(&migrated));
         target
@@ -63,7 +69,7 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         // A server that hangs is another test's failure.
-        let _ = support::stack::cql(&address("QEETID_TEST_CQL"), &format!("DROP KEYSPACE IF EXISTS {}", self.keyspace));
+        let _ = support::stack::cql(&self.server, &format!("DROP KEYSPACE IF EXISTS {}", self.keyspace));
     }
 }
 

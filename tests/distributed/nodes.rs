@@ -55,12 +55,8 @@ async fn works(client: Client, stop: Arc<AtomicBool>) -> Seen {
     seen
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_three_nodes_is_killed_under_load() {
-    let _turn = crate::in_turn().await;
-    let cassandra = Cassandra::with(3, &[("CASSANDRA_HEAP", "512m")]).await;
-    let app = App::builder().on(&Place::at(&cassandra.url("three", ""))).start().await;
-    let who: Account = app.signup().await;
+/// What six people see while a node of the store dies and comes back.
+async fn a_node_dies(cassandra: &Cassandra, app: &App) -> Seen {
     let stop = Arc::new(AtomicBool::new(false));
     let people: Vec<_> = (0..6).map(|_| tokio::spawn(works(app.other_client(), stop.clone()))).collect();
     tokio::time::sleep(Duration::from_secs(8)).await;
@@ -77,13 +73,28 @@ async fn one_of_three_nodes_is_killed_under_load() {
         all.slowest = all.slowest.max(seen.slowest);
         all.told.extend(seen.told);
     }
-    println!("{} requests done, {} refused, the slowest took {:?}", all.good, all.refused, all.slowest);
-    assert!(all.good > 200, "the test saw too little: {}", all.good);
-    // One in a hundred is what is promised, and five is what is borne where three nodes and all of the test share two busy cores.
-    assert!(all.refused * 20 < all.good + all.refused, "{} of {} refused", all.refused, all.good + all.refused);
-    for (email, password) in &all.told {
-        app.login(email, password).await.expect(200);
+    all
+}
+
+/// Fewer than one request in a hundred is refused. Three nodes and all of the test share a machine's cores with whatever else it does,
+/// so that one of three times is what has to be so good; never more than one in twenty.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_nodes_is_killed_under_load() {
+    let _turn = crate::in_turn().await;
+    let cassandra = Cassandra::with(3, &[("CASSANDRA_HEAP", "512m")]).await;
+    let app = App::builder().on(&Place::at(&cassandra.url("three", ""))).start().await;
+    let who: Account = app.signup().await;
+    let mut shares = Vec::new();
+    while shares.len() < 3 && shares.iter().all(|share| *share >= 0.01) {
+        let seen = a_node_dies(&cassandra, &app).await;
+        println!("{} requests done, {} refused, the slowest took {:?}", seen.good, seen.refused, seen.slowest);
+        assert!(seen.good > 200, "the test saw too little: {}", seen.good);
+        shares.push(seen.refused as f64 / (seen.good + seen.refused) as f64);
+        for (email, password) in &seen.told {
+            app.login(email, password).await.expect(200);
+        }
     }
+    assert!(shares.iter().all(|share| *share < 0.05) && shares.iter().any(|share| *share < 0.01), "refused each time: {shares:?}");
     app.refresh(&who.refresh).await.expect(200);
     app.get("/readyz").await.expect(200);
 }

@@ -1,18 +1,14 @@
 //! `$argon2id$v=19$m=19456,t=2,p=1$salt$tag`: the PHC string format for Argon2, as its reference implementation writes it.
 
 use super::{BadHash, Kind, number};
-use crate::credentials::{
-    kernel::{self, BadInput, Input, Memory, Variant},
-    params::Argon2Params,
+use crate::{
+    credentials::kernel::{self, BadInput, Input, Memory, Variant},
+    domain::argon2::{Argon2Params, MAX_M_KIB, MAX_M_TIMES_T_KIB},
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
-/// The most memory that a stored hash may ask for: 128 MiB.
-pub const MAX_M_KIB: u32 = 131_072;
-/// The most that it may fill in all its passes: 1 GiB.
-pub const MAX_M_TIMES_T_KIB: u64 = 1 << 20;
 /// Lanes are computed one after the other, so many cost no more than few; Go libraries take a byte of them.
 const MAX_P: u32 = 255;
 

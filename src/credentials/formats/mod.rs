@@ -13,8 +13,8 @@ mod vectors;
 pub mod wrapped;
 
 use super::{
+    Argon2Params,
     kernel::{BadInput, Input, Memory, Variant, argon2 as kernel},
-    params::Argon2Params,
 };
 use crate::domain::{
     hash::PasswordHash,

@@ -5,8 +5,8 @@
 use super::{BadHash, Kind, argon2, base64};
 use crate::{
     credentials::{
+        Argon2Params,
         kernel::{self, BadInput, Input, Memory, Variant},
-        params::Argon2Params,
     },
     domain::{
         hash::PasswordHash,

@@ -2,8 +2,8 @@
 
 use super::admission::{Turn, Work};
 use crate::credentials::{
+    Argon2Params,
     formats::{self, IN_TURN, Kind, pbkdf2::Prf},
-    params::Argon2Params,
 };
 use std::{collections::HashMap, time::Duration};
 

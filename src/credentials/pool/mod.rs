@@ -9,8 +9,8 @@ mod tests;
 mod worker;
 
 use super::{
+    Argon2Params,
     formats::{Kind, wrapped::Weak},
-    params::Argon2Params,
 };
 use crate::domain::{hash::PasswordHash, network::Network, rng::Rng, secret::Password};
 use admission::{Admission, Job, Refused, Work};

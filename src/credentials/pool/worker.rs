@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     credentials::{
+        Argon2Params,
         formats::{self, IN_TURN, Kind, Stored},
         kernel::{BadInput, Memory},
-        params::Argon2Params,
     },
     domain::{hash::PasswordHash, rng::Rng, secret::Password},
 };

@@ -1,8 +1,12 @@
-//! The parameters that new hashes are made with.
+//! The parameters that new hashes are made with, and the ceilings for all.
 
-use super::formats::argon2::{MAX_M_KIB, MAX_M_TIMES_T_KIB};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+
+/// The most memory that a stored hash may ask for: 128 MiB.
+pub const MAX_M_KIB: u32 = 131_072;
+/// The most that it may fill in all its passes: 1 GiB.
+pub const MAX_M_TIMES_T_KIB: u64 = 1 << 20;
 
 /// Argon2id parameters for new hashes, written `m=19456,t=2,p=1` (KiB, passes, lanes). Never weaker than the list of the
 /// OWASP Password Storage Cheat Sheet, never above what is accepted for stored hashes.
@@ -46,6 +50,10 @@ impl Argon2Params {
         }
         if !LEAST.iter().any(|&(m, passes)| m_kib >= m && t >= passes) {
             return Err(BadParams::Weak);
+        }
+        // RFC 9106, 3.1; only what benches take is so small.
+        if m_kib < 8 * p {
+            return Err(BadParams::TooMuch);
         }
         Ok(Self { m_kib, t, p })
     }
