@@ -65,6 +65,20 @@ pub struct ScyllaTarget {
     noted: Mutex<HashSet<(List, Bytes)>>,
 }
 
+/// Asks a store that doesn't answer again, for so long.
+async fn insist<T, F: Future<Output = Result<T>>>(patience: Duration, ask: impl Fn() -> F) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(e) if begun.elapsed() < patience => {
+                tracing::debug!(error = %e, "once more");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Why a thing could not be written.
 enum Failed {
     /// Perhaps it can be later.
@@ -102,15 +116,15 @@ impl Opened {
     pub async fn open(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
         let engine = ScyllaStore::open_any(place, clock, rng).await?.engine;
         let opened = Self { engine, keyspace: place.keyspace.clone() };
-        opened.check().await?;
+        opened.check(Duration::ZERO).await?;
         Ok(opened)
     }
 
-    async fn check(&self) -> Result<()> {
-        if marker::read(&self.engine).await?.is_some() {
+    async fn check(&self, patience: Duration) -> Result<()> {
+        if insist(patience, || marker::read(&self.engine)).await?.is_some() {
             return Ok(());
         }
-        match scan::first_used(&self.engine, &self.keyspace).await? {
+        match insist(patience, || scan::first_used(&self.engine, &self.keyspace)).await? {
             None => Ok(()),
             Some(table) => Err(StoreError::certainly_not(format!(
                 "keyspace {} is not empty: there is something in table {table}. A copy needs a keyspace of its own, fresh from `qeetid migrate`",
@@ -134,8 +148,8 @@ impl Opened {
             written: false,
             finished_at: None,
         };
-        self.check().await?;
-        let marker = marker::begin(&self.engine, fresh).await?;
+        self.check(patience).await?;
+        let marker = insist(patience, || marker::begin(&self.engine, fresh.clone())).await?;
         if marker.source != source {
             return Err(StoreError::certainly_not(format!(
                 "keyspace {} holds a copy of another source, or the source has changed since that copy began: drop the keyspace, and begin again with an empty one",
@@ -174,13 +188,7 @@ impl ScyllaTarget {
     /// # Errors
     /// The store doesn't answer for as long as the copy is patient.
     pub async fn end(&mut self, revoked: &[(Timestamp, Revocation)]) -> Result<()> {
-        let begun = Instant::now();
-        while let Err(e) = revocations::append(&self.engine, revoked).await {
-            if begun.elapsed() > self.patience {
-                return Err(e);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        insist(self.patience, || revocations::append(&self.engine, revoked)).await?;
         self.marker.written = true;
         self.save().await
     }
@@ -193,7 +201,7 @@ impl ScyllaTarget {
         let tally = scan::tally(&self.engine, &self.keyspace, self.patience, seen).await?;
         let (mut there, mut cursor) = (Vec::new(), 0);
         loop {
-            let (some, next) = revocations::since(&self.engine, cursor).await?;
+            let (some, next) = insist(self.patience, || revocations::since(&self.engine, cursor)).await?;
             if some.is_empty() {
                 break;
             }
@@ -212,13 +220,7 @@ impl ScyllaTarget {
     }
 
     async fn save(&self) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            match marker::save(&self.engine, &self.marker).await {
-                Err(_) if begun.elapsed() < self.patience => tokio::time::sleep(PAUSE).await,
-                done => return done,
-            }
-        }
+        insist(self.patience, || marker::save(&self.engine, &self.marker)).await
     }
 
     async fn patiently(&self, item: Item) -> Result<()> {

@@ -7,14 +7,14 @@ use super::{
         unit::{Family, List},
     },
     digest::Tally,
-    marker,
+    insist, marker,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::{
     client::session::Session,
     statement::{Consistency, prepared::PreparedStatement},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Pieces of the ring.
 const PIECES: i128 = 64;
@@ -23,7 +23,6 @@ const AT_ONCE: usize = 4;
 const PAGE: i32 = 1000;
 /// Of one page.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Part, kind, key, body. Where a unit has a head and no rows, all but the first are absent.
 type UnitRow = (Vec<u8>, Option<String>, Option<Vec<u8>>, Option<String>);
@@ -79,19 +78,9 @@ pub(super) async fn tally(engine: &Engine, keyspace: &str, patience: Duration, s
             Table::List(list) => (list.table(), "bucket, key, body", "bucket"),
         };
         let cql = format!("SELECT {columns} FROM {keyspace}.{name} WHERE token({part}) > ? AND token({part}) <= ?");
-        let statement = prepare(&engine.cql.session(), cql).await?;
-        let pieces = stream::iter(0..PIECES).map(async |n| {
-            let begun = Instant::now();
-            loop {
-                match read(engine, &statement, table, piece(n)).await {
-                    Err(e) if begun.elapsed() < patience => {
-                        tracing::warn!(table = name, error = %e, "a piece of a table could not be read: once more");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    done => return done,
-                }
-            }
-        });
+        let statement = insist(patience, || async { prepare(&engine.cql.session(), cql.clone()).await }).await?;
+        let statement = &statement;
+        let pieces = stream::iter(0..PIECES).map(|n| insist(patience, move || read(engine, statement, table, piece(n))));
         let mut pieces = std::pin::pin!(pieces.buffer_unordered(AT_ONCE));
         while let Some(part) = pieces.try_next().await? {
             seen(part.sums().map(|(_, sum)| sum.rows).sum());
