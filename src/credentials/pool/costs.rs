@@ -97,20 +97,21 @@ impl Costs {
                 }
         })
     }
-    /// Milliseconds for a job: a refusal costs every form of the password.
-    pub fn of_work(&self, work: &Work) -> f64 {
+    /// Milliseconds for a job (a refusal costs every form of the password), and whether it goes in turn.
+    pub fn of_work(&self, work: &Work) -> (f64, Option<Turn>) {
         match work {
-            Work::Hash { .. } | Work::Wrap { .. } => self.estimate(self.today),
+            Work::Hash { .. } | Work::Wrap { .. } => (self.estimate(self.today), None),
             Work::Verify { password, stored, .. } => {
                 let kind = stored.as_ref().map_or(self.today, formats::Stored::kind);
-                let share = if self.turn(work).is_some() { self.bcrypt_share } else { 1.0 };
-                self.estimate(kind) * f64::from(formats::forms(password)) * share
+                let turn = self.turn(work);
+                let share = if turn.is_some() { self.bcrypt_share } else { 1.0 };
+                (self.estimate(kind) * f64::from(formats::forms(password)) * share, turn)
             }
         }
     }
     /// Whether a job can go in turn with others like it, and with how many: all of them have to be done before a refusal is
     /// answered.
-    pub fn turn(&self, work: &Work) -> Option<Turn> {
+    fn turn(&self, work: &Work) -> Option<Turn> {
         let Work::Verify { password, stored: Some(stored), .. } = work else { return None };
         if !formats::goes_in_turn(password, stored) {
             return None;
@@ -232,12 +233,12 @@ mod tests {
         let kind = Kind::Bcrypt { cost: 10 };
         costs.note(kind);
         let work = check("$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
-        assert!((costs.of_work(&work) - 64.0).abs() < 0.001);
+        assert!((costs.of_work(&work).0 - 64.0).abs() < 0.001);
         for _ in 0..200 {
             costs.observe_in_turn(kind, 3, 1.4 * 100.0);
         }
         assert!((costs.estimate(kind) - 100.0).abs() < 0.1, "alone: {}", costs.estimate(kind));
-        assert!((costs.of_work(&work) - 140.0 / 3.0).abs() < 0.1, "in a crowd: {}", costs.of_work(&work));
+        assert!((costs.of_work(&work).0 - 140.0 / 3.0).abs() < 0.1, "in a crowd: {}", costs.of_work(&work).0);
     }
 
     #[test]

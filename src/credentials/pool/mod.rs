@@ -189,10 +189,7 @@ impl Pool {
         answer: oneshot::Receiver<Result<T, PoolError>>,
     ) -> Result<T, PoolError> {
         let shared = &*self.0.shared;
-        let (cost, turn) = {
-            let costs = lock(&shared.costs);
-            (costs.of_work(&work), costs.turn(&work))
-        };
+        let (cost, turn) = lock(&shared.costs).of_work(&work);
         let large = work.blocks() > super::formats::blocks(&shared.config.params);
         let job = Job { work, cost, large, turn, flow, at: Instant::now(), expected: 0.0 };
         let mut displaced = Vec::new();
