@@ -18,17 +18,17 @@ async fn company(store: &S) -> TenantId {
     assert_eq!(store.create_tenant(&ctx(T), cmd.clone()).await.unwrap(), CreateTenantOutcome::Created);
     cmd.tenant.id
 }
-fn row(tenant: TenantId) -> ImportUser {
+pub(crate) fn row(tenant: TenantId) -> ImportUser {
     let user = User { home_tenant: tenant, last_login_at: None, ..newcomer(T).user };
     ImportUser { user, role: RoleId::MEMBER, audit: vec![] }
 }
-fn batch(tenant_id: TenantId, users: Vec<ImportUser>) -> ImportUsers {
+pub(crate) fn batch(tenant_id: TenantId, users: Vec<ImportUser>) -> ImportUsers {
     ImportUsers { tenant_id, users, step: None, audit: vec![] }
 }
-fn done(outcomes: &[RowOutcome]) -> ImportOutcome {
+pub(crate) fn done(outcomes: &[RowOutcome]) -> ImportOutcome {
     ImportOutcome::Done(Outcomes(outcomes.to_vec()))
 }
-fn import_id() -> ImportId {
+pub(crate) fn import_id() -> ImportId {
     let half = nonce();
     ImportId(std::array::from_fn(|i| half[i % 16]))
 }

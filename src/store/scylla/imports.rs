@@ -1,5 +1,6 @@
-//! Batches of accounts. Each account is a command of its own, under an id that follows from the batch's, so that a batch run
-//! again finds what it made. How far an import has come is a unit; whoever works on a step holds it for a while.
+//! Batches of accounts. Each account is a command of its own, under an id that follows from the command that began the import and
+//! the place of the batch in it: a batch that is run again, by its process or by the next one after that was killed, finds what it
+//! made as its own. How far an import has come is a unit; whoever works on a step holds it for a while.
 
 use super::{
     ScyllaStore, access,
@@ -47,6 +48,9 @@ struct Progress {
     recent: Vec<(u64, Outcomes)>,
     started_at: Timestamp,
     finished_at: Option<Timestamp>,
+    /// The command that began it; of one that was moved here, the first that went on with it.
+    #[serde(default)]
+    begun_by: Option<CommandId>,
     /// Which command works on the next step, and until when it is left alone.
     held: Option<(CommandId, Timestamp)>,
 }
@@ -60,13 +64,14 @@ impl ImportStore for ScyllaStore {
         };
         let (tenant, step) = (cmd.tenant_id, cmd.step.clone());
         let begin = Begin { home: home.clone(), command: ctx.command, at: ctx.now, tenant, step: step.clone() };
-        match self.engine.change(self.engine.now(), home.clone(), begin).await? {
-            Begun::Go => {}
+        let begun_by = match self.engine.change(self.engine.now(), home.clone(), begin).await? {
+            Begun::Go(begun_by) => begun_by,
             Begun::Was(outcomes) => return Ok(ImportOutcome::Done(outcomes)),
             Begun::NoTenant => return Ok(ImportOutcome::NoTenant),
             Begun::Stale => return Ok(ImportOutcome::Stale),
-        }
-        let outcomes = self.rows(ctx, tenant, cmd.users).await?;
+        };
+        let from = step.as_ref().map_or(0, |s| s.from);
+        let outcomes = self.rows(ctx, tenant, cmd.users, |digest, nth| part_of(begun_by, from, digest, nth)).await?;
         let finish = Finish { home: home.clone(), command: ctx.command, at: ctx.now, step, outcomes, audit: cmd.audit };
         Ok(match self.engine.change(self.engine.now(), home, finish).await? {
             Begun::Was(outcomes) => ImportOutcome::Done(outcomes),
@@ -103,15 +108,22 @@ impl ImportStore for ScyllaStore {
 
 impl ScyllaStore {
     /// Writes the accounts: those of one address one after another, the others beside each other.
-    async fn rows(&self, ctx: &Ctx, tenant: TenantId, users: Vec<ImportUser>) -> Result<Outcomes> {
+    /// `command` says under which id: that of the nth row of an address.
+    async fn rows(
+        &self,
+        ctx: &Ctx,
+        tenant: TenantId,
+        users: Vec<ImportUser>,
+        command: impl Fn(&ContactDigest, usize) -> CommandId + Copy + Sync,
+    ) -> Result<Outcomes> {
         let mut by_address: HashMap<ContactDigest, Vec<(usize, ImportUser)>> = HashMap::new();
         for (i, row) in users.into_iter().take(MAX_ROWS).enumerate() {
             by_address.entry(row.user.email.digest()).or_default().push((i, row));
         }
         let groups = stream::iter(by_address).map(async |(digest, rows)| {
             let mut out = Vec::with_capacity(rows.len());
-            for (i, row) in rows {
-                let ctx = Ctx { command: part_of(ctx.command, i), ..ctx.clone() };
+            for (nth, (i, row)) in rows.into_iter().enumerate() {
+                let ctx = Ctx { command: command(&digest, nth), ..ctx.clone() };
                 out.push((i, self.engine.command(&ctx, Unit::email(&digest), One { tenant, row }).await?));
             }
             Ok::<_, crate::store::StoreError>(out)
@@ -129,16 +141,19 @@ fn unit(id: ImportId) -> Unit {
 /// How far an import that is moved here has come: its unit, and the row in it.
 pub(super) fn moved(import: MovedImport) -> Result<(Unit, Name, String)> {
     let MovedImport { id, tenant, next, created, refused, recent, started_at, finished_at } = import;
-    let progress = Progress { tenant, next, created, refused, recent, started_at, finished_at, held: None };
+    let progress = Progress { tenant, next, created, refused, recent, started_at, finished_at, begun_by: None, held: None };
     Ok((unit(id), name(PROGRESS, ONE), json(&progress)?))
 }
 
-/// The id of one account's command.
-fn part_of(command: CommandId, row: usize) -> CommandId {
+/// The id of one account's command: of the nth row of an address, in the batch that begins at record `from`. It names the address,
+/// since the rows before it need not be the same when another process goes on (other parameters refuse others).
+fn part_of(begun_by: CommandId, from: u64, address: &ContactDigest, nth: usize) -> CommandId {
     let mut sha = Context::new(&SHA256);
-    sha.update(b"qeetid import row 1");
-    sha.update(command.as_bytes());
-    sha.update(&(row as u64).to_be_bytes());
+    sha.update(b"qeetid import row 2");
+    sha.update(begun_by.as_bytes());
+    sha.update(&from.to_be_bytes());
+    sha.update(address.as_bytes());
+    sha.update(&(nth as u64).to_be_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&sha.finish().as_ref()[..16]);
     CommandId::from_bytes(id)
@@ -147,7 +162,8 @@ fn part_of(command: CommandId, row: usize) -> CommandId {
 /// What a batch may do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Begun {
-    Go,
+    /// The ids of its accounts follow from this one.
+    Go(CommandId),
     /// It was done before.
     Was(Outcomes),
     NoTenant,
@@ -185,7 +201,7 @@ impl Plan for Begin {
         if !takes_members(tx.cql(), self.tenant).await? {
             return Ok(Begun::NoTenant);
         }
-        let Some(step) = &self.step else { return Ok(Begun::Go) };
+        let Some(step) = &self.step else { return Ok(Begun::Go(self.command)) };
         let progress = match tx.get::<Progress>(&self.home, PROGRESS, ONE).await? {
             Some(progress) => progress,
             None if step.from == 0 => Progress {
@@ -196,6 +212,7 @@ impl Plan for Begin {
                 recent: Vec::new(),
                 started_at: self.at,
                 finished_at: None,
+                begun_by: None,
                 held: None,
             },
             None => return Ok(Begun::Stale),
@@ -204,8 +221,10 @@ impl Plan for Begin {
         if progress.tenant != self.tenant || progress.next != step.from || progress.finished_at.is_some() || others {
             return Ok(Begun::Stale);
         }
-        tx.put(&self.home, PROGRESS, ONE, &Progress { held: Some((self.command, tx.now.plus(HELD))), ..progress })?;
-        Ok(Begun::Go)
+        let begun_by = progress.begun_by.unwrap_or(self.command);
+        let held = Some((self.command, tx.now.plus(HELD)));
+        tx.put(&self.home, PROGRESS, ONE, &Progress { begun_by: Some(begun_by), held, ..progress })?;
+        Ok(Begun::Go(begun_by))
     }
 }
 

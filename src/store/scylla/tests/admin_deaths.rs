@@ -16,7 +16,11 @@ use crate::{
     store::{
         Store,
         admin::*,
-        conformance::invites::{company, invite, invited},
+        conformance::{
+            imports::{batch, import_id, row},
+            invites::{company, invite, invited},
+        },
+        imports::{ImportOutcome, ImportStep, ImportStore, ImportUsers, Outcomes, RowOutcome},
         scylla::{
             accounts::{HOLDER, ONE},
             fail::{How, Points},
@@ -245,4 +249,49 @@ async fn one_purge_and_one_end_of_a_tenant_on_two_nodes() {
     })
     .await;
     assert_eq!((count(&outcomes, &Cas::Done(())), count(&outcomes, &Cas::Stale)), (1, 7));
+}
+
+/// Whoever goes on with an import (another command, other ids and hashes of the same rows) counts what the dead one made as made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_an_import_is_counted_once() {
+    let outcomes = Outcomes(vec![RowOutcome::Created, RowOutcome::Created, RowOutcome::IsMember, RowOutcome::EmailTaken]);
+    for how in BOTH {
+        let points = at_each_point_of(
+            (how, Points::Writes),
+            Heir::Meets,
+            async |store| {
+                let tenant = company(&store).await.1.id;
+                let (mut again, mut taken) = (row(tenant), row(tenant));
+                let rows = [row(tenant), row(tenant)];
+                again.user.email = rows[1].user.email.clone();
+                taken.user.email = person(&store).await.user.email;
+                let step = ImportStep { id: import_id(), from: 0, next: 5, refused: 1, unfit: vec![], finished: true };
+                ImportUsers { step: Some(step), ..batch(tenant, rows.into_iter().chain([again, taken]).collect()) }
+            },
+            |store, cmd| async move { store.import_users(&ctx(T), cmd).await },
+            async |heir, cmd, out| {
+                let next = cmd.users.iter().map(|r| {
+                    let mut next = row(cmd.tenant_id);
+                    next.user.email = r.user.email.clone();
+                    next
+                });
+                let next = ImportUsers { users: next.collect(), ..cmd.clone() };
+                let done = ImportOutcome::Done(outcomes.clone());
+                assert!(out.as_ref().is_none_or(|out| *out == done), "{out:?}");
+                let then = heir.import_users(&ctx(T), next).await.unwrap();
+                // Of a batch that came to its end, and whose answer was lost, its progress tells.
+                assert!(then == done && out.is_none() || then == ImportOutcome::Stale, "{then:?} after {out:?}");
+                let progress = heir.import_progress(cmd.step.unwrap().id).await.unwrap().unwrap();
+                assert_eq!((progress.created, progress.refused, progress.recent), (2, 3, outcomes.clone()));
+                for row in &cmd.users[..3] {
+                    assert!(heir.user_by_email(&row.user.email.digest()).await.unwrap().is_some());
+                }
+                let heir: S = heir;
+                let filter = MemberFilter { tenant_id: cmd.tenant_id, prefix: None, status: None };
+                assert_eq!(heir.members(filter, None, 9).await.unwrap().members.len(), 3, "the owner, and two");
+            },
+        )
+        .await;
+        println!("batch of an import: {points} points, {how:?}");
+    }
 }
