@@ -19,7 +19,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 FROM gcr.io/distroless/cc-debian13:nonroot
 COPY --from=build /out/usr /usr
 COPY --from=build --chown=65532:65532 /out/var/lib/qeetid /var/lib/qeetid
-ENV QEETID_DATA_DIR=/var/lib/qeetid QEETID_LOG_FORMAT=json
+# Loopback, the default, is nobody's in a container.
+ENV QEETID_DATA_DIR=/var/lib/qeetid QEETID_LOG_FORMAT=json QEETID_LISTEN=0.0.0.0:4001
 USER 65532:65532
 WORKDIR /var/lib/qeetid
 EXPOSE 4001

@@ -151,6 +151,14 @@ fn describe() {
     metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
     metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");
     metrics::describe_histogram!("qeetid_http_request_duration_seconds", metrics::Unit::Seconds, "Time from request to response");
+    metrics::describe_counter!("qeetid_http_internal_errors_total", "Answers of status 500, each of them a bug");
+    metrics::describe_counter!("qeetid_refresh_reuse_total", "Refresh tokens that came a second time: their sessions ended");
+    metrics::describe_counter!("qeetid_actor_failures_total", "Actors that failed, and were started anew");
+    // A rate sees no increase in a series that begins with one: what an alert waits for is there from the start.
+    for name in ["qeetid_http_internal_errors_total", "qeetid_refresh_reuse_total", "qeetid_actor_failures_total", "qeetid_hash_shed_total"]
+    {
+        metrics::counter!(name).increment(0);
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +174,7 @@ mod tests {
         assert!(text.contains("qeetid_hash_seconds_bucket{le=\"0.025\"} 1"), "{text}");
         assert!(text.contains("qeetid_hash_seconds_bucket{le=\"0.01\"} 0"), "{text}");
         assert!(text.contains("# HELP qeetid_hash_queue_depth Passwords"), "{text}");
+        assert!(text.contains("\nqeetid_http_internal_errors_total 0"), "its first increase is seen: {text}");
         assert!(Metrics::install().is_err(), "once only");
     }
 }

@@ -26,7 +26,8 @@ impl Memory {
     /// # Errors
     /// The system has no such memory.
     pub fn map(blocks: usize) -> io::Result<Self> {
-        let bytes = blocks.max(1) * Block::SIZE;
+        let bytes = blocks.max(1).checked_mul(Block::SIZE).filter(|bytes| *bytes <= isize::MAX as usize - HUGE);
+        let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let mapped = bytes + HUGE;
         // SAFETY: a new anonymous mapping at an address of the system's choice touches nothing that exists.
         let address = unsafe {

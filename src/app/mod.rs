@@ -112,7 +112,9 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     if !parts.outbox.stop(left()).await {
         tracing::warn!("messages were cut off while being sent; they are sent again after the next start");
     }
-    parts.pool.stop().await;
+    if tokio::time::timeout(left(), parts.pool.stop()).await.is_err() {
+        tracing::warn!("passwords that waited for the pool were cut off");
+    }
     if let Some(cluster) = &parts.cluster {
         cluster.stop().await;
     }

@@ -163,7 +163,7 @@ impl BulkApi {
         for (line, row) in (1..).zip(body.0.users) {
             match row.0.get("tenant_id").filter(|t| !t.is_null()) {
                 Some(tenant) if tenant.as_str() != Some(&*own) => {
-                    let email = row.0["email"].as_str().map(str::to_owned);
+                    let email = import::shown(row.0["email"].as_str());
                     bulk.refuse(import::Refusal { line, email, message: "tenant_id is not that of the caller".into() });
                 }
                 _ => rows.extend(bulk.read(line, row.0)),

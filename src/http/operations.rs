@@ -64,7 +64,7 @@ pub const OPERATIONS: &[Operation] = &[
     bearer("revokeSession", &[]),
     bearer("getPasswordState", &[]),
     bearer("changePassword", &[WrongPassword, ReauthenticationRequired, AccountLocked, WeakPassword, BreachedPassword, Conflict]),
-    bearer("switchTenant", &[Forbidden]),
+    bearer("switchTenant", &[Forbidden, ReauthenticationRequired]),
     bearer("getMe", &[]),
     bearer("updateMe", &[Conflict]),
     bearer("deleteMe", &[WrongPassword, ReauthenticationRequired, AccountLocked, Conflict]),

@@ -45,10 +45,11 @@ pub struct AuthPolicy {
     /// How long a deleted user can be restored.
     #[oai(validator(minimum(value = "1"), maximum(value = "365")))]
     recycle_bin_days: u32,
-    /// Text messages a day, at most.
+    /// Text messages a day, at most; the deployment's own budget is the most that counts.
     #[oai(validator(minimum(value = "0"), maximum(value = "1000000")))]
     sms_daily_budget: u32,
-    /// ISO 3166-1 alpha-2 codes of the countries that texts may go to; empty: all but premium numbers.
+    /// ISO 3166-1 alpha-2 codes of the countries that texts may go to; empty: all but premium numbers. They go to no country that the
+    /// deployment's own list leaves out.
     sms_countries: Vec<String>,
 }
 

@@ -55,6 +55,9 @@ impl RouteEntry {
     /// Counts a request.
     pub fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
         let m = METHODS.iter().position(|m| *m == method.as_str()).unwrap_or(METHODS.len() - 1);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            metrics::counter!("qeetid_http_internal_errors_total").increment(1);
+        }
         let s = STATUSES.iter().position(|s| *s == status.as_u16()).unwrap_or(STATUSES.len() - 1);
         self.histograms[m][s]
             .get_or_init(|| {

@@ -12,10 +12,13 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry},
 };
-use std::io;
+use std::{io, time::Duration};
+use tokio::time::Instant;
 
 /// The largest file, in bytes.
 pub const MAX_UPLOAD: u64 = 10 * 1024 * 1024;
+/// What a sender has to keep up in the mean, in bytes a second, but for the first 20 seconds.
+const SLOWEST: u64 = 16 * 1024;
 /// What the document calls a file: generators of clients make no request bodies of the other names.
 const FILE: &str = "application/octet-stream";
 /// What a file may be called. What it is its first byte tells.
@@ -25,6 +28,8 @@ const TYPES: [&str; 4] = [FILE, "application/x-ndjson", "application/json", "tex
 pub struct Upload {
     body: BoxBody<Bytes, io::Error>,
     read: u64,
+    /// How long its sender was waited for.
+    waited: Duration,
 }
 
 impl<'a> ApiExtractor<'a> for Upload {
@@ -50,7 +55,7 @@ impl<'a> ApiExtractor<'a> for Upload {
         if body.size_hint().lower() > MAX_UPLOAD {
             return Err(ApiError::new(Code::PayloadTooLarge).into());
         }
-        Ok(Self { body, read: 0 })
+        Ok(Self { body, read: 0, waited: Duration::ZERO })
     }
 }
 
@@ -58,11 +63,15 @@ impl Upload {
     /// The next bytes, as they come; the reader's pace is the sender's.
     ///
     /// # Errors
-    /// Larger than 10 MiB, cut off, or nothing came for 20 seconds. What was read before stands.
+    /// Larger than 10 MiB, cut off, nothing came for 20 seconds, or it comes slower than 16 KiB a second (places are few, and whoever
+    /// trickles would hold one for ever). What was read before stands.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         loop {
             let late = |_| ApiError::detail(Code::MalformedRequest, "The body did not arrive in time. Rows before stand.");
-            let Some(frame) = tokio::time::timeout(BODY_TIME, self.body.frame()).await.map_err(late)? else { return Ok(None) };
+            let began = Instant::now();
+            let left = (BODY_TIME + Duration::from_secs(self.read / SLOWEST)).saturating_sub(self.waited).min(BODY_TIME);
+            let Some(frame) = tokio::time::timeout(left, self.body.frame()).await.map_err(late)? else { return Ok(None) };
+            self.waited += began.elapsed();
             let frame = frame.map_err(|e| ApiError::logged(Code::MalformedRequest, e.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             self.read += data.len() as u64;

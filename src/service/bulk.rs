@@ -5,6 +5,7 @@ use super::{
     access::Operator,
     api::Caller,
     error::{Error, Result},
+    idempotency,
     import::{
         FirebaseParams, NewUser, Refusal, Rows, Source,
         batch::Importer,
@@ -152,6 +153,8 @@ impl Bulk<'_> {
     /// The store or the pool does not answer: rows of before are in.
     pub async fn take(&mut self, rows: Vec<(u64, NewUser)>) -> Result<()> {
         let (services, tenant) = (self.services, self.by.tenant_id);
+        // Before all else: the rerun of a request draws the same id, and the store knows its rows by it.
+        let ctx = services.ctx_of(self.caller, self.by);
         let digests = rows.iter().map(|(_, row)| row.email.digest()).collect();
         let holders = services.store.holders(tenant, digests).await?;
         let mut good = Vec::with_capacity(rows.len());
@@ -177,8 +180,7 @@ impl Bulk<'_> {
             return Ok(());
         }
         let cmd = ImportUsers { tenant_id: tenant, users, step: None, audit: Vec::new() };
-        let ImportOutcome::Done(Outcomes(outcomes)) = services.store.import_users(&services.ctx_of(self.caller, self.by), cmd).await?
-        else {
+        let ImportOutcome::Done(Outcomes(outcomes)) = services.store.import_users(&ctx, cmd).await? else {
             return Err(Error::Forbidden);
         };
         for ((line, email), outcome) in lines.into_iter().zip(outcomes) {
@@ -206,6 +208,8 @@ impl Bulk<'_> {
         }
         match holder {
             Holder::Nobody => {}
+            // Perhaps by the run before this one: the store tells.
+            Holder::Member if idempotency::may_be_rerun() => {}
             Holder::Member => return Ok(Err(IS_MEMBER)),
             Holder::Elsewhere => return self.taken().await.map(Err),
         }

@@ -308,6 +308,11 @@ impl Stream {
     }
 }
 
+/// Whether what runs here may be the rerun of a request that wrote something and died.
+pub(super) fn may_be_rerun() -> bool {
+    RUN.try_with(|_| ()).is_ok()
+}
+
 /// The generator of the use cases. Within [`Run::scope`] it repeats, call by call, what it gave to the first run of the
 /// request; everywhere else, and for nonces, it is `inner`.
 pub(super) struct RunRng(pub Arc<dyn Rng>);

@@ -103,7 +103,8 @@ impl Services {
     ) -> Result<Tried> {
         let lookup = self.store.login_lookup(digest, caller.network).await?;
         let now = self.clock.now();
-        if lookup.user.is_none() {
+        // By the token that was handed over, of everybody: whom it refuses must not tell who has an account.
+        if lookup.user.is_none() || !shown.mailed {
             self.check_new_password("password", password, &shown.tenant.policy, &shown.invite.email).await?;
         }
         let account = lookup.user.as_ref().filter(|u| u.deleted_at.is_none());

@@ -9,7 +9,6 @@ use crate::{
         contact::{ContactDigest, Email},
         ids::{TenantId, UserId},
         network::Network,
-        policy::AuthPolicy,
         time::Timestamp,
         token::CodePurpose,
     },
@@ -263,8 +262,8 @@ impl Limits {
     }
 
     /// One text message out of the tenant's budget of the day.
-    pub async fn sms_budget(&self, tenant: TenantId, policy: &AuthPolicy, now: Timestamp) -> Result<()> {
-        let budget = Limit { name: "sms_budget", max: policy.sms_daily_budget, window: Duration::from_secs(86_400) };
+    pub async fn sms_budget(&self, tenant: TenantId, a_day: u32, now: Timestamp) -> Result<()> {
+        let budget = Limit { name: "sms_budget", max: a_day, window: Duration::from_secs(86_400) };
         self.allow(&budget, &Subject::of(&[tenant.as_bytes()]), now).await
     }
 }

@@ -71,10 +71,12 @@ impl Services {
         }
     }
 
-    /// Opens a session scoped to another of the caller's tenants. It counts as signed in when this one did.
+    /// Opens a session scoped to another of the caller's tenants. It counts as signed in when this one did, and ends when a session of
+    /// that sign-in ends there: however often one switches, `session_ttl_days` is the absolute end.
     ///
     /// # Errors
-    /// `Forbidden` if the caller is no member or there is no such tenant.
+    /// `Forbidden` if the caller is no member or there is no such tenant; `ReauthenticationRequired` if the sign-in is older than
+    /// sessions get there.
     pub async fn switch_tenant(&self, caller: &Caller, who: &Principal, tenant_id: TenantId) -> Result<TokenPair> {
         let user = self.account(who).await?;
         self.store.membership(who.user_id, tenant_id).await?.ok_or(Error::Forbidden)?;
@@ -83,7 +85,12 @@ impl Services {
         if view.session.revoked_at.is_some() || view.session.credential_epoch != user.credential_epoch {
             return Err(Error::Unauthorized);
         }
-        let session = Session { created_at: view.session.created_at, ..self.new_session(caller, &user, &tenant) };
+        let created_at = view.session.created_at;
+        let expires_at = created_at.plus(tenant.policy.session_ttl());
+        if expires_at <= self.clock.now() {
+            return Err(Error::ReauthenticationRequired);
+        }
+        let session = Session { created_at, expires_at, ..self.new_session(caller, &user, &tenant) };
         let audit = vec![self.audit(caller, Actor::User(user.id), tenant_id, user.id, "session.started")];
         let cmd = CreateSession { session: session.clone(), network: caller.network, is_login: false, audit };
         let ctx = self.ctx(caller, Actor::User(user.id));

@@ -111,10 +111,11 @@ impl Services {
         }
         // Asked before anything is looked up: a refusal must not depend on who has an account.
         self.may_reveal(caller, by).await?;
-        let password_hash = self.hash_of(caller, by, &new.email, new.secret).await?;
         let now = self.clock.now();
+        // A mail to whoever it may be: like an invite, and out of the same share.
+        let mailed = matches!(new.secret, NewSecret::Mailed) && self.limits.invite(by.tenant_id, &new.email.digest(), now).await?;
+        let password_hash = self.hash_of(caller, by, &new.email, new.secret).await?;
         let user_id = UserId::new(&*self.clock, &*self.rng);
-        let mailed = password_hash.is_none();
         let user = User {
             id: user_id,
             home_tenant: by.tenant_id,

@@ -59,25 +59,26 @@ impl Services {
         self.confirm(caller, who, CodePurpose::Email, code, "email.verified").await
     }
 
-    /// Sends a code to a number: the one given, or the one on file.
+    /// Sends a code to a number: the one given, or the one on file. Anybody can have a tenant and set its policy, but it is the operator
+    /// who pays: switch, countries and budget of the deployment's policy bind them all.
     ///
     /// # Errors
     /// `Validation` without a number or for one that texts don't go to, `Forbidden`, `RateLimited`.
     pub async fn start_phone_code(&self, caller: &Caller, who: &Principal, id: UserId, start: PhoneStart) -> Result<()> {
         Self::own(who, id)?;
         let user = self.account(who).await?;
-        let policy = self.scope(who.tenant_id).await?.policy;
-        if !policy.otp_sms_enabled {
+        let (policy, ours) = (self.scope(who.tenant_id).await?.policy, &self.rules.policy);
+        if !policy.otp_sms_enabled || !ours.otp_sms_enabled {
             return Err(Error::Forbidden);
         }
         let phone = start.phone.or_else(|| user.phone.clone());
         let phone = phone.ok_or_else(|| Error::field("phone", "is required: there is none on file"))?;
-        if !texts_go_to(&phone, &policy) {
+        if !texts_go_to(&phone, &policy) || !texts_go_to(&phone, ours) {
             return Err(Error::field("phone", "is not a number that text messages are sent to"));
         }
         let now = self.clock.now();
         self.limits.code(user.id, CodePurpose::Phone, &phone.digest(), caller.network, now).await?;
-        self.limits.sms_budget(who.tenant_id, &policy, now).await?;
+        self.limits.sms_budget(who.tenant_id, policy.sms_daily_budget.min(ours.sms_daily_budget), now).await?;
         self.start(caller, who, &user, CodePurpose::Phone, phone.as_str(), None).await
     }
 

@@ -381,7 +381,8 @@ pub struct UndoLink {
 /// Puts the old address back, all in one: conditional on the link being unused and in time; claims the old address and
 /// frees the present one; proved (the link proved it); epoch up; all sessions, reset links, the pending change and the
 /// user's undo links made after this one die; the password is removed if it was set after the change (whoever made the
-/// change may know it: the owner sets a new one by a reset).
+/// change may know it: the owner sets a new one by a reset). If the old address had never been proved, it is unproved as before and the
+/// password goes in any case: the account may have been made in advance by a stranger, and the reset that follows is its first proof.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UndoEmailChange {
     /// Whose.

@@ -287,6 +287,25 @@ mod embedded {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn switching_makes_no_session_longer() {
+        let app = App::new().await;
+        let who = app.signup().await;
+        let mut token = who.access.clone();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            token =
+                app.post_as(&token, "/v1/auth/switch-tenant", json!({"tenant_id": who.tenant_id})).await.expect(200).str("access_token");
+        }
+        let ends = "SELECT count(*), count(DISTINCT created_at), count(DISTINCT expires_at) FROM sessions";
+        let ends: [i64; 3] = app.database().query_row(ends, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap();
+        assert_eq!(ends, [4, 1, 1]);
+        // Who signed in longer ago than sessions last there has to sign in again.
+        app.database().execute("UPDATE sessions SET created_at = created_at - 91 * 86400000", []).unwrap();
+        let again = json!({"tenant_id": who.tenant_id});
+        app.post_as(&token, "/v1/auth/switch-tenant", again).await.refused(403, "reauthentication_required");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_revoked_key_is_refused_within_a_second_and_an_expired_one_at_once() {
         let app = App::new().await;
         let who = app.signup().await;

@@ -197,6 +197,31 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_rerun_of_a_list_reports_what_the_run_that_died_made() {
+        let mut app = App::new().await;
+        let who = app.signup().await;
+        let org = app.post_as(&who.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
+        let token = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
+        let (token, key) = (format!("Bearer {token}"), fresh_key());
+        let users = [newcomer(), newcomer(), json!({"email": fresh_email()})].map(|mut user| {
+            user["display_name"].take();
+            user
+        });
+        let list = json!({"users": users});
+        let first = post(&app, Some(&token), "/v1/users/bulk", &key, &list).await.expect(200);
+        assert_eq!(first.body["succeeded"], 3, "{}", first.text);
+        app.kill9();
+        unanswered(&app);
+        app.start().await;
+        let second = post(&app, Some(&token), "/v1/users/bulk", &key, &list).await.expect(200);
+        assert_eq!((second.header("idempotent-replayed"), &second.body), (None, &first.body));
+        assert_eq!(app.database().query_row("SELECT count(*) FROM users", [], |row| row.get::<_, i64>(0)).unwrap(), 4);
+        // Another request finds them there.
+        let third = post(&app, Some(&token), "/v1/users/bulk", &fresh_key(), &list).await.expect(200);
+        assert_eq!((&third.body["succeeded"], &third.body["failed"]), (&json!(0), &json!(3)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn kill_9_at_any_moment_and_sent_again_makes_one_account() {
         let mut app = App::new().await;
         for round in 0..6 {

@@ -188,5 +188,4 @@ limits:
   cpu: {{ . }}m
   {{- end }}
   memory: {{ add $request (div (add (mul $m.connections 35) 1023) 1024) }}Mi
-  ephemeral-storage: {{ .Values.resources.ephemeralStorage }}
 {{- end -}}

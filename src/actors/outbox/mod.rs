@@ -23,6 +23,9 @@ use tokio::{
 /// wrote the job; for `Message::SignupRequested` the worker counts, on the same counter.
 pub const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, window: Duration::from_secs(86_400) };
 
+/// Notes that the password was changed, to one address: whoever can change it again and again must not fill a mailbox.
+pub const PASSWORD_CHANGED: Limit = Limit { name: "password_changed_note", max: 10, window: Duration::from_secs(86_400) };
+
 /// What the outbox needs.
 pub struct OutboxDeps {
     /// Jobs, and what they are about.

@@ -1,6 +1,6 @@
 //! From a job to the message it stands for: looks at what is true now, and derives the code or link.
 
-use super::{ACCOUNT_EXISTS, OutboxDeps, invite, reset};
+use super::{ACCOUNT_EXISTS, OutboxDeps, PASSWORD_CHANGED, invite, reset};
 use crate::{
     domain::{
         contact::{ContactDigest, Email, Phone},
@@ -12,7 +12,7 @@ use crate::{
         token::{CodePurpose, UndoToken, one_time_code},
         user::User,
     },
-    ephemeral::{CodeKey, CodeRecord, EphemeralError, Subject},
+    ephemeral::{CodeKey, CodeRecord, EphemeralError, Limit, Subject},
     gateway::{
         Mail, Sms,
         templates::{Code, Letter, RenderError, mask},
@@ -28,7 +28,7 @@ const TRIES_SIGNUP: u32 = 25;
 pub(super) enum Prepared {
     Mail(Mail),
     /// A mail that was counted: the count is given back if the mail can't be sent.
-    CountedMail(Mail, Subject),
+    CountedMail(Mail, &'static Limit, Subject),
     Sms(Sms),
     /// Nothing to send any more, or never was; why, for the log.
     Dead(&'static str),
@@ -87,11 +87,22 @@ impl Preparing<'_> {
             Message::EmailChanged { user_id, link_id } => self.email_changed(user_id, link_id).await,
             // Also to an account in the recycle bin: whoever took it over may have put it there.
             Message::PasswordChanged { user_id } => match self.deps.store.user(user_id).await? {
-                Some(user) => self.mail(user.email, &Letter::PasswordChanged),
+                Some(user) => self.password_changed(user).await,
                 None => Ok(Prepared::Dead("the account is gone")),
             },
             Message::Invite { tenant_id, invite_id, serial } => self.invite(tenant_id, invite_id, serial).await,
         }
+    }
+
+    /// Where it can't be counted it goes out: an owner is rather told too often.
+    async fn password_changed(&self, user: User) -> Result<Prepared> {
+        let who = Subject::contact(&user.email.digest());
+        let mail = self.letter(user.email, &Letter::PasswordChanged)?;
+        Ok(match self.deps.ephemeral.hit(&PASSWORD_CHANGED, &who, self.now).await {
+            Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told often enough today"),
+            Ok(_) => Prepared::CountedMail(mail, &PASSWORD_CHANGED, who),
+            Err(_) => Prepared::Mail(mail),
+        })
     }
 
     fn mail(&self, to: Email, letter: &Letter) -> Result<Prepared> {
@@ -169,7 +180,11 @@ impl Preparing<'_> {
             let mail = self.letter(user.email, &Letter::AccountExists)?;
             let who = Subject::contact(&digest);
             let allowed = self.deps.ephemeral.hit(&ACCOUNT_EXISTS, &who, self.now).await?.allowed;
-            return Ok(if allowed { Prepared::CountedMail(mail, who) } else { Prepared::Dead("the owner was told today") });
+            return Ok(if allowed {
+                Prepared::CountedMail(mail, &ACCOUNT_EXISTS, who)
+            } else {
+                Prepared::Dead("the owner was told today")
+            });
         }
         let key = CodeKey { purpose: CodePurpose::Signup, subject: digest.as_bytes().to_vec() };
         let record = self.deps.ephemeral.peek_code(&key, self.now).await?.filter(|r| r.tries <= TRIES_SIGNUP);

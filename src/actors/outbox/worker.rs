@@ -1,7 +1,7 @@
 //! Takes jobs, sends each in a task of its own, and settles them.
 
 use super::{
-    ACCOUNT_EXISTS, OutboxDeps, pauses,
+    OutboxDeps, pauses,
     prepare::{Prepared, Preparing, Trouble},
 };
 use crate::{
@@ -108,16 +108,16 @@ async fn deliver(deps: &OutboxDeps, job: &Job) -> Outcome {
     let (sent, counted) = match (Preparing { deps, job, now }).run().await {
         Ok(Prepared::Dead(why)) => return Outcome::Dead(why),
         Ok(Prepared::Mail(mail)) => (deps.mailer.send(mail).await, None),
-        Ok(Prepared::CountedMail(mail, who)) => (deps.mailer.send(mail).await, Some(who)),
+        Ok(Prepared::CountedMail(mail, limit, who)) => (deps.mailer.send(mail).await, Some((limit, who))),
         Ok(Prepared::Sms(sms)) => (deps.sms.send(sms).await, None),
         Err(trouble) => return Outcome::Failed(trouble),
     };
     match sent {
         Ok(()) => Outcome::Sent,
         Err(DeliveryError { permanent, detail }) => {
-            if let Some(who) = counted {
-                // The retry counts it again. If this fails too, the note waits for tomorrow's sign-up.
-                let _ = deps.ephemeral.give_back(&ACCOUNT_EXISTS, &who, now).await;
+            if let Some((limit, who)) = counted {
+                // The retry counts it again. If this fails too, one fewer goes out today.
+                let _ = deps.ephemeral.give_back(limit, &who, now).await;
             }
             Outcome::Failed(Trouble { permanent, detail })
         }

@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 /// The weight of one measurement: the average follows within some tens of hashes.
 const WEIGHT: f64 = 0.05;
-/// Kinds kept; a store has a handful. Beyond it they are estimated by scale.
+/// Kinds kept; a store has a handful. Beyond it they are estimated by scale, and of the census the slowest stay.
 const MAX_KINDS: usize = 256;
 /// No refusal waits longer than this.
 const MAX_DELAY_MS: f64 = 400.0;
@@ -77,10 +77,19 @@ impl Costs {
         self.bcrypt_round = bcrypt / scale(Kind::Bcrypt { cost: bcrypt_cost });
         self.measured.insert(self.today, argon2);
     }
-    /// A kind that is in the store.
+    /// A kind that is in the store. Past [`MAX_KINDS`] the fastest goes (an import of hashes that no two are alike of must not hide a slow
+    /// kind, by which refusals are timed).
     pub fn note(&mut self, kind: Kind) {
-        if !self.census.contains(&kind) && self.census.len() < MAX_KINDS {
-            self.census.push(kind);
+        if self.census.contains(&kind) {
+            return;
+        }
+        if self.census.len() < MAX_KINDS {
+            return self.census.push(kind);
+        }
+        let by_estimate = |a: &usize, b: &usize| self.estimate(self.census[*a]).total_cmp(&self.estimate(self.census[*b]));
+        let fastest = (0..self.census.len()).filter(|i| self.census[*i] != self.today).min_by(by_estimate);
+        if let Some(i) = fastest.filter(|i| self.estimate(self.census[*i]) < self.estimate(kind)) {
+            self.census[i] = kind;
         }
     }
     /// Milliseconds for one hash: as measured, else by scale.
@@ -185,6 +194,18 @@ mod tests {
         assert_eq!(costs.refusal_delay(), Duration::from_millis(96), "2 ms × 2^5 × 1.5");
         costs.note(Kind::Bcrypt { cost: 14 });
         assert_eq!(costs.refusal_delay(), Duration::from_millis(400));
+    }
+
+    #[test]
+    fn many_fast_kinds_hide_no_slow_one() {
+        let mut costs = calibrated();
+        for m_kib in 8..8 + 2 * MAX_KINDS as u32 {
+            costs.note(Kind::Argon2 { m_kib, t: 1 });
+        }
+        costs.note(Kind::Bcrypt { cost: 10 });
+        costs.note(Kind::Argon2 { m_kib: 7, t: 1 });
+        assert_eq!(costs.refusal_delay(), Duration::from_millis(96));
+        assert!(costs.census.contains(&KIB19) && costs.census.len() == MAX_KINDS);
     }
 
     #[test]

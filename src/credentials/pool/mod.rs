@@ -199,6 +199,8 @@ impl Pool {
         }
         let id = match entered {
             Ok(id) => id,
+            // Nobody waits for it; whoever sent it counts it.
+            Err(Refused::Full) if matches!(class, Class::Background) => return Err(shared.overloaded()),
             Err(Refused::Full) => return Err(shared.shed()),
             Err(Refused::Stopping) => return Err(PoolError::Stopped),
         };
@@ -264,6 +266,9 @@ impl Shared {
     fn shed(&self) -> PoolError {
         metrics::counter!("qeetid_hash_shed_total").increment(1);
         lock(&self.admission).count_shed();
+        self.overloaded()
+    }
+    fn overloaded(&self) -> PoolError {
         let [byte] = crate::domain::rng::bytes::<1>(&*self.rng);
         PoolError::Overloaded { retry_after: Duration::from_secs(1 + u64::from(byte) % 5) }
     }

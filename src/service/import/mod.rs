@@ -19,7 +19,7 @@ use crate::{
         secret::{Password, SecretText},
     },
 };
-pub use rows::{BadFile, Rows, row};
+pub use rows::{BadFile, Rows, row, shown};
 use std::str::FromStr;
 
 /// Whose export it is.

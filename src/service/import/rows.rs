@@ -43,7 +43,7 @@ pub fn row(line: u64, row: Value) -> Result<NewUser, Refusal> {
 }
 
 /// What a row says is its address, if it can be one.
-fn shown(email: Option<&str>) -> Option<String> {
+pub fn shown(email: Option<&str>) -> Option<String> {
     email.filter(|e| e.len() <= 254 && !e.chars().any(char::is_control)).map(str::to_owned)
 }
 

@@ -53,7 +53,7 @@ macro_rules! store_conformance_suite {
             email_change: a_change_waits_and_is_replaced, a_change_needs_the_epoch, confirming_moves_the_claim, one_change_8_at_once,
                 wrong_codes_change_nothing, a_taken_address_ends_the_change, two_accounts_one_address, a_change_racing_a_signup,
                 back_to_ones_own_address;
-            undo: undoing_puts_the_address_back, a_password_of_before_stays, one_undo_link_8_at_once, later_links_die,
+            undo: undoing_puts_the_address_back, a_password_of_before_stays, undoing_proves_no_address_that_never_was, one_undo_link_8_at_once, later_links_die,
                 used_and_expired_links, an_address_taken_meanwhile;
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
             policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;

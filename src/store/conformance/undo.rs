@@ -5,8 +5,15 @@ use crate::store::commands::*;
 
 const CHANGED: Cas<EmailChangeOutcome> = Cas::Done(EmailChangeOutcome::Changed);
 
+/// Somebody who has proved his address.
+async fn proved(store: &S) -> CreateUser {
+    let mut p = newcomer(T);
+    p.user.email_verified_at = Some(T);
+    signed_up(store, p).await
+}
+
 pub(crate) async fn undoing_puts_the_address_back(store: S) {
-    let p = person(&store).await;
+    let p = proved(&store).await;
     let link = moved(&store, &p, 1, T).await;
     let new_email = user(&store, p.user.id).await.email;
     // The stranger makes himself at home: a password, a session, one more change on its way, a reset link.
@@ -28,13 +35,26 @@ pub(crate) async fn undoing_puts_the_address_back(store: S) {
 }
 
 pub(crate) async fn a_password_of_before_stays(store: S) {
-    let p = person(&store).await;
+    let p = proved(&store).await;
     assert_eq!(store.change_password(&ctx(T), change_password(&p, 1, "mine", None)).await.unwrap(), Cas::Done(()));
     let link = moved(&store, &p, 2, T).await;
     let rehash = Rehash { user_id: p.user.id, expect_hash: hash("mine"), new_hash: hash("mine, stronger") };
     assert!(store.rehash(&ctx(T), rehash).await.unwrap());
     assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), CHANGED);
     assert_eq!(user(&store, p.user.id).await.password_hash, Some(hash("mine, stronger")));
+}
+
+/// An account made in advance by a stranger, for an address that he can't read: with the undo link he would have it proved.
+pub(crate) async fn undoing_proves_no_address_that_never_was(store: S) {
+    let p = person(&store).await;
+    assert_eq!(store.change_password(&ctx(T), change_password(&p, 1, "stranger", None)).await.unwrap(), Cas::Done(()));
+    let link = moved(&store, &p, 2, T).await;
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), CHANGED);
+    let u = user(&store, p.user.id).await;
+    assert_eq!((u.email, u.email_verified_at, u.password_hash), (p.user.email.clone(), None, None));
+    let reset_link = linked(&store, &p, 4, T).await;
+    let outcome = store.complete_reset(&ctx(T), reset(&reset_link, "owner")).await.unwrap();
+    assert!(matches!(outcome, Cas::Done(r) if r.first_proof), "{outcome:?}");
 }
 
 pub(crate) async fn one_undo_link_8_at_once(store: S) {

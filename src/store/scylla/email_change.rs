@@ -143,6 +143,11 @@ impl Plan for UndoEmailChange {
         if account.password_epoch.is_some_and(|epoch| epoch > link.epoch) {
             (account.user.password_hash, account.password_epoch) = (None, None);
         }
+        // Nobody had proved that mailbox: whoever made the account may be a stranger. It is unproved again, and without his password;
+        // who has the mailbox proves it by a reset, which ends the rest of what the stranger made.
+        if link.old_verified_at.is_none() {
+            (account.user.password_hash, account.password_epoch, account.user.email_verified_at) = (None, None, None);
+        }
         // This link, and those of later changes: they lead to addresses that the owner never had.
         use_up(tx, self.user_id, link.epoch).await?;
         sessions::raise_epoch(tx, account, None).await?;

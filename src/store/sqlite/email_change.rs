@@ -143,6 +143,12 @@ pub(super) fn undo(c: &Connection, now: Timestamp, cmd: &UndoEmailChange) -> rus
     // both may fall into one millisecond.
     c.prepare_cached("UPDATE users SET password_hash = NULL, password_epoch = NULL WHERE id = ?1 AND password_epoch > ?2")?
         .execute(params![user.id.as_bytes(), int(link.epoch)])?;
+    // Nobody had proved that mailbox: whoever made the account may be a stranger. It is unproved again, and without his password; who
+    // has the mailbox proves it by a reset, which ends the rest of what the stranger made.
+    if link.old_verified_at.is_none() {
+        c.prepare_cached("UPDATE users SET password_hash = NULL, password_epoch = NULL, email_verified_at = NULL WHERE id = ?1")?
+            .execute([user.id.as_bytes()])?;
+    }
     // This link, and those of later changes: they lead to addresses that the owner never had.
     c.prepare_cached("UPDATE undo_links SET used_at = ?2, sweep_at = ?3 WHERE user_id = ?1 AND epoch >= ?4 AND used_at IS NULL")?
         .execute(params![user.id.as_bytes(), stamp(now), stamp(sweep_at(now)), int(link.epoch)])?;

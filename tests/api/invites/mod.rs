@@ -129,6 +129,11 @@ async fn a_token_handed_over_proves_no_mailbox_and_tells_of_no_account() {
     .collect();
     assert_eq!(without[0], without[1]);
 
+    // Nor by which password is refused, nor for what.
+    for token in [to_new.str("token"), to_known.str("token")] {
+        accept(&app, &token, Some("password")).await.refused(422, "weak_password");
+    }
+
     let pair = accept(&app, &to_new.str("token"), Some(&fresh_password())).await.expect(200).pair();
     assert!(verified_at(&app, &pair.access).await.is_null());
     let pair = accept(&app, &to_known.str("token"), Some(&known.password)).await.expect(200).pair();
