@@ -7,7 +7,10 @@ use poem::{
 };
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
-const HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id");
+const HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, Idempotency-Key, X-Request-Id, \
+     X-Firebase-Signer-Key, X-Firebase-Salt-Separator, X-Firebase-Rounds, X-Firebase-Mem-Cost",
+);
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("X-Request-Id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Idempotent-Replayed");
 /// A day; browsers cap it themselves.

@@ -28,7 +28,14 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Routes that read their body as it comes: it isn't compared, only its length as the head says it.
 const STREAMED: [&str; 1] = ["/v1/users/bulk/import"];
 /// Headers of a request that change what it means, besides its body.
-const MEANING: [HeaderName; 2] = [header::CONTENT_TYPE, header::CONTENT_ENCODING];
+const MEANING: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    HeaderName::from_static("x-firebase-signer-key"),
+    HeaderName::from_static("x-firebase-salt-separator"),
+    HeaderName::from_static("x-firebase-rounds"),
+    HeaderName::from_static("x-firebase-mem-cost"),
+];
 
 /// Whether a request has to take its turn.
 pub fn asks(request: &Request) -> bool {

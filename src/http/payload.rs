@@ -32,6 +32,9 @@ const SMALL: usize = 16 * 1024;
 /// Memory for larger ones, all connections together: 64 at a time. Or slow senders could fill the memory by the gigabyte.
 static LARGE: Semaphore = Semaphore::const_new(64);
 
+/// Memory for the small ones that don't come at once, all connections together: 256 MiB. What came whole is never refused for it.
+static SLOW: Semaphore = Semaphore::const_new(256 * 1024 * 1024 / SMALL);
+
 /// A request body. With `EMPTY_OK`, no body at all is as good as `{}`.
 pub struct In<T, const EMPTY_OK: bool = false>(pub T);
 
@@ -102,7 +105,8 @@ async fn collect(
 ) -> Result<(Bytes, Option<SemaphorePermit<'static>>), ApiError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    let mut place = None;
+    let (mut place, mut slow) = (None, None);
+    let busy = |_| ApiError { retry_after: Some(Duration::from_secs(1)), ..ApiError::new(Code::Overloaded) };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| ApiError::logged(Code::MalformedRequest, e.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -117,8 +121,10 @@ async fn collect(
             return Err(ApiError::new(Code::PayloadTooLarge));
         }
         if length > SMALL && place.is_none() {
-            let busy = |_| ApiError { retry_after: Some(Duration::from_secs(1)), ..ApiError::new(Code::Overloaded) };
             place = Some(places.try_acquire().map_err(busy)?);
+        }
+        if slow.is_none() && !body.is_end_stream() {
+            slow = Some(SLOW.try_acquire().map_err(busy)?);
         }
     }
     Ok((if all.is_empty() { first } else { all.freeze() }, place))

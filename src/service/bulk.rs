@@ -19,17 +19,14 @@ use crate::{
         ids::{RoleId, UserId},
         tenant::TenantKind,
     },
-    ephemeral::{Limit, Subject},
     store::imports::{Holder, ImportOutcome, ImportUser, ImportUsers, Outcomes, RowOutcome},
 };
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 /// Rows of an import in one command: the file's other writers wait no longer than some milliseconds.
 const BATCH: usize = 200;
 /// Refusals that a report lists; more are only counted.
 const LISTED: usize = 1000;
-/// Answers that tell an admin of an account outside of his tenant, a day.
-const REVEALED: Limit = Limit { name: "accounts_revealed", max: 20, window: Duration::from_secs(86_400) };
 
 /// What became of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,12 +72,13 @@ impl Services {
     /// Begins to take accounts into the operator's tenant.
     ///
     /// # Errors
-    /// `Validation` in a personal tenant, `RateLimited` once the tenant has been told of 20 foreign accounts in a day.
+    /// `Validation` in a personal tenant, `RateLimited` once the tenant (or the operator, in all of his) has been told of 20 foreign
+    /// accounts in a day.
     pub async fn bulk<'a>(&'a self, caller: &'a Caller, by: &'a Operator) -> Result<Bulk<'a>> {
         if by.kind == TenantKind::Personal {
             return Err(Error::field("tenant_id", "is a personal tenant: it has one member, its owner"));
         }
-        self.limits.within(&REVEALED, &Subject::of(&[by.tenant_id.as_bytes()]), self.clock.now()).await?;
+        self.may_still_reveal(by).await?;
         let policy = self.scope(by.tenant_id).await?.policy;
         let importer = Importer {
             pool: self.pool.clone(),
@@ -116,8 +114,7 @@ impl Services {
 
     /// Tells an operator of an account outside of his tenant, if that is still within the day's share; the last time is audited.
     async fn reveal(&self, caller: &Caller, by: &Operator) -> Result<bool> {
-        let who = Subject::of(&[by.tenant_id.as_bytes()]);
-        match self.limits.by_subject(&REVEALED, &who, self.clock.now()).await {
+        match self.count_revealed(by).await {
             Ok(()) => Ok(true),
             Err(Error::RateLimited { .. }) => {
                 let audit = vec![self.audit_of(caller, by, None, "user.accounts_revealed")];

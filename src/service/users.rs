@@ -2,7 +2,7 @@
 
 use super::{
     Services,
-    access::Operator,
+    access::{Operator, Who},
     api::{Caller, UserView},
     error::{Error, Result},
     session::unexpected,
@@ -35,7 +35,8 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Answers that reveal an account outside the tenant: anybody can make a tenant, and must not find out who has accounts here.
+/// Answers that reveal an account outside the tenant, to one tenant, and to one person in all of his: anybody can make tenants, and must
+/// not find out who has accounts here.
 const REVEALED: Limit = Limit { name: "accounts_revealed", max: 20, window: DAY };
 /// Once that is used up, an hour's refusals are one event.
 const REFUSAL_AUDITED: Limit = Limit { name: "accounts_revealed_audit", max: 1, window: Duration::from_secs(3600) };
@@ -92,6 +93,15 @@ pub struct UserChange {
 pub(super) fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
     let bytes = serde_json::to_vec(metadata).map_err(|e| Error::Internal(e.to_string()))?.len();
     if bytes <= METADATA { Ok(()) } else { Err(Error::field("metadata", "is larger than 16 KiB")) }
+}
+
+/// Who is told if an operator is: his tenant, and he himself (of a key, who made it).
+fn told(by: &Operator) -> impl Iterator<Item = Subject> {
+    let person = match &by.who {
+        Who::Person(p) => Some(p.user_id),
+        Who::Server { maker, .. } => *maker,
+    };
+    [Some(Subject::of(&[by.tenant_id.as_bytes()])), person.map(|p| Subject::of(&[p.as_bytes()]))].into_iter().flatten()
 }
 
 impl Services {
@@ -187,7 +197,7 @@ impl Services {
     /// `RateLimited`; audited.
     pub(super) async fn may_reveal(&self, caller: &Caller, by: &Operator) -> Result<()> {
         let (who, now) = (Subject::of(&[by.tenant_id.as_bytes()]), self.clock.now());
-        let refused = match self.limits.within(&REVEALED, &who, now).await {
+        let refused = match self.may_still_reveal(by).await {
             Err(refused @ Error::RateLimited { .. }) => refused,
             other => return other,
         };
@@ -198,12 +208,26 @@ impl Services {
         Err(refused)
     }
 
+    /// The same, unaudited.
+    ///
+    /// # Errors
+    /// `RateLimited`.
+    pub(super) async fn may_still_reveal(&self, by: &Operator) -> Result<()> {
+        for who in told(by) {
+            self.limits.within(&REVEALED, &who, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
     /// Counts one answer that tells of an account elsewhere.
     ///
     /// # Errors
     /// `RateLimited`: others took the last one meanwhile.
     pub(super) async fn count_revealed(&self, by: &Operator) -> Result<()> {
-        self.limits.by_subject(&REVEALED, &Subject::of(&[by.tenant_id.as_bytes()]), self.clock.now()).await
+        for who in told(by) {
+            self.limits.by_subject(&REVEALED, &who, self.clock.now()).await?;
+        }
+        Ok(())
     }
 
     /// Changes what is given.
