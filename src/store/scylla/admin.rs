@@ -59,7 +59,7 @@ impl AdminStore for ScyllaStore {
         self.engine.kept_about(user).await
     }
     async fn overdue_users(&self, now: Timestamp, limit: u32) -> Result<Vec<Overdue>> {
-        self.engine.read(members::overdue(&self.engine.cql, now, limit)).await
+        self.engine.read(members::overdue(&self.engine, now, limit)).await
     }
     async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>> {
         self.purge_by_time(ctx, user, audit).await

@@ -48,6 +48,7 @@ pub(super) struct Inner {
     done: Mutex<Recent<Uuid>>,
     noted: Mutex<Recent<[u8; 9]>>,
     pub(super) log: tokio::sync::Mutex<super::revocations::Tail>,
+    jobs_from: Mutex<super::outbox::ReadFrom>,
 }
 
 impl std::ops::Deref for Engine {
@@ -172,7 +173,7 @@ impl Engine {
     pub(super) fn new(cql: Cql, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
         let stripes = (0..STRIPES).map(|_| tokio::sync::Mutex::new(())).collect();
         let (done, noted) = (Mutex::new(Recent::new()), Mutex::new(Recent::new()));
-        Self(Arc::new(Inner { cql, clock, rng, stripes, done, noted, log: Default::default() }))
+        Self(Arc::new(Inner { cql, clock, rng, stripes, done, noted, log: Default::default(), jobs_from: Mutex::default() }))
     }
 
     /// For who must not keep it alive.
@@ -194,6 +195,10 @@ impl Engine {
     /// Random bytes.
     pub(super) fn random<const N: usize>(&self) -> [u8; N] {
         bytes(&*self.rng)
+    }
+    /// From where on this process reads the jobs that are due.
+    pub(super) fn jobs_from(&self) -> MutexGuard<'_, super::outbox::ReadFrom> {
+        locked(&self.jobs_from)
     }
     pub(super) fn note_done(&self, tx: Uuid) {
         locked(&self.done).add(tx);

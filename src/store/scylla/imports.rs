@@ -288,7 +288,12 @@ impl Plan for Forget {
 /// The outcome of one row, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Letter(Outcomes);
-impl Outcome for Letter {}
+impl Outcome for Letter {
+    /// What was refused is looked at anew: there may be the role by now, and who has been made is there.
+    fn recorded(&self) -> bool {
+        self.0.0 == [RowOutcome::Created]
+    }
+}
 impl From<RowOutcome> for Letter {
     fn from(outcome: RowOutcome) -> Self {
         Self(Outcomes(vec![outcome]))

@@ -95,7 +95,11 @@ fn due(user: &User) -> Option<Entry> {
 }
 /// Buckets of [`List::PurgesDue`] begin with less than this, up to the day of `at`.
 pub(super) fn due_until(at: Timestamp) -> [u8; 8] {
-    ordered(at.millis().div_euclid(DAY) + 1)
+    ordered(day_of(at) + 1)
+}
+/// Days since 1970.
+pub(super) fn day_of(at: Timestamp) -> i64 {
+    at.millis().div_euclid(DAY)
 }
 
 fn written((list, bucket, key): Entry) -> Effect {

@@ -4,10 +4,12 @@ use super::{
     access::grant,
     accounts::{ACCOUNT, Account, ONE},
     cql::Cql,
+    effects::number,
+    engine::Engine,
     member_lists::{self, Found, Merged, State},
     tenants::{MEMBER, Member as Row, TENANT},
     tx::parse,
-    unit::{Unit, name},
+    unit::{List, Unit, name},
 };
 use crate::{
     domain::{
@@ -28,6 +30,8 @@ use tokio::sync::OnceCell;
 
 /// Entries that one call looks at.
 const LOOKED_AT: usize = 1000;
+/// Buckets of days past that one call forgets, at least.
+const FORGOTTEN: usize = 32;
 /// Entries that are looked at at once.
 const AT_ONCE: usize = 32;
 /// A call that has taken this long gives what it has.
@@ -191,15 +195,17 @@ pub(super) async fn deleted(cql: &Cql, tenant: TenantId, before: Option<(Timesta
     Ok(out)
 }
 
-/// Users whose time in the recycle bin is over, the longest overdue first.
-pub(super) async fn overdue(cql: &Cql, now: Timestamp, limit: u32) -> Result<Vec<Overdue>> {
-    let (all, end) = (super::unit::List::PurgesDue.table().as_bytes(), member_lists::due_until(now));
-    let buckets = cql.entries(super::unit::List::Buckets, all, &[], &end, LOOKED_AT as u32, false).await?;
-    let days: Vec<_> = buckets.into_iter().map(|(bucket, _)| bucket).collect();
-    let mut out = Vec::new();
-    for shards in days.chunk_by(|a, b| a.0[..8] == b.0[..8]) {
-        let mut entries = member_lists::overdue(cql, shards.to_vec(), now, limit as usize);
+/// Users whose time in the recycle bin is over, the longest overdue first. Days of which nothing is left are forgotten, some at a time:
+/// they would be looked at for ever.
+pub(super) async fn overdue(engine: &Engine, now: Timestamp, limit: u32) -> Result<Vec<Overdue>> {
+    let cql = &engine.cql;
+    let days = engine.buckets(List::PurgesDue, &member_lists::due_until(now)).await?;
+    let (mut out, mut forgotten) = (Vec::new(), 0);
+    for shards in days.chunk_by(|a, b| a.key.0[..8] == b.key.0[..8]) {
+        let mut entries = member_lists::overdue(cql, shards.iter().map(|b| b.key.clone()).collect(), now, limit as usize);
+        let mut empty = true;
         while let Some(entry) = entries.next().await? {
+            empty = false;
             let Some(id) = entry.id() else { continue };
             let account: Option<Account> = cql.peek(&Unit::user(id), ACCOUNT, ONE).await?;
             let Some(Account { user, purging: false, .. }) = account else { continue };
@@ -208,6 +214,13 @@ pub(super) async fn overdue(cql: &Cql, now: Timestamp, limit: u32) -> Result<Vec
             }
             if out.len() >= limit as usize {
                 return Ok(out);
+            }
+        }
+        // Two days later, so that nobody is about to write to it.
+        if empty && forgotten < FORGOTTEN && number(&shards[0].key.0).is_some_and(|day| day < member_lists::day_of(now) - 2) {
+            for bucket in shards {
+                engine.forget_bucket(List::PurgesDue, bucket).await?;
+                forgotten += 1;
             }
         }
     }

@@ -81,8 +81,14 @@ pub(super) async fn migrate(session: &Session, place: &Place, holder: uuid::Uuid
         Some(dc) => format!("'class': 'NetworkTopologyStrategy', '{dc}': {}", place.replication),
         None => format!("'class': 'NetworkTopologyStrategy', 'replication_factor': {}", place.replication),
     };
+    let keyspace = format!("CREATE KEYSPACE IF NOT EXISTS {ks} WITH replication = {{{replication}}}");
+    // ScyllaDB 6.0 to 2025.3 make tablets by default, over which they do no lightweight transactions. Whoever doesn't know the property
+    // (Cassandra) or insists on tablets (later versions, which can) refuses the statement.
+    if let Err(e) = run(session, &format!("{keyspace} AND tablets = {{'enabled': false}}")).await {
+        tracing::debug!(error = %e, "no keyspace without tablets: it is made as this server makes them");
+    }
     for cql in [
-        format!("CREATE KEYSPACE IF NOT EXISTS {ks} WITH replication = {{{replication}}}"),
+        keyspace,
         format!("CREATE TABLE IF NOT EXISTS {ks}.schema_locks (name text PRIMARY KEY, holder uuid)"),
         format!("CREATE TABLE IF NOT EXISTS {ks}.schema_migrations (room text, number int, name text, PRIMARY KEY (room, number))"),
     ] {

@@ -57,7 +57,7 @@ struct State {
 fn hour(at: Timestamp) -> Bytes {
     Bytes::from(&ordered(at.millis().div_euclid(HOUR)))
 }
-fn due(list: JobId, at: Timestamp) -> (Bytes, Bytes) {
+pub(super) fn due(list: JobId, at: Timestamp) -> (Bytes, Bytes) {
     (hour(at), Bytes::join(&[&ordered(at.millis()), list.as_bytes()]))
 }
 fn put_due(id: JobId, at: Timestamp) -> Effect {
@@ -183,14 +183,52 @@ fn cut(error: &str) -> String {
     error.chars().take(ERROR).collect()
 }
 
+/// From where on the jobs that are due are read. Each that was done leaves tombstones, which a read from the beginning goes over for an hour
+/// (Cassandra refuses over 100,000 of them). So a process goes on where the first job was that it saw, and reads all once a minute.
+#[derive(Debug, Default)]
+pub(super) struct ReadFrom {
+    /// When it read last, and when all.
+    last: Option<(Timestamp, Timestamp)>,
+    /// When the first job that it saw was due, in milliseconds since 1970.
+    first: i64,
+}
+
+impl ReadFrom {
+    /// Jobs are written so much later than they are due, at the most: clocks differ, and commands wait. Others are found within [`ALL`].
+    const LATE: Duration = Duration::from_secs(120);
+    const ALL: Duration = Duration::from_secs(60);
+
+    /// Milliseconds since 1970; `None`: all.
+    fn at(&self, now: Timestamp) -> Option<i64> {
+        let (last, all) = self.last?;
+        (now >= last && now.since(all) < Self::ALL).then(|| self.first.min(now.minus(Self::LATE).millis()))
+    }
+    fn saw(&mut self, now: Timestamp, first: Option<i64>) {
+        let all = if self.at(now).is_some() { self.last.map_or(now, |(_, all)| all) } else { now };
+        *self = Self { last: Some((now, all)), first: first.unwrap_or(i64::MAX) };
+    }
+}
+
 impl Engine {
     pub(super) async fn lease_jobs(&self, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Job>> {
         let (begun, mut jobs) = (Instant::now(), Vec::new());
         let after = ordered(now.millis().saturating_add(1));
+        let from = self.jobs_from().at(now);
+        let (mut first, mut failed) = (None, None);
         for bucket in self.buckets(List::JobsDue, &ordered(now.millis().div_euclid(HOUR) + 1)).await? {
-            let entries = self.cql.entries(List::JobsDue, &bucket.key.0, &[], &after, LOOKED_AT, false).await?;
+            let entries =
+                match self.cql.entries(List::JobsDue, &bucket.key.0, &from.map_or([0; 8], ordered), &after, LOOKED_AT, false).await {
+                    Ok(entries) => entries,
+                    // The other hours don't wait for this one.
+                    Err(e) => {
+                        failed.get_or_insert(e);
+                        continue;
+                    }
+                };
+            first = first.or_else(|| entries.first().and_then(|(key, _)| number(&key.0)));
+            self.jobs_from().saw(now, first);
             // Some hours later, so that nobody is about to write to it.
-            if entries.is_empty() && number(&bucket.key.0).is_some_and(|h| h < now.millis().div_euclid(HOUR) - 2) {
+            if from.is_none() && entries.is_empty() && number(&bucket.key.0).is_some_and(|h| h < now.millis().div_euclid(HOUR) - 2) {
                 self.forget_bucket(List::JobsDue, &bucket).await?;
             }
             let due = entries.iter().filter_map(|(key, _)| {
@@ -217,7 +255,10 @@ impl Engine {
                 }
             }
         }
-        Ok(jobs)
+        match failed {
+            Some(e) if jobs.is_empty() => Err(e),
+            _ => Ok(jobs),
+        }
     }
 
     async fn take(&self, now: Timestamp, id: JobId, due_at: Timestamp, until: Timestamp) -> Result<Option<Job>> {
@@ -279,5 +320,26 @@ impl Engine {
         }
         counts.parked = self.cql.entries(List::JobsDue, PARKED, &[], &[0xff; 17], LOOKED_AT, false).await?.len() as u64;
         Ok(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_read_from_the_first_one_on_and_all_once_a_minute() {
+        let (mut from, at) = (ReadFrom::default(), |secs: i64| Timestamp::from_millis(1_700_000_000_000 + secs * 1000));
+        assert_eq!(from.at(at(0)), None);
+        from.saw(at(0), Some(at(-500).millis()));
+        assert_eq!(from.at(at(1)), Some(at(-500).millis()), "it waits since long");
+        from.saw(at(1), None);
+        assert_eq!(from.at(at(2)), Some(at(-118).millis()), "others may write what is due since before");
+        from.saw(at(59), Some(at(58).millis()));
+        assert_eq!(from.at(at(59)), Some(at(-61).millis()));
+        assert_eq!(from.at(at(60)), None);
+        from.saw(at(60), None);
+        assert_eq!(from.at(at(61)), Some(at(-59).millis()));
+        assert_eq!(from.at(at(30)), None, "a clock that went back");
     }
 }

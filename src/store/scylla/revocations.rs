@@ -59,11 +59,12 @@ pub(super) async fn append(engine: &Engine, what: &[(Timestamp, Revocation)]) ->
 
 async fn append_some(engine: &Engine, what: &[(Timestamp, Revocation)]) -> Result<()> {
     let mut tail = engine.log.lock().await;
-    let present = engine.micros() / WINDOW;
-    if tail.window < present {
-        *tail = Tail { window: present, seen: None };
-    }
     for _ in 0..TRIES {
+        // At each try: a place past the end of its window would lead readers on to the next one while others still write to this.
+        let present = engine.micros() / WINDOW;
+        if tail.window < present {
+            *tail = Tail { window: present, seen: None };
+        }
         let version = engine.micros().max(tail.window * WINDOW).max(tail.seen.unwrap_or(0) + 1);
         let row = |(i, (at, what)): (usize, &(Timestamp, Revocation))| -> Result<Write> {
             let key = Bytes::join(&[&ordered(version), &u32::try_from(i).unwrap_or(0).to_be_bytes()]);

@@ -6,10 +6,10 @@
 
 use super::{
     cql::{Answer, Change},
-    effects::Intent,
+    effects::{Effect, Intent},
     engine::{Decided, Engine, Share, refused},
     tx::{Halt, Planned, json, parse},
-    unit::{Family, Unit},
+    unit::{Family, List, Unit},
 };
 use crate::{
     domain::time::Timestamp,
@@ -139,13 +139,17 @@ impl Engine {
     }
 
     /// Carries a committed entry out: effects first, so that whoever sees a unit's new rows finds what belongs to them; claims last, so that
-    /// who has an address (or a slug) is there for whoever reads that he has it.
+    /// who has an address (or a slug) is there for whoever reads that he has it. Messages become due after that: whoever takes one reads what
+    /// it is about, and would drop it if that isn't there.
     async fn finish(&self, id: Uuid, decided: &Decided) -> Result<()> {
-        self.effects(&decided.effects, decided.version).await?;
+        let is_due = |effect: &Effect| matches!(effect, Effect::Put { list: List::JobsDue, .. });
+        let (due, first): (Vec<_>, Vec<_>) = decided.effects.iter().cloned().partition(is_due);
+        self.effects(&first, decided.version).await?;
         let (claims, others): (Vec<_>, Vec<_>) = decided.shares.iter().partition(|share| share.unit.family == Family::Claims);
         for shares in [others, claims] {
             try_join_all(shares.iter().map(|share| self.carry_out(id, decided.version, share))).await?;
         }
+        self.effects(&due, decided.version).await?;
         self.done(id).await
     }
 

@@ -24,7 +24,8 @@ use crate::{
         scylla::{
             accounts::{HOLDER, ONE},
             fail::{How, Points},
-            unit::Unit,
+            outbox,
+            unit::{List, Unit},
         },
     },
 };
@@ -294,4 +295,29 @@ async fn a_batch_of_an_import_is_counted_once() {
         .await;
         println!("batch of an import: {points} points, {how:?}");
     }
+}
+
+/// Whoever takes a message reads what it is about, past the lock of a command that isn't done; it would be dropped if that isn't there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_due_when_what_it_is_about_is_there() {
+    const LATER: Duration = Duration::from_secs(40 * 365 * 86_400);
+    at_each_point_of(
+        (How::Dies, Points::Writes),
+        Heir::Meets,
+        async |store| {
+            let cmd = new_member(company(&store).await.1.id, RoleId::OWNER);
+            let job = job(T.plus(LATER), cmd.user.id);
+            (ctx(T.plus(LATER)), CreateMember { job: Some(job), ..cmd })
+        },
+        |store, (ctx, cmd)| async move { store.create_member(&ctx, cmd).await },
+        async |heir, (_, cmd), _| {
+            let job = cmd.job.unwrap();
+            let (bucket, key) = outbox::due(job.id, job.created_at);
+            let end = [key.0.as_slice(), &[0]].concat();
+            let due = !heir.engine.cql.entries(List::JobsDue, &bucket.0, &key.0, &end, 1, false).await.unwrap().is_empty();
+            let there = heir.user_by_email(&cmd.user.email.digest()).await.unwrap().is_some_and(|u| u.id == cmd.user.id);
+            assert!(there || !due, "it is due, and nobody is there");
+        },
+    )
+    .await;
 }
