@@ -114,12 +114,6 @@ async fn a_number_is_proved_by_a_text_that_browsers_can_fill_in() {
     assert!(user.body["phone_verified_at"].is_string());
 }
 
-async fn prove(app: &App, who: &Account) {
-    app.post_as(&who.access, &format!("/v1/users/{}/verify/email/start", who.user_id), json!({})).await.expect(200);
-    let code = app.code(&who.email, 1).await;
-    app.post_as(&who.access, &format!("/v1/users/{}/verify/email/confirm", who.user_id), json!({"code": code})).await.expect(200);
-}
-
 async fn change(app: &App, who: &Account, to: &str) -> String {
     let body = json!({"email": to, "current_password": who.password});
     app.post_as(&who.access, "/v1/me/email/change/start", body).await.expect(200);
@@ -130,7 +124,7 @@ async fn change(app: &App, who: &Account, to: &str) -> String {
 async fn an_account_moves_to_another_address_and_back_by_the_undo_link() {
     let app = App::new().await;
     let who = app.signup().await;
-    prove(&app, &who).await;
+    app.verify(&who).await;
     let other = app.login(&who.email, &who.password).await.expect(200).pair();
     let new = fresh_email();
     let wrong_password = json!({"email": new, "current_password": "not the password"});

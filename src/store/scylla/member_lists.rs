@@ -90,7 +90,7 @@ fn entries(user: &User, tenant: TenantId, kind: TenantKind) -> Vec<Entry> {
 /// When a user leaves the recycle bin.
 fn due(user: &User) -> Option<Entry> {
     let at = user.purge_after.filter(|_| user.deleted_at.is_some())?;
-    let day = ordered(at.millis().div_euclid(DAY));
+    let day = ordered(day_of(at));
     Some((List::PurgesDue, Bytes::join(&[&day, &[shard_of(user.id)]]), bin_key(at, user.id)))
 }
 /// Buckets of [`List::PurgesDue`] begin with less than this, up to the day of `at`.
