@@ -112,7 +112,7 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), AppError> {
 /// `what` names the setting that holds the URL.
 pub(super) fn place(url: &ScyllaUrl, what: &str) -> Result<Place, AppError> {
     let bad = |e| AppError::new(what, format!("ca= names a file that can't be read: {e}"));
-    let ScyllaUrl { nodes, keyspace, datacenter, replication, credentials, tls } = url.clone();
+    let ScyllaUrl { nodes, keyspace, datacenter, replication, timeout, credentials, tls } = url.clone();
     let tls = match tls {
         None => None,
         Some(tls) => {
@@ -120,7 +120,7 @@ pub(super) fn place(url: &ScyllaUrl, what: &str) -> Result<Place, AppError> {
             Some(Tls { names, ca: tls.ca.map(std::fs::read).transpose().map_err(bad)? })
         }
     };
-    Ok(Place { nodes, keyspace, datacenter, replication, credentials, tls })
+    Ok(Place { nodes, keyspace, datacenter, replication, timeout, credentials, tls })
 }
 
 /// One that can't be reached is no reason not to start: signing in goes on without it.

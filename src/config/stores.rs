@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::secret::SecretText;
 use reqwest::Url;
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 /// Where what lasts is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum StoreUrl {
     Scylla(ScyllaUrl),
 }
 
-/// `scylla://[user:password@]host[:port][,host…]/keyspace[?dc=…&rf=…&tls=…&ca=…]`.
+/// `scylla://[user:password@]host[:port][,host…]/keyspace[?dc=…&rf=…&timeout=…&tls=…&ca=…]`.
 #[derive(Debug, Clone)]
 pub struct ScyllaUrl {
     /// `host:port` of some nodes; the others are learned from them.
@@ -28,6 +28,8 @@ pub struct ScyllaUrl {
     pub datacenter: Option<String>,
     /// Replicas (in each data centre) of a keyspace that `migrate` makes; one that exists keeps its own. 1..=9.
     pub replication: u8,
+    /// How long one call to the store may take, retries included. 500 ms to 10 s.
+    pub timeout: Duration,
     /// User name and password.
     pub credentials: Option<(String, SecretText)>,
     /// TLS to the nodes.
@@ -47,8 +49,8 @@ pub struct ScyllaTls {
 /// The same nodes and keyspace; credentials are no part of what a store is.
 impl PartialEq for ScyllaUrl {
     fn eq(&self, other: &Self) -> bool {
-        (&self.nodes, &self.keyspace, &self.datacenter, self.replication, &self.tls)
-            == (&other.nodes, &other.keyspace, &other.datacenter, other.replication, &other.tls)
+        (&self.nodes, &self.keyspace, &self.datacenter, self.replication, self.timeout, &self.tls)
+            == (&other.nodes, &other.keyspace, &other.datacenter, other.replication, other.timeout, &other.tls)
     }
 }
 
@@ -61,6 +63,9 @@ impl fmt::Display for ScyllaUrl {
         write!(f, "scylla://{hidden}{}/{}?rf={}", self.nodes.join(","), self.keyspace, self.replication)?;
         if let Some(dc) = &self.datacenter {
             write!(f, "&dc={dc}")?;
+        }
+        if self.timeout != TIMEOUT {
+            write!(f, "&timeout={}", self.timeout.as_millis())?;
         }
         if let Some(tls) = &self.tls {
             f.write_str(if tls.any_name { "&tls=any-name" } else { "&tls=on" })?;
@@ -88,13 +93,15 @@ pub enum EphemeralUrl {
 
 const SCYLLA_PORT: u16 = 9042;
 const REPLICATION: u8 = 3;
+/// Short enough for an answer within two seconds while the store hangs.
+const TIMEOUT: Duration = Duration::from_millis(1900);
 
 pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
     match text.split_once("://") {
         Some(("sqlite", path)) if !path.is_empty() && !path.contains(['?', '#']) => Ok(StoreUrl::Sqlite(path.into())),
         Some(("sqlite", _)) => Err("needs a path, such as sqlite:///var/lib/qeetid/qeetid.db".into()),
         Some(("scylla", rest)) => scylla(rest).map(StoreUrl::Scylla),
-        _ => Err("must be sqlite://PATH or scylla://host[:port][,host…]/keyspace?dc=…&rf=…&tls=…&ca=…".into()),
+        _ => Err("must be sqlite://PATH or scylla://host[:port][,host…]/keyspace?dc=…&rf=…&timeout=…&tls=…&ca=…".into()),
     }
 }
 
@@ -114,7 +121,7 @@ fn scylla(rest: &str) -> Result<ScyllaUrl, String> {
     if !(1..=48).contains(&keyspace.len()) || !keyspace.starts_with(|c: char| c.is_ascii_lowercase()) || !keyspace.chars().all(good) {
         return Err("needs a keyspace of 1 to 48 lower-case letters, digits and underscores that begins with a letter".into());
     }
-    let (mut datacenter, mut replication, mut tls, mut ca) = (None, REPLICATION, None, None);
+    let (mut datacenter, mut replication, mut timeout, mut tls, mut ca) = (None, REPLICATION, TIMEOUT, None, None);
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         match pair.split_once('=').unwrap_or((pair, "")) {
             ("dc", name) if is_datacenter(name) => datacenter = Some(name.to_owned()),
@@ -122,12 +129,16 @@ fn scylla(rest: &str) -> Result<ScyllaUrl, String> {
             ("rf", n) => {
                 replication = n.parse().ok().filter(|n| (1..=9).contains(n)).ok_or("rf= must be a number from 1 to 9")?;
             }
+            ("timeout", ms) => {
+                let ms = ms.parse().ok().filter(|ms| (500..=10_000).contains(ms));
+                timeout = ms.map(Duration::from_millis).ok_or("timeout= must be a number of milliseconds from 500 to 10000")?;
+            }
             ("tls", "off") => tls = None,
             ("tls", "on") => tls = Some(ScyllaTls { any_name: false, ca: None }),
             ("tls", "any-name") => tls = Some(ScyllaTls { any_name: true, ca: None }),
             ("tls", _) => return Err("tls= must be on, any-name or off".into()),
             ("ca", file) => ca = Some(super::urls::unescape(file).filter(|f| !f.is_empty()).ok_or("ca= must name a file")?),
-            (other, _) => return Err(format!("has an unknown parameter {other:?}; known are dc, rf, tls and ca")),
+            (other, _) => return Err(format!("has an unknown parameter {other:?}; known are dc, rf, timeout, tls and ca")),
         }
     }
     match (&mut tls, ca) {
@@ -139,7 +150,7 @@ fn scylla(rest: &str) -> Result<ScyllaUrl, String> {
         (Some(tls), ca) => tls.ca = ca.map(PathBuf::from),
         (None, None) => {}
     }
-    Ok(ScyllaUrl { nodes, keyspace: keyspace.to_owned(), datacenter, replication, credentials, tls })
+    Ok(ScyllaUrl { nodes, keyspace: keyspace.to_owned(), datacenter, replication, timeout, credentials, tls })
 }
 
 fn user_and_password(text: &str) -> Result<(String, SecretText), String> {
@@ -196,6 +207,7 @@ mod tests {
         let url = scylla_of("scylla://u:p%40w@db1,10.0.0.2:19042,[::1],db2:80/qeetid_1?dc=eu-west_1&rf=5");
         assert_eq!(url.nodes, ["db1:9042", "10.0.0.2:19042", "[::1]:9042", "db2:80"]);
         assert_eq!((&*url.keyspace, url.datacenter.as_deref(), url.replication), ("qeetid_1", Some("eu-west_1"), 5));
+        assert_eq!(url.timeout, TIMEOUT);
         let (user, password) = url.credentials.as_ref().unwrap();
         assert_eq!((&**user, password.reveal()), ("u", "p@w"));
         assert_eq!(url.to_string(), "scylla://[hidden]@db1:9042,10.0.0.2:19042,[::1]:9042,db2:80/qeetid_1?rf=5&dc=eu-west_1");

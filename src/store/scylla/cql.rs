@@ -3,7 +3,7 @@
 use super::{
     fail::Fail,
     meter::{Kind, Meter},
-    profile::Agreement,
+    profile::{Agreement, Times},
     pulse::{Asked, Pulse},
     statements::{PAGE, Statements},
     unit::{Bytes, List, Name, Unit},
@@ -12,6 +12,7 @@ use crate::{
     domain::breaker::Breaker,
     store::{Result, StoreError},
 };
+use futures_util::{FutureExt, future::BoxFuture};
 use scylla::{
     client::session::Session,
     errors::{DbError, ExecutionError, RequestAttemptError},
@@ -24,6 +25,7 @@ use scylla::{
     value::{CqlValue, Row},
 };
 use std::{
+    ops::Deref,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -87,11 +89,19 @@ pub(super) enum Change<'a> {
     Hold { tx: Uuid },
 }
 
+/// Something of the driver's, behind a type that is known to be `Send` and `Sync` without a look inside. Else the compiler looks through all
+/// of the driver once more for each future that holds one, and that was half of the time in which this package was built. Methods of
+/// [`Cql`] give boxed futures for the same reason.
+pub(super) type Hidden<T> = Arc<dyn Deref<Target = T> + Send + Sync>;
+
+fn hidden<T: Send + Sync + 'static>(value: T) -> Hidden<T> {
+    Arc::new(Box::new(value))
+}
+
 /// The connection, and every statement.
-#[derive(Debug)]
 pub(super) struct Cql {
-    session: RwLock<Arc<Session>>,
-    statements: Arc<Statements>,
+    session: RwLock<Hidden<Session>>,
+    statements: Hidden<Statements>,
     breaker: Breaker,
     agreement: Agreement,
     meter: Meter,
@@ -101,12 +111,12 @@ pub(super) struct Cql {
 
 impl Cql {
     /// Prepares every statement for the tables of a keyspace.
-    pub(super) async fn new(session: Session, keyspace: &str, agreement: Agreement) -> Result<Self> {
-        let statements = Statements::prepare(&session, keyspace, agreement).await?;
-        Ok(Self::with(Arc::new(session), Arc::new(statements), agreement))
+    pub(super) async fn new(session: Session, keyspace: &str, agreement: Agreement, times: Times) -> Result<Self> {
+        let statements = Statements::prepare(&session, keyspace, agreement, times).await?;
+        Ok(Self::with(hidden(session), hidden(statements), agreement))
     }
 
-    fn with(session: Arc<Session>, statements: Arc<Statements>, agreement: Agreement) -> Self {
+    fn with(session: Hidden<Session>, statements: Hidden<Statements>, agreement: Agreement) -> Self {
         Self {
             session: RwLock::new(session),
             statements,
@@ -125,12 +135,12 @@ impl Cql {
         Self::with(self.session(), self.statements.clone(), self.agreement)
     }
 
-    pub(super) fn session(&self) -> Arc<Session> {
+    pub(super) fn session(&self) -> Hidden<Session> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// Goes on over another connection; statements are good on any.
     pub(super) fn reconnected(&self, session: Session) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(session);
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = hidden(session);
     }
     /// Whether calls are being refused because the store doesn't answer.
     pub(super) fn is_resting(&self) -> bool {
@@ -174,183 +184,249 @@ impl Cql {
         self.meter.breaker(self.is_resting());
     }
 
-    async fn send(&self, kind: Kind, st: &PreparedStatement, values: impl SerializeRow) -> Result<QueryResult> {
-        self.allow()?;
-        self.fail.point(st.get_statement())?;
-        let asked = self.pulse.ask(Instant::now());
-        let out = self.session().execute_unpaged(st, values).await;
-        self.judge(kind, asked, out.as_ref().err());
-        // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
-        let out = out.map_err(StoreError::certainly_not)?;
-        self.fail.point(st.get_statement())?;
-        Ok(out)
+    fn send<'a>(
+        &'a self,
+        kind: Kind,
+        st: &'a PreparedStatement,
+        values: impl SerializeRow + Send + 'a,
+    ) -> BoxFuture<'a, Result<QueryResult>> {
+        async move {
+            self.allow()?;
+            self.fail.point(st.get_statement())?;
+            let asked = self.pulse.ask(Instant::now());
+            let out = self.session().execute_unpaged(st, values).await;
+            self.judge(kind, asked, out.as_ref().err());
+            // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
+            let out = out.map_err(StoreError::certainly_not)?;
+            self.fail.point(st.get_statement())?;
+            Ok(out)
+        }
+        .boxed()
     }
 
-    async fn select(&self, st: &PreparedStatement, values: impl SerializeRow) -> Result<Vec<Row>> {
-        let kind = if st.get_consistency().is_some() { Kind::SerialRead } else { Kind::Read };
-        let rows = self.send(kind, st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
-        rows.rows::<Row>().map_err(StoreError::certainly_not)?.collect::<std::result::Result<_, _>>().map_err(StoreError::certainly_not)
+    fn select<'a>(&'a self, st: &'a PreparedStatement, values: impl SerializeRow + Send + 'a) -> BoxFuture<'a, Result<Vec<Row>>> {
+        async move {
+            let kind = if st.get_consistency().is_some() { Kind::SerialRead } else { Kind::Read };
+            let rows = self.send(kind, st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
+            rows.rows::<Row>().map_err(StoreError::certainly_not)?.collect::<std::result::Result<_, _>>().map_err(StoreError::certainly_not)
+        }
+        .boxed()
     }
 
     /// Sends a batch, conditional by its first statement, and reads the answer in either shape: Cassandra gives the columns of
     /// the condition when it is refused, and `[applied]` alone when not; ScyllaDB gives all columns always.
-    async fn conditional(&self, batch: &Batch, values: Vec<Vec<Option<CqlValue>>>) -> Result<Answer> {
-        self.allow()?;
-        let what = match batch.statements.first() {
-            Some(scylla::statement::batch::BatchStatement::PreparedStatement(st)) => st.get_statement(),
-            _ => "",
-        };
-        self.fail.point(what)?;
-        let asked = self.pulse.ask(Instant::now());
-        let out = match batch.statements.as_slice() {
-            [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
-                self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
+    fn conditional<'a>(&'a self, batch: &'a Batch, values: Vec<Vec<Option<CqlValue>>>) -> BoxFuture<'a, Result<Answer>> {
+        async move {
+            self.allow()?;
+            let what = match batch.statements.first() {
+                Some(scylla::statement::batch::BatchStatement::PreparedStatement(st)) => st.get_statement(),
+                _ => "",
+            };
+            self.fail.point(what)?;
+            let asked = self.pulse.ask(Instant::now());
+            let out = match batch.statements.as_slice() {
+                [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
+                    self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
+                }
+                _ => self.session().batch(batch, values).await,
+            };
+            self.judge(Kind::Conditional, asked, out.as_ref().err());
+            let out = match out {
+                Ok(out) => out,
+                Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),
+                Err(e) => {
+                    self.meter.maybe();
+                    return Ok(Answer::Unknown(e.to_string()));
+                }
+            };
+            if let Err(e) = self.fail.point(what) {
+                return if self.fail.loses_answers() { Ok(Answer::Unknown(e.to_string())) } else { Err(e) };
             }
-            _ => self.session().batch(batch, values).await,
-        };
-        self.judge(Kind::Conditional, asked, out.as_ref().err());
-        let out = match out {
-            Ok(out) => out,
-            Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),
-            Err(e) => {
-                self.meter.maybe();
-                return Ok(Answer::Unknown(e.to_string()));
+            let answer = answer(out).map_err(StoreError::maybe)?;
+            if matches!(answer, Answer::Refused(_)) {
+                self.meter.conflict();
             }
-        };
-        if let Err(e) = self.fail.point(what) {
-            return if self.fail.loses_answers() { Ok(Answer::Unknown(e.to_string())) } else { Err(e) };
+            Ok(answer)
         }
-        let answer = answer(out).map_err(StoreError::maybe)?;
-        if matches!(answer, Answer::Refused(_)) {
-            self.meter.conflict();
-        }
-        Ok(answer)
+        .boxed()
     }
 
     /// A batch of one unit: the change of its head, and rows.
-    pub(super) async fn change(&self, unit: &Unit, change: &Change<'_>, writes: &[Write]) -> Result<Answer> {
-        let st = &self.statements.units[&unit.family];
-        let ttl = unit.family.ttl();
-        let part = || Some(CqlValue::Blob(unit.key.0.clone()));
-        let big = |v: &Option<i64>| v.map(CqlValue::BigInt);
-        let id = |v: Uuid| Some(CqlValue::Uuid(v));
-        let int = |v: i32| Some(CqlValue::Int(v));
-        let (head, values) = match change {
-            Change::Commit { seen, version, tx, todo: None } => {
-                (&st.commit, vec![int(ttl), big(&Some(*version)), id(*tx), part(), big(seen), None])
-            }
-            Change::Commit { seen, version, tx, todo: Some(todo) } => {
-                let todo = Some(CqlValue::Text((*todo).into()));
-                (&st.commit_todo, vec![int(ttl), big(&Some(*version)), id(*tx), todo, part(), big(seen), None])
-            }
-            Change::Lock { seen, tx } => (&st.lock, vec![int(ttl), id(*tx), part(), big(seen), None]),
-            Change::Apply { version, tx } => (&st.apply, vec![int(ttl), big(&Some(*version)), id(*tx), None, part(), id(*tx)]),
-            Change::ApplyForget { tx } => (&st.apply_forget, vec![part(), id(*tx)]),
-            Change::Forget { seen } => (&st.forget, vec![part(), big(seen), None]),
-            Change::Unlock { tx } => (&st.unlock, vec![int(ttl), None, part(), id(*tx)]),
-            Change::Hold { tx } => (&st.unlock, vec![int(ttl), id(*tx), part(), id(*tx)]),
-        };
-        let mut batch = Batch::new(BatchType::Unlogged);
-        batch.set_execution_profile_handle(head.get_execution_profile_handle().cloned());
-        batch.append_statement(head.clone());
-        let mut all = vec![values];
-        for w in writes {
-            let (kind, key) = (Some(CqlValue::Text(w.name.kind.clone())), Some(CqlValue::Blob(w.name.key.0.clone())));
-            match &w.body {
-                Some(body) => {
-                    batch.append_statement(st.put.clone());
-                    let ttl = if w.ttl == 0 { ttl } else { w.ttl };
-                    all.push(vec![part(), kind, key, Some(CqlValue::Text(body.clone())), Some(CqlValue::Int(ttl))]);
+    pub(super) fn change<'a>(&'a self, unit: &'a Unit, change: &'a Change<'a>, writes: &'a [Write]) -> BoxFuture<'a, Result<Answer>> {
+        async move {
+            let st = &self.statements.units[&unit.family];
+            let ttl = unit.family.ttl();
+            let part = || Some(CqlValue::Blob(unit.key.0.clone()));
+            let big = |v: &Option<i64>| v.map(CqlValue::BigInt);
+            let id = |v: Uuid| Some(CqlValue::Uuid(v));
+            let int = |v: i32| Some(CqlValue::Int(v));
+            let (head, values) = match change {
+                Change::Commit { seen, version, tx, todo: None } => {
+                    (&st.commit, vec![int(ttl), big(&Some(*version)), id(*tx), part(), big(seen), None])
                 }
-                None => {
-                    batch.append_statement(st.del.clone());
-                    all.push(vec![part(), kind, key]);
+                Change::Commit { seen, version, tx, todo: Some(todo) } => {
+                    let todo = Some(CqlValue::Text((*todo).into()));
+                    (&st.commit_todo, vec![int(ttl), big(&Some(*version)), id(*tx), todo, part(), big(seen), None])
+                }
+                Change::Lock { seen, tx } => (&st.lock, vec![int(ttl), id(*tx), part(), big(seen), None]),
+                Change::Apply { version, tx } => (&st.apply, vec![int(ttl), big(&Some(*version)), id(*tx), None, part(), id(*tx)]),
+                Change::ApplyForget { tx } => (&st.apply_forget, vec![part(), id(*tx)]),
+                Change::Forget { seen } => (&st.forget, vec![part(), big(seen), None]),
+                Change::Unlock { tx } => (&st.unlock, vec![int(ttl), None, part(), id(*tx)]),
+                Change::Hold { tx } => (&st.unlock, vec![int(ttl), id(*tx), part(), id(*tx)]),
+            };
+            let mut batch = Batch::new(BatchType::Unlogged);
+            batch.set_execution_profile_handle(head.get_execution_profile_handle().cloned());
+            batch.append_statement(head.clone());
+            let mut all = vec![values];
+            for w in writes {
+                let (kind, key) = (Some(CqlValue::Text(w.name.kind.clone())), Some(CqlValue::Blob(w.name.key.0.clone())));
+                match &w.body {
+                    Some(body) => {
+                        batch.append_statement(st.put.clone());
+                        let ttl = if w.ttl == 0 { ttl } else { w.ttl };
+                        all.push(vec![part(), kind, key, Some(CqlValue::Text(body.clone())), Some(CqlValue::Int(ttl))]);
+                    }
+                    None => {
+                        batch.append_statement(st.del.clone());
+                        all.push(vec![part(), kind, key]);
+                    }
                 }
             }
+            self.conditional(&batch, all).await
         }
-        self.conditional(&batch, all).await
+        .boxed()
     }
 
     /// The head of a unit; `serial`: with whatever conditional write is on its way finished, or made impossible.
-    pub(super) async fn head(&self, unit: &Unit, serial: bool) -> Result<Head> {
-        let st = self.at(&self.statements.units[&unit.family].head, serial);
-        let rows = self.select(&st, (&unit.key.0,)).await?;
-        Ok(rows.first().map(|row| head(&row.columns[1..])).unwrap_or_default())
+    pub(super) fn head<'a>(&'a self, unit: &'a Unit, serial: bool) -> BoxFuture<'a, Result<Head>> {
+        async move {
+            let st = self.at(&self.statements.units[&unit.family].head, serial);
+            let rows = self.select(&st, (&unit.key.0,)).await?;
+            Ok(rows.first().map(|row| head(&row.columns[1..])).unwrap_or_default())
+        }
+        .boxed()
     }
     /// Head and what the last command left to do.
-    pub(super) async fn todo(&self, unit: &Unit, serial: bool) -> Result<(Head, Option<String>)> {
-        let st = self.at(&self.statements.units[&unit.family].todo, serial);
-        let rows = self.select(&st, (&unit.key.0,)).await?;
-        Ok(rows.first().map(|row| (head(&row.columns[1..4]), text(&row.columns[4]))).unwrap_or_default())
+    pub(super) fn todo<'a>(&'a self, unit: &'a Unit, serial: bool) -> BoxFuture<'a, Result<(Head, Option<String>)>> {
+        async move {
+            let st = self.at(&self.statements.units[&unit.family].todo, serial);
+            let rows = self.select(&st, (&unit.key.0,)).await?;
+            Ok(rows.first().map(|row| (head(&row.columns[1..4]), text(&row.columns[4]))).unwrap_or_default())
+        }
+        .boxed()
     }
     /// Some rows by name.
-    pub(super) async fn rows(&self, unit: &Unit, names: &[Name], serial: bool) -> Result<Vec<Read>> {
-        let st = self.at(&self.statements.units[&unit.family].rows, serial);
-        let names: Vec<(&str, &[u8])> = names.iter().map(|n| (n.kind.as_str(), n.key.0.as_slice())).collect();
-        Ok(self.select(&st, (&unit.key.0, names)).await?.into_iter().filter_map(read).collect())
+    pub(super) fn rows<'a>(&'a self, unit: &'a Unit, names: &'a [Name], serial: bool) -> BoxFuture<'a, Result<Vec<Read>>> {
+        async move {
+            let st = self.at(&self.statements.units[&unit.family].rows, serial);
+            let names: Vec<(&str, &[u8])> = names.iter().map(|n| (n.kind.as_str(), n.key.0.as_slice())).collect();
+            Ok(self.select(&st, (&unit.key.0, names)).await?.into_iter().filter_map(read).collect())
+        }
+        .boxed()
     }
     /// All rows of a kind from a key on, by key.
-    pub(super) async fn scan(&self, unit: &Unit, kind: &str, from: &[u8]) -> Result<Vec<Read>> {
-        Ok(self.select(&self.statements.units[&unit.family].scan, (&unit.key.0, kind, from)).await?.into_iter().filter_map(read).collect())
+    pub(super) fn scan<'a>(&'a self, unit: &'a Unit, kind: &'a str, from: &'a [u8]) -> BoxFuture<'a, Result<Vec<Read>>> {
+        async move {
+            Ok(self
+                .select(&self.statements.units[&unit.family].scan, (&unit.key.0, kind, from))
+                .await?
+                .into_iter()
+                .filter_map(read)
+                .collect())
+        }
+        .boxed()
     }
 
     /// One entry of a list.
-    pub(super) async fn entry(&self, list: List, bucket: &[u8], key: &[u8]) -> Result<Option<String>> {
-        let rows = self.select(&self.statements.lists[&list].get, (bucket, key)).await?;
-        Ok(rows.first().map(|row| text(&row.columns[0]).unwrap_or_default()))
+    pub(super) fn entry<'a>(&'a self, list: List, bucket: &'a [u8], key: &'a [u8]) -> BoxFuture<'a, Result<Option<String>>> {
+        async move {
+            let rows = self.select(&self.statements.lists[&list].get, (bucket, key)).await?;
+            Ok(rows.first().map(|row| text(&row.columns[0]).unwrap_or_default()))
+        }
+        .boxed()
     }
     /// Entries from `from` on, before `to`, at most `limit`; `back`: from the end.
-    pub(super) async fn entries(
-        &self,
+    pub(super) fn entries<'a>(
+        &'a self,
         list: List,
-        bucket: &[u8],
-        from: &[u8],
-        to: &[u8],
+        bucket: &'a [u8],
+        from: &'a [u8],
+        to: &'a [u8],
         limit: u32,
         back: bool,
-    ) -> Result<Vec<(Bytes, String)>> {
-        let st = &self.statements.lists[&list];
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(PAGE - 1);
-        let rows = self.select(if back { &st.back } else { &st.range }, (bucket, from, to, limit)).await?;
-        let entry = |row: Row| Some((Bytes(row.columns[0].as_ref()?.as_blob()?.clone()), text(&row.columns[1]).unwrap_or_default()));
-        Ok(rows.into_iter().filter_map(entry).collect())
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, String)>>> {
+        async move {
+            let st = &self.statements.lists[&list];
+            let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(PAGE - 1);
+            let rows = self.select(if back { &st.back } else { &st.range }, (bucket, from, to, limit)).await?;
+            let entry = |row: Row| Some((Bytes(row.columns[0].as_ref()?.as_blob()?.clone()), text(&row.columns[1]).unwrap_or_default()));
+            Ok(rows.into_iter().filter_map(entry).collect())
+        }
+        .boxed()
     }
     /// Writes an entry; `at` orders it among all writes of it. `ttl` in seconds, 0: for ever.
-    pub(super) async fn put(&self, list: List, bucket: &[u8], key: &[u8], body: &str, ttl: i32, at: i64) -> Result<()> {
-        self.send(Kind::Write, &self.statements.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop)
+    pub(super) fn put<'a>(
+        &'a self,
+        list: List,
+        bucket: &'a [u8],
+        key: &'a [u8],
+        body: &'a str,
+        ttl: i32,
+        at: i64,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move { self.send(Kind::Write, &self.statements.lists[&list].put, (bucket, key, body, ttl, at)).await.map(drop) }.boxed()
     }
     /// Removes an entry that was written not later than `at`.
-    pub(super) async fn del(&self, list: List, bucket: &[u8], key: &[u8], at: i64) -> Result<()> {
-        self.send(Kind::Write, &self.statements.lists[&list].del, (at, bucket, key)).await.map(drop)
+    pub(super) fn del<'a>(&'a self, list: List, bucket: &'a [u8], key: &'a [u8], at: i64) -> BoxFuture<'a, Result<()>> {
+        async move { self.send(Kind::Write, &self.statements.lists[&list].del, (at, bucket, key)).await.map(drop) }.boxed()
     }
 
     /// State, time and content (empty when it is done with) of a journal entry, read behind whatever is on its way.
-    pub(super) async fn journal(&self, id: Uuid) -> Result<Option<(String, i64, String)>> {
-        let rows = self.select(&self.at(&self.statements.journal.get, true), (id,)).await?;
-        let entry =
-            |row: &Row| Some((text(&row.columns[0])?, row.columns[1].as_ref()?.as_bigint()?, text(&row.columns[2]).unwrap_or_default()));
-        Ok(rows.first().and_then(entry))
+    pub(super) fn journal<'a>(&'a self, id: Uuid) -> BoxFuture<'a, Result<Option<(String, i64, String)>>> {
+        async move {
+            let rows = self.select(&self.at(&self.statements.journal.get, true), (id,)).await?;
+            let entry = |row: &Row| {
+                Some((text(&row.columns[0])?, row.columns[1].as_ref()?.as_bigint()?, text(&row.columns[2]).unwrap_or_default()))
+            };
+            Ok(rows.first().and_then(entry))
+        }
+        .boxed()
     }
     /// Writes a pending journal entry.
-    pub(super) async fn journal_insert(&self, id: Uuid, now: i64, body: &str, ttl: i32) -> Result<Answer> {
-        let values =
-            [CqlValue::Uuid(id), CqlValue::Text("pending".into()), CqlValue::BigInt(now), CqlValue::Text(body.into()), CqlValue::Int(ttl)];
-        self.single(&self.statements.journal.insert, values.into_iter().map(Some).collect()).await
+    pub(super) fn journal_insert<'a>(&'a self, id: Uuid, now: i64, body: &'a str, ttl: i32) -> BoxFuture<'a, Result<Answer>> {
+        async move {
+            let values = [
+                CqlValue::Uuid(id),
+                CqlValue::Text("pending".into()),
+                CqlValue::BigInt(now),
+                CqlValue::Text(body.into()),
+                CqlValue::Int(ttl),
+            ];
+            self.single(&self.statements.journal.insert, values.into_iter().map(Some).collect()).await
+        }
+        .boxed()
     }
     /// Moves a journal entry on, from a state.
-    pub(super) async fn journal_turn(&self, id: Uuid, from: &str, to: &str, ttl: i32) -> Result<Answer> {
-        let values = [CqlValue::Int(ttl), CqlValue::Text(to.into()), CqlValue::Uuid(id), CqlValue::Text(from.into())];
-        self.single(&self.statements.journal.turn, values.into_iter().map(Some).collect()).await
+    pub(super) fn journal_turn<'a>(&'a self, id: Uuid, from: &'a str, to: &'a str, ttl: i32) -> BoxFuture<'a, Result<Answer>> {
+        async move {
+            let values = [CqlValue::Int(ttl), CqlValue::Text(to.into()), CqlValue::Uuid(id), CqlValue::Text(from.into())];
+            self.single(&self.statements.journal.turn, values.into_iter().map(Some).collect()).await
+        }
+        .boxed()
     }
     /// Removes the content of a journal entry, which nobody writes again: that lets this one statement do without a condition. `at` is
     /// above every clock that may have stamped the content.
-    pub(super) async fn journal_empty(&self, id: Uuid, at: i64) -> Result<()> {
-        self.send(Kind::Write, &self.statements.journal.empty, (at, id)).await.map(drop)
+    pub(super) fn journal_empty<'a>(&'a self, id: Uuid, at: i64) -> BoxFuture<'a, Result<()>> {
+        async move { self.send(Kind::Write, &self.statements.journal.empty, (at, id)).await.map(drop) }.boxed()
     }
-    async fn single(&self, st: &PreparedStatement, values: Vec<Option<CqlValue>>) -> Result<Answer> {
-        let mut batch = Batch::new(BatchType::Unlogged);
-        batch.append_statement(st.clone());
-        self.conditional(&batch, vec![values]).await
+    fn single<'a>(&'a self, st: &'a PreparedStatement, values: Vec<Option<CqlValue>>) -> BoxFuture<'a, Result<Answer>> {
+        async move {
+            let mut batch = Batch::new(BatchType::Unlogged);
+            batch.append_statement(st.clone());
+            self.conditional(&batch, vec![values]).await
+        }
+        .boxed()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     cql::{Answer, Change, Cql, Head, Write},
     effects::{Effect, Intent, Todo},
+    profile::Times,
     tx::{Halt, Outcome, Plan, Planned, State, Tx, json, parse},
     unit::{Name, Unit, name},
 };
@@ -23,10 +24,6 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Of a whole call.
-const WHOLE: Duration = Duration::from_millis(1900);
-/// Of a store that answers nobody, once the time of the request is over.
-const QUIET: Duration = Duration::from_millis(600);
 /// A commit that is sent later than this after its intent might be overlooked by a sweep: it isn't sent.
 const FRESH: Duration = Duration::from_secs(5);
 /// Outcomes of commands are kept for a day, in seconds.
@@ -42,6 +39,7 @@ pub(super) struct Engine(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) cql: Cql,
+    pub(super) times: Times,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     stripes: Vec<tokio::sync::Mutex<()>>,
@@ -170,10 +168,10 @@ pub(super) async fn sweep_records(tx: &mut Tx<'_>, unit: &Unit, until: Timestamp
 }
 
 impl Engine {
-    pub(super) fn new(cql: Cql, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
+    pub(super) fn new(cql: Cql, times: Times, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
         let stripes = (0..STRIPES).map(|_| tokio::sync::Mutex::new(())).collect();
         let (done, noted) = (Mutex::new(Recent::new()), Mutex::new(Recent::new()));
-        Self(Arc::new(Inner { cql, clock, rng, stripes, done, noted, log: Default::default(), jobs_from: Mutex::default() }))
+        Self(Arc::new(Inner { cql, times, clock, rng, stripes, done, noted, log: Default::default(), jobs_from: Mutex::default() }))
     }
 
     /// For who must not keep it alive.
@@ -222,10 +220,10 @@ impl Engine {
         loop {
             let now = Instant::now();
             let quiet = self.cql.pulse.quiet(now);
-            if now >= last || (now >= ends && quiet >= QUIET) {
+            if now >= last || (now >= ends && quiet >= self.times.quiet) {
                 return None;
             }
-            let look = (now + QUIET.saturating_sub(quiet).max(Duration::from_millis(10))).max(ends).min(last);
+            let look = (now + self.times.quiet.saturating_sub(quiet).max(Duration::from_millis(10))).max(ends).min(last);
             if let Ok(done) = tokio::time::timeout_at(look.into(), &mut waited_for).await {
                 return Some(done);
             }
@@ -234,7 +232,7 @@ impl Engine {
 
     /// Bounds a read.
     pub(super) async fn read<T>(&self, reading: impl Future<Output = Result<T>>) -> Result<T> {
-        self.in_time(WHOLE, reading).await.unwrap_or_else(|| Err(StoreError::certainly_not("no answer in time")))
+        self.in_time(self.times.whole, reading).await.unwrap_or_else(|| Err(StoreError::certainly_not("no answer in time")))
     }
 
     /// Runs a command that knows its reruns: its outcome is recorded in `home`, which has to be the same unit at a rerun.
@@ -251,7 +249,7 @@ impl Engine {
         let started = Arc::new(Started::default());
         let (engine, state) = (self.clone(), started.clone());
         let task = tokio::spawn(async move { engine.attempts(now, &home, &plan, record.as_ref(), &state).await });
-        match self.in_time(WHOLE, task).await {
+        match self.in_time(self.times.whole, task).await {
             Some(Ok(out)) => out,
             Some(Err(e)) => Err(StoreError::maybe(e)),
             None => Err(started.gives_up()),
@@ -274,7 +272,7 @@ impl Engine {
                 Err(Halt::Locked(unit, id)) => self.met(&unit, id).await?,
                 Err(Halt::Conflict) => {}
             }
-            if begun.elapsed() > WHOLE {
+            if begun.elapsed() > self.times.whole {
                 break;
             }
             let [jitter] = self.random();

@@ -78,7 +78,7 @@ use super::{Result, StoreError};
 use crate::domain::{rng::Rng, secret::SecretText, time::Clock};
 use cql::Cql;
 use engine::{Engine, Inner};
-use profile::Agreement;
+use profile::{Agreement, Times};
 use scylla::client::{PoolSize, session::Session, session_builder::SessionBuilder};
 pub use secure::{Names, Tls};
 use std::{
@@ -114,6 +114,8 @@ pub struct Place {
     pub datacenter: Option<String>,
     /// Copies of each row (in that data centre) in a keyspace that is made; one that exists keeps its own.
     pub replication: u8,
+    /// How long one call may take, retries included.
+    pub timeout: Duration,
     /// User name and password.
     pub credentials: Option<(String, SecretText)>,
     /// TLS to the nodes; `None`: the bare protocol.
@@ -203,8 +205,9 @@ impl ScyllaStore {
             return Err(StoreError::certainly_not(text));
         }
         let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };
-        let cql = Cql::new(session, &place.keyspace, agreement).await?;
-        let engine = Engine::new(cql, clock, rng);
+        let times = Times::of(place.timeout);
+        let cql = Cql::new(session, &place.keyspace, agreement, times).await?;
+        let engine = Engine::new(cql, times, clock, rng);
         tokio::spawn(revive(engine.weak(), place.clone()));
         Ok(Self { engine })
     }

@@ -7,8 +7,24 @@ use scylla::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Of one statement.
-const TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long is waited for the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    /// Deadline of a whole call, retries included.
+    pub(super) whole: Duration,
+    /// Of one statement.
+    pub(super) statement: Duration,
+    /// Of a store that answers nobody, once the time of the request is over.
+    pub(super) quiet: Duration,
+}
+
+impl Times {
+    /// 1,500 ms and 600 ms of the usual 1,900 ms.
+    pub(super) fn of(whole: Duration) -> Self {
+        Self { whole, statement: whole * 15 / 19, quiet: whole * 6 / 19 }
+    }
+}
+
 /// A read that takes this long is asked of another node as well.
 const SPECULATE: Duration = Duration::from_millis(150);
 
@@ -44,17 +60,17 @@ impl Agreement {
 }
 
 /// How plain statements are sent, and conditional ones.
-pub(super) fn profiles(agreement: Agreement) -> (ExecutionProfile, ExecutionProfile) {
+pub(super) fn profiles(agreement: Agreement, times: Times) -> (ExecutionProfile, ExecutionProfile) {
     let plain = ExecutionProfile::builder()
         .consistency(agreement.quorum())
-        .request_timeout(Some(TIMEOUT))
+        .request_timeout(Some(times.statement))
         .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SPECULATE })))
         .build();
     // Nothing conditional is idempotent: sent once, never to two nodes.
     let conditional = ExecutionProfile::builder()
         .consistency(agreement.quorum())
         .serial_consistency(Some(agreement.serial()))
-        .request_timeout(Some(TIMEOUT))
+        .request_timeout(Some(times.statement))
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
         .speculative_execution_policy(None)
         .build();

@@ -1,7 +1,7 @@
 //! Every statement, prepared once.
 
 use super::{
-    profile::{Agreement, profiles},
+    profile::{Agreement, Times, profiles},
     unit::{Family, List},
 };
 use crate::store::{Result, StoreError};
@@ -59,8 +59,8 @@ pub(super) struct Statements {
 
 impl Statements {
     /// For the tables of a keyspace; those of one table at once.
-    pub(super) async fn prepare(session: &Session, keyspace: &str, agreement: Agreement) -> Result<Self> {
-        let (plain, conditional) = profiles(agreement);
+    pub(super) async fn prepare(session: &Session, keyspace: &str, agreement: Agreement, times: Times) -> Result<Self> {
+        let (plain, conditional) = profiles(agreement, times);
         let (plain, conditional) = (plain.into_handle(), conditional.into_handle());
         let prepare = async |cql: String, profile: &scylla::client::execution_profile::ExecutionProfileHandle, again: bool| -> Result<_> {
             let mut st = session.prepare(cql.as_str()).await.map_err(|e| StoreError::certainly_not(format!("{cql}: {e}")))?;
