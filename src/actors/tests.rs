@@ -10,17 +10,22 @@ use crate::{
     store::{Certainty, StoreError, deadline},
 };
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 
 #[derive(Clone, Debug)]
 enum Do {
     Add,
-    Sleep(u64),
+    /// Answers when there is a permit.
+    Wait(Arc<Semaphore>),
     Panic,
     StopAfter,
     Park,
@@ -43,8 +48,8 @@ impl Entity for Counter {
         self.seen += 1;
         match command {
             Do::Add => reply.send(self.seen),
-            Do::Sleep(ms) => {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
+            Do::Wait(gate) => {
+                drop(gate.acquire().await.unwrap());
                 reply.send(self.seen);
             }
             Do::Panic => panic!("told to"),
@@ -75,6 +80,26 @@ async fn directory(bounds: Bounds) -> (Arc<Directory<Counter>>, Arc<AtomicU32>) 
 
 const NET: Network = Network::V4([192, 0, 2, 1]);
 
+/// Waits until something is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Asks, and comes back without the answer: the question has its place then.
+async fn asked<F: Future>(asking: F) -> Pin<Box<F>> {
+    let mut asking = Box::pin(asking);
+    poll_fn(|cx| {
+        assert!(asking.as_mut().poll(cx).is_pending(), "answered at once");
+        Poll::Ready(())
+    })
+    .await;
+    asking
+}
+
 #[tokio::test]
 async fn one_actor_a_key_keeps_its_state() {
     let (d, made) = directory(Bounds::default()).await;
@@ -88,17 +113,14 @@ async fn one_actor_a_key_keeps_its_state() {
 #[tokio::test]
 async fn a_crash_costs_the_one_command_and_nothing_more() {
     let (d, made) = directory(Bounds::default()).await;
-    let asks: Vec<_> = [Do::Sleep(30), Do::Panic, Do::Add, Do::Add]
-        .into_iter()
-        .map(|command| {
-            let d = d.clone();
-            tokio::spawn(async move { d.ask(1, None, command).await })
-        })
-        .collect();
-    let mut answers = Vec::new();
-    for ask in asks {
-        answers.push(ask.await.unwrap());
+    // The first one keeps the others waiting until all of them are in the row.
+    let gate = Arc::new(Semaphore::new(0));
+    let mut asks = Vec::new();
+    for command in [Do::Wait(gate.clone()), Do::Panic, Do::Add, Do::Add] {
+        asks.push(asked(d.ask(1, None, command)).await);
     }
+    gate.add_permits(1);
+    let answers = futures_util::future::join_all(asks).await;
     assert_eq!(answers[..2], [Ok(1), Err(AskError::Failed)]);
     assert!(answers[2..].iter().all(Result::is_ok), "who waited was handed to the successor: {answers:?}");
     assert_eq!(made.load(Ordering::SeqCst), 2);
@@ -110,32 +132,29 @@ async fn who_waits_when_the_actor_stops_goes_to_the_successor() {
     let (d, made) = directory(Bounds::default()).await;
     let parked = tokio::spawn({
         let d = d.clone();
-        async move { tokio::time::timeout(Duration::from_millis(300), d.ask(1, None, Do::Park)).await }
+        async move { d.ask(1, None, Do::Park).await }
     });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    until("the first has come to its actor", || made.load(Ordering::SeqCst) == 1).await;
     assert_eq!(d.ask(1, None, Do::StopAfter).await, Ok(2));
-    // Parked again at the successor: still waiting, not failed.
-    assert!(parked.await.unwrap().is_err());
+    until("it has come to the successor", || made.load(Ordering::SeqCst) == 2).await;
+    // Parked again there: still waiting, not failed.
     assert_eq!(d.ask(1, None, Do::Add).await, Ok(2));
+    assert!(!parked.is_finished());
     assert_eq!(made.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
 async fn places_are_bounded_and_no_network_takes_more_than_half() {
     let (d, _) = directory(Bounds { places: 4, ..Bounds::default() }).await;
-    let slow = |network| {
-        let d = d.clone();
-        tokio::spawn(async move { d.ask(1, network, Do::Sleep(100)).await })
-    };
-    let held = [slow(Some(NET)), slow(Some(NET))];
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let slow = |network| asked(d.ask(1, network, Do::Wait(gate.clone())));
+    let held = [slow(Some(NET)).await, slow(Some(NET)).await];
     assert_eq!(d.ask(1, Some(NET), Do::Add).await, Err(AskError::NetworkShare));
-    let more = [slow(None), slow(None)];
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let more = [slow(None).await, slow(None).await];
     assert_eq!(d.ask(1, None, Do::Add).await, Err(AskError::Full));
-    for ask in held.into_iter().chain(more) {
-        assert!(ask.await.unwrap().is_ok());
-    }
+    gate.add_permits(1);
+    let answers = futures_util::future::join_all(held.into_iter().chain(more)).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert!(d.ask(1, Some(NET), Do::Add).await.is_ok());
 }
 
@@ -146,14 +165,14 @@ async fn idle_actors_stop_and_the_number_is_capped() {
         assert!(d.ask(key, None, Do::Add).await.is_ok());
     }
     assert!(d.live() <= 32, "{}", d.live());
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert_eq!(d.live(), 0);
+    until("none is left", || d.live() == 0).await;
     assert_eq!(made.load(Ordering::SeqCst), 500);
 }
 
 #[tokio::test]
 async fn an_answer_that_never_comes_is_given_up() {
-    let (d, _) = directory(Bounds { patience: Duration::from_millis(50), ..Bounds::default() }).await;
+    // The next answer has to come within that: on a busy machine it may take a moment.
+    let (d, _) = directory(Bounds { patience: Duration::from_secs(1), ..Bounds::default() }).await;
     assert_eq!(d.ask(1, None, Do::Park).await, Err(AskError::TooSlow));
     assert_eq!(d.ask(1, None, Do::Add).await, Ok(2));
 }

@@ -1,7 +1,8 @@
-//! The frame over a real listener: every error in the envelope, limits, ids, slow clients, HTTP/2, drain.
+//! The frame over a real listener: every error in the envelope, limits, ids. `time` is slow clients, rests, HTTP/2, drain.
+
+mod time;
 
 use super::{
-    connection::Patience,
     cors::Cors,
     errors::{ApiError, Code},
     frame::{Frame, NetworkLimit},
@@ -34,9 +35,12 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     task::JoinHandle,
 };
+
+/// Longer than anything takes here, on a busy machine too.
+const LONG: Duration = Duration::from_secs(60);
 
 #[derive(Object)]
 struct Login {
@@ -51,7 +55,34 @@ struct Seen {
     length: u64,
 }
 
-struct Api;
+/// Holds requests until it is opened.
+struct Gate {
+    held: AtomicU32,
+    latch: Semaphore,
+}
+
+impl Gate {
+    async fn pass(&self) {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        // An error says that it is open.
+        let _ = self.latch.acquire().await;
+    }
+    /// Waits until so many have come to it.
+    async fn holds(&self, many: u32) {
+        let began = Instant::now();
+        while self.held.load(Ordering::SeqCst) < many {
+            assert!(began.elapsed() < LONG, "{} of {many} requests have come", self.held.load(Ordering::SeqCst));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    fn open(&self) {
+        self.latch.close();
+    }
+}
+
+struct Api {
+    slow: Arc<Gate>,
+}
 
 #[OpenApi]
 impl Api {
@@ -70,7 +101,7 @@ impl Api {
     }
     #[oai(path = "/v1/slow", method = "get", operation_id = "slow")]
     async fn slow(&self) -> NoContent {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        self.slow.pass().await;
         NoContent
     }
     #[oai(path = "/v1/auth/thing", method = "get", operation_id = "auth_thing")]
@@ -102,6 +133,8 @@ impl NetworkLimit for AtMost {
 
 struct Running {
     address: SocketAddr,
+    /// What `/v1/slow` waits for.
+    slow: Arc<Gate>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<usize>,
 }
@@ -109,8 +142,9 @@ struct Running {
 async fn start(config: ServerConfig) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let slow = Arc::new(Gate { held: AtomicU32::new(0), latch: Semaphore::new(0) });
     let frame = Frame {
-        inner: router((Api, Undocumented)),
+        inner: router((Api { slow: slow.clone() }, Undocumented)),
         limit: AtMost(2, AtomicU32::new(0)),
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         cors: Cors::new(["https://app.example.com"]),
@@ -122,7 +156,7 @@ async fn start(config: ServerConfig) -> Running {
     let task = tokio::spawn(serve(listener, frame, config, async {
         let _ = stopped.await;
     }));
-    Running { address, stop, task }
+    Running { address, slow, stop, task }
 }
 
 impl Running {
@@ -315,145 +349,4 @@ async fn what_is_no_request_gets_the_same_body_as_every_error() {
         assert_eq!(error["error"]["code"], "malformed_request", "{what:?}: {error}");
         assert!(head.contains(error["error"]["request_id"].as_str().unwrap()), "{head}");
     }
-}
-
-fn impatient() -> ServerConfig {
-    let patience = Patience {
-        head: Duration::from_millis(300),
-        idle: Duration::from_millis(900),
-        rest: Duration::from_secs(1),
-        write: Duration::from_secs(5),
-    };
-    ServerConfig { patience, ..ServerConfig::default() }
-}
-
-/// How long the server keeps a connection on which `first` was sent and then `drip` again and again.
-async fn kept(server: &Running, first: &[u8], drip: &[u8]) -> Duration {
-    let mut socket = TcpStream::connect(server.address).await.unwrap();
-    let began = Instant::now();
-    socket.write_all(first).await.unwrap();
-    let (mut read, mut write) = socket.into_split();
-    let drip = drip.to_owned();
-    let dripping = tokio::spawn(async move {
-        while !drip.is_empty() && write.write_all(&drip).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        // Held open: the server is to end it.
-        std::future::pending::<()>().await;
-        drop(write);
-    });
-    let mut all = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(10), read.read_to_end(&mut all)).await.expect("the server never closed");
-    dripping.abort();
-    began.elapsed()
-}
-
-#[tokio::test]
-async fn slow_heads_are_cut_off_and_pauses_between_requests_are_not_heads() {
-    let server = start(impatient()).await;
-    let get = b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n".as_slice();
-    let about = |took: Duration, millis: u64| {
-        assert!(took >= Duration::from_millis(millis - 20) && took < Duration::from_millis(millis + 500), "{took:?}, not {millis} ms");
-    };
-    about(kept(&server, b"", b"").await, 300);
-    about(kept(&server, b"PRI * HT", b"").await, 300);
-    about(kept(&server, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"y").await, 300);
-    about(kept(&server, get, b"").await, 900);
-    about(kept(&server, &[get, b"GET / HT"].concat(), b"").await, 900);
-    about(kept(&server, get, b"z").await, 300);
-}
-
-/// Reads from `socket` until `wanted` answers of 404 have come.
-async fn answers(socket: &mut TcpStream, wanted: usize) {
-    let mut all = Vec::new();
-    while String::from_utf8_lossy(&all).matches("HTTP/1.1 404").count() < wanted || !all.ends_with(b"}}") {
-        let read = tokio::time::timeout(Duration::from_secs(10), socket.read_buf(&mut all)).await.expect("no answer").unwrap();
-        assert!(read > 0, "closed after {}", String::from_utf8_lossy(&all));
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_rested_goes_on_where_it_was() {
-    let patience = Patience { rest: Duration::from_millis(50), idle: Duration::from_millis(600), ..Patience::default() };
-    let server = start(ServerConfig { patience, ..ServerConfig::default() }).await;
-    let pause = || tokio::time::sleep(Duration::from_millis(200));
-    let mut socket = TcpStream::connect(server.address).await.unwrap();
-    let get = b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n".as_slice();
-    for _ in 0..3 {
-        socket.write_all(get).await.unwrap();
-        answers(&mut socket, 1).await;
-        pause().await;
-    }
-    // A part of the next head came with the last request, and was read with it.
-    let (begin, end) = get.split_at(9);
-    socket.write_all(&[get, get, begin].concat()).await.unwrap();
-    answers(&mut socket, 2).await;
-    pause().await;
-    socket.write_all(end).await.unwrap();
-    answers(&mut socket, 1).await;
-    // What can't be read still gets its answer, and the time between requests has its end.
-    pause().await;
-    socket.write_all(b"GET / HTTP/9.9\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("malformed_request"), "{answer}");
-    let took = kept(&server, get, b"").await;
-    assert!(took >= Duration::from_millis(580) && took < Duration::from_millis(2000), "{took:?}");
-    // A rest is no place to hide from a drain.
-    let mut socket = TcpStream::connect(server.address).await.unwrap();
-    socket.write_all(get).await.unwrap();
-    answers(&mut socket, 1).await;
-    pause().await;
-    server.stop.send(()).unwrap();
-    assert_eq!(tokio::time::timeout(Duration::from_secs(2), server.task).await.expect("the drain goes on").unwrap(), 0);
-}
-
-#[tokio::test]
-async fn http2_without_tls_is_spoken_and_idle_ones_end() {
-    let server = start(impatient()).await;
-    let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let answer = http.get(server.url("/v1/nowhere")).send().await.unwrap();
-    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 404));
-    let many = (0..50).map(|_| http.get(server.url("/v1/slow")).send());
-    assert!(futures_util::future::join_all(many).await.into_iter().all(|r| r.unwrap().status() == 204));
-    // Only a preface and empty settings, then nothing.
-    let took = kept(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b"").await;
-    assert!(took < Duration::from_millis(1500), "{took:?}");
-}
-
-#[tokio::test]
-async fn a_drain_lets_open_requests_finish_and_closes_idle_connections_at_once() {
-    let server = start(ServerConfig::default()).await;
-    let mut idle = TcpStream::connect(server.address).await.unwrap();
-    idle.write_all(b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert!(idle.read(&mut [0; 4096]).await.unwrap() > 0);
-    let fresh = TcpStream::connect(server.address).await.unwrap();
-    let open = tokio::spawn(reqwest::get(server.url("/v1/slow")));
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let began = Instant::now();
-    server.stop.send(()).unwrap();
-    for mut quiet in [idle, fresh] {
-        assert_eq!(quiet.read(&mut [0; 16]).await.unwrap(), 0);
-    }
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
-    assert!(TcpStream::connect(server.address).await.is_err());
-    assert_eq!(open.await.unwrap().unwrap().status(), 204);
-    assert_eq!(server.task.await.unwrap(), 0);
-    assert!(began.elapsed() < Duration::from_secs(2));
-}
-
-#[tokio::test]
-async fn the_drain_ends_and_connections_are_bounded() {
-    let config = ServerConfig { drain: Duration::from_millis(100), max_connections: 1, ..ServerConfig::default() };
-    let server = start(config).await;
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    first.write_all(b"GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    // The kernel takes it, but nobody answers while the only place is in use.
-    let mut second = TcpStream::connect(server.address).await.unwrap();
-    second.write_all(b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(100), second.read(&mut [0; 1])).await.is_err());
-    server.stop.send(()).unwrap();
-    assert_eq!(server.task.await.unwrap(), 1);
-    assert_eq!(first.read(&mut [0; 1]).await.unwrap(), 0);
 }

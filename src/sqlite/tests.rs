@@ -1,5 +1,6 @@
 use super::{migrate::*, *};
-use std::{os::unix::fs::PermissionsExt, sync::mpsc, time::Duration};
+use std::{future::poll_fn, os::unix::fs::PermissionsExt, pin::pin, sync::mpsc, task::Poll, time::Duration};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 fn open(dir: &tempfile::TempDir) -> File {
     File::open(&dir.path().join("t.db"), 2).unwrap()
@@ -21,9 +22,9 @@ fn all(c: &Connection) -> rusqlite::Result<Vec<i64>> {
 }
 
 /// Holds the writer until told otherwise, so that what comes meanwhile waits.
-async fn hold(file: &File) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
+async fn hold(file: &File) -> (mpsc::Sender<()>, JoinHandle<Result<(), Error>>) {
     let (go, gate) = mpsc::channel();
-    let (running, started) = tokio::sync::oneshot::channel();
+    let (running, started) = oneshot::channel();
     let file = file.clone();
     let held = tokio::spawn(async move {
         file.write(move |_| {
@@ -37,18 +38,44 @@ async fn hold(file: &File) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<
     (go, held)
 }
 
+/// Asks the writer for something in a task of its own, and tells when that is in the queue: where there is a place it is put there at once.
+fn in_queue<T: Send + 'static>(asking: impl Future<Output = T> + Send + 'static) -> (JoinHandle<T>, oneshot::Receiver<()>) {
+    let (tell, told) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut asking = pin!(asking);
+        let first = poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await;
+        // Nobody has to wait for it.
+        let _ = tell.send(());
+        match first {
+            Poll::Ready(out) => out,
+            Poll::Pending => asking.await,
+        }
+    });
+    (task, told)
+}
+
+/// Comes back when it is in the queue.
+async fn queued<T: Send + 'static>(asking: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    let (task, told) = in_queue(asking);
+    told.await.unwrap();
+    task
+}
+
+/// A write that waits, while somebody holds the writer.
+async fn put_later(file: &File, n: i64) -> JoinHandle<Result<(), Error>> {
+    let file = file.clone();
+    queued(async move { put(&file, n).await }).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_committed_together() {
     let (file, _dir) = with_table().await;
     let before = file.stats();
     let (go, held) = hold(&file).await;
-    let writes: Vec<_> = (0..200)
-        .map(|n| {
-            let file = file.clone();
-            tokio::spawn(async move { put(&file, n).await })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut writes = Vec::new();
+    for n in 0..200 {
+        writes.push(put_later(&file, n).await);
+    }
     go.send(()).unwrap();
     held.await.unwrap().unwrap();
     for write in writes {
@@ -66,7 +93,7 @@ async fn a_failure_or_panic_takes_nobody_with_it() {
     let (go, held) = hold(&file).await;
     let spawn = |n: i64, then: fn() -> rusqlite::Result<()>| {
         let file = file.clone();
-        tokio::spawn(async move {
+        queued(async move {
             file.write(move |c| {
                 c.execute("INSERT INTO t (n) VALUES (?1)", [n])?;
                 then()
@@ -74,11 +101,10 @@ async fn a_failure_or_panic_takes_nobody_with_it() {
             .await
         })
     };
-    let good = [spawn(1, || Ok(())), spawn(2, || Ok(()))];
-    let failing = spawn(3, || Err(rusqlite::Error::QueryReturnedNoRows));
-    let panicking = spawn(4, || panic!("planted"));
-    let last = spawn(5, || Ok(()));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let good = [spawn(1, || Ok(())).await, spawn(2, || Ok(())).await];
+    let failing = spawn(3, || Err(rusqlite::Error::QueryReturnedNoRows)).await;
+    let panicking = spawn(4, || panic!("planted")).await;
+    let last = spawn(5, || Ok(())).await;
     go.send(()).unwrap();
     held.await.unwrap().unwrap();
     for write in good {
@@ -125,7 +151,7 @@ async fn readers_cannot_write() {
 async fn a_read_is_of_one_state() {
     let (file, _dir) = with_table().await;
     let (tell, told) = mpsc::channel();
-    let (seen, saw) = tokio::sync::oneshot::channel();
+    let (seen, saw) = oneshot::channel();
     let reading = tokio::spawn({
         let file = file.clone();
         async move {
@@ -149,8 +175,9 @@ async fn a_read_is_of_one_state() {
 async fn a_write_whose_caller_left_is_written() {
     let (file, _dir) = with_table().await;
     let (go, held) = hold(&file).await;
-    let gone = tokio::time::timeout(Duration::from_millis(50), put(&file, 7)).await;
-    assert!(gone.is_err());
+    let gone = put_later(&file, 7).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
     go.send(()).unwrap();
     held.await.unwrap().unwrap();
     put(&file, 8).await.unwrap();
@@ -161,23 +188,31 @@ async fn a_write_whose_caller_left_is_written() {
 async fn a_full_queue_is_busy_after_a_while() {
     let (file, _dir) = with_table().await;
     let (go, held) = hold(&file).await;
-    let waiting: Vec<_> = (0..writer::QUEUE as i64)
+    let begun = Instant::now();
+    let (waiting, told): (Vec<_>, Vec<_>) = (0..writer::QUEUE as i64)
         .map(|n| {
             let file = file.clone();
-            tokio::spawn(async move { put(&file, n).await })
+            in_queue(async move { put(&file, n).await })
         })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let since = std::time::Instant::now();
+        .unzip();
+    for each in told {
+        each.await.unwrap();
+    }
+    let since = Instant::now();
     let refused = put(&file, -1).await.unwrap_err();
     assert!(matches!(refused, Error::Busy(_)), "{refused}");
-    assert!(since.elapsed() < Duration::from_secs(3));
+    assert!(since.elapsed() < writer::ANSWER_WAIT, "it waited for an answer, not for a place: {:?}", since.elapsed());
     go.send(()).unwrap();
     held.await.unwrap().unwrap();
-    for write in waiting {
-        write.await.unwrap().unwrap();
+    let mut written: Vec<i64> = Vec::new();
+    for (n, write) in (0..).zip(waiting) {
+        match write.await.unwrap() {
+            Ok(()) => written.push(n),
+            // Where all of it takes five seconds and more, the last ones have waited for too long.
+            Err(e) => assert!(matches!(e, Error::Busy(_)) && begun.elapsed() > Duration::from_secs(5), "{e} after {:?}", begun.elapsed()),
+        }
     }
-    assert_eq!(file.read(all).await.unwrap().len(), writer::QUEUE);
+    assert_eq!(file.read(all).await.unwrap(), written);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,6 +275,7 @@ async fn another_process_that_writes_is_waited_for_and_then_told() {
         let file = file.clone();
         async move { put(&file, 1).await }
     });
+    // Whether it waits already can't be seen; each outcome is right.
     tokio::time::sleep(Duration::from_millis(100)).await;
     other.execute_batch("COMMIT; BEGIN IMMEDIATE").unwrap();
     let busy = put(&file, 2).await;
@@ -272,10 +308,10 @@ async fn migrations_run_once_each_and_whole() {
     assert_eq!(migrate(&file, "other room", &[]).await.unwrap(), 0);
 }
 
-/// How often the file and its log hold `what`.
-fn held(dir: &tempfile::TempDir, what: &[u8]) -> usize {
+/// How often the file and its log hold `what`. (As text: bytes one by one take seconds in a debug build.)
+fn held(dir: &tempfile::TempDir, what: &str) -> usize {
     let files = ["t.db", "t.db-wal"].map(|name| std::fs::read(dir.path().join(name)).unwrap_or_default());
-    files.iter().map(|bytes| bytes.windows(what.len()).filter(|w| *w == what).count()).sum()
+    files.iter().map(|bytes| String::from_utf8_lossy(bytes).matches(what).count()).sum()
 }
 
 /// Rows with keys in no order, of many sizes: pages are split and joined all the time. Every third one is to be deleted.
@@ -294,10 +330,10 @@ async fn wiping_leaves_nothing_of_deleted_rows() {
     let (file, dir) = with_table().await;
     let table = "CREATE TABLE w (k BLOB PRIMARY KEY, v TEXT) STRICT, WITHOUT ROWID; CREATE INDEX by_v ON w (v);";
     file.write(|c| c.execute_batch(table)).await.unwrap();
-    // More than one step: 80 MB of rows, most of them in a table that nobody touches.
+    // More than one step: 40 MB of rows, most of them in a table that nobody touches.
     file.write(|c| {
         c.execute_batch("CREATE TABLE filler (bytes BLOB)")?;
-        (0..80).try_for_each(|_| c.prepare_cached("INSERT INTO filler VALUES (zeroblob(1000000))")?.execute([]).map(drop))
+        (0..40).try_for_each(|_| c.prepare_cached("INSERT INTO filler VALUES (zeroblob(1000000))")?.execute([]).map(drop))
     })
     .await
     .unwrap();
@@ -308,9 +344,11 @@ async fn wiping_leaves_nothing_of_deleted_rows() {
     let rows =
         |c: &Connection| c.query_row("SELECT count(*), sum(length(v)) FROM w", [], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?)));
     let before = file.read(rows).await.unwrap();
-    assert!(held(&dir, b"planted-remnant") > 0, "SQLite leaves some: else this test shows nothing");
+    let pages = |c: &Connection| c.query_row("PRAGMA page_count", [], |row| row.get::<_, u32>(0));
+    assert!(file.read(pages).await.unwrap() > wipe::STEP, "one step wipes it all");
+    assert!(held(&dir, "planted-remnant") > 0, "SQLite leaves some: else this test shows nothing");
     // Others write and read meanwhile.
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop, mut stopped) = oneshot::channel::<()>();
     let busy = tokio::spawn({
         let file = file.clone();
         async move {
@@ -327,12 +365,12 @@ async fn wiping_leaves_nothing_of_deleted_rows() {
     stop.send(()).unwrap();
     let put = busy.await.unwrap();
     assert!(put > 1_000, "nobody wrote meanwhile");
-    assert_eq!(held(&dir, b"planted-remnant"), 0);
+    assert_eq!(held(&dir, "planted-remnant"), 0);
     assert_eq!(file.read(rows).await.unwrap(), before);
     assert_eq!(file.read(all).await.unwrap().len() as i64, put - 1_000);
     let check = file.read(|c| c.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0))).await.unwrap();
     assert_eq!(check, "ok");
-    assert!(held(&dir, b"other") > 0);
+    assert!(held(&dir, "other") > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,13 +381,16 @@ async fn wiping_waits_for_readers() {
     let reader = Connection::open(dir.path().join("t.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT n FROM t;").unwrap();
     put(&file, 2).await.unwrap();
-    let wiping = tokio::spawn({
+    let (unread, _dir) = with_table().await;
+    let wiping = {
         let file = file.clone();
-        async move { file.wipe().await }
-    });
-    for n in 3..20 {
+        queued(async move { file.wipe().await }).await
+    };
+    // It would be done when others are that began later.
+    for n in 3..10 {
         put(&file, n).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        put(&unread, n).await.unwrap();
+        unread.wipe().await.unwrap();
     }
     assert!(!wiping.is_finished(), "the log can't be emptied");
     assert_eq!(reader.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);

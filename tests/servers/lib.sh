@@ -43,3 +43,21 @@ stop() {
     done
     rm -f "$1"
 }
+
+# Starts the service `$1` with the settings in the environment on a free port, its log in file `$2`; sets `service_pid` and `service_base`.
+start_service() {
+    local address=""
+    # Settings of tests, and unknown to the service.
+    unset QEETID_TEST_CQL QEETID_TEST_REDIS QEETID_TEST_STACK
+    : >"$2"
+    QEETID_LISTEN=127.0.0.1:0 QEETID_LOG_FORMAT=json "$1" serve >"$2" 2>&1 &
+    service_pid=$!
+    for _ in $(seq 600); do
+        address=$(sed -n 's/.*"message":"listening".*"address":"\([^"]*\)".*/\1/p; s/.*"address":"\([^"]*\)".*"message":"listening".*/\1/p' "$2" | head -n 1)
+        [ -n "$address" ] && break
+        kill -0 "$service_pid" 2>/dev/null || { cat "$2" >&2; die "the service did not start"; }
+        sleep 0.1
+    done
+    [ -n "$address" ] || { cat "$2" >&2; die "the service does not listen"; }
+    service_base=http://$address
+}

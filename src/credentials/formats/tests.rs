@@ -160,7 +160,8 @@ fn hostile_hashes_are_refused_at_once() {
         assert_eq!(of(&text), Some(BadHash::Malformed), "{}", text.chars().take(60).collect::<String>());
     }
     assert_eq!(of(&"$".repeat(1 << 20)), Some(BadHash::Malformed));
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    // Milliseconds on an idle machine. To look at each character of a MiB once more for each other one would take minutes.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -231,15 +232,16 @@ fn in_turn_and_alone_find_the_same() {
     let checks: Vec<_> = passwords.iter().flat_map(|password| stored.iter().map(move |stored| (password, stored))).collect();
     let alone: Vec<_> = checks.iter().map(|(password, stored)| verify(password, stored, &params, &mut memory).unwrap()).collect();
     assert_eq!(alone.iter().filter(|checked| checked.matches).count(), 4, "U*U, and its other form, for two of them");
+    let mut find_the_same = |some: &[usize]| {
+        let together: Vec<_> = some.iter().map(|n| checks[*n]).collect();
+        let expected: Vec<_> = some.iter().map(|n| alone[*n]).collect();
+        assert_eq!(verify_in_turn(&together, &params, &mut memory).unwrap(), expected, "{some:?}");
+    };
     for a in 0..checks.len() {
+        find_the_same(&[a]);
         for b in 0..checks.len() {
-            let c = (a + b) % checks.len();
-            let three = [a, b, c];
-            for some in [&three[..1], &three[..2], &three] {
-                let together: Vec<_> = some.iter().map(|n| checks[*n]).collect();
-                let expected: Vec<_> = some.iter().map(|n| alone[*n]).collect();
-                assert_eq!(verify_in_turn(&together, &params, &mut memory).unwrap(), expected, "{some:?}");
-            }
+            find_the_same(&[a, b]);
+            find_the_same(&[a, b, (a + b) % checks.len()]);
         }
     }
 }

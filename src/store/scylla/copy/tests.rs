@@ -1,4 +1,4 @@
-//! A small installation, copied by processes that die, or lose an answer, at each statement.
+//! A small installation, copied by processes that die at some statements (at each of them in `long`), or lose an answer.
 
 use super::{
     super::{
@@ -78,36 +78,47 @@ async fn write(target: &mut ScyllaTarget, items: &[(Phase, Item)]) -> Result<()>
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_dies_at_each_statement_and_goes_on() {
+/// Into a keyspace of its own, by processes that die at each `step`-th point.
+async fn a_copy_dies(keyspace: &str, step: usize) {
     let dir = tempfile::tempdir().unwrap();
     let (items, wanted) = all(&made(dir.path()).await);
-    let place = fresh("copy").await;
-    let mut points = 0;
-    loop {
+    let place = fresh(keyspace).await;
+    for at in (0..).step_by(step) {
         // Each begins at the first thing: what is there already is met again.
         let mut target = target(&place, &wanted.whole(), Duration::ZERO).await.unwrap();
         let fail = failing(&target);
-        fail.arm(How::Dies, points);
+        fail.arm(How::Dies, at);
         let done = write(&mut target, &items).await;
         let passed = fail.disarm();
         if done.is_ok() {
+            assert!(passed > 70, "only {passed} points");
+            println!("copy: dead at each {step}th of {passed} points");
             break;
         }
         assert!(passed > 0);
-        // Every seventh: a run over all of them takes minutes where the store is slow.
-        points += 7;
         assert!(ScyllaStore::open(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.is_err(), "nobody serves half a copy");
     }
-    assert!(points > 70, "only {points} points");
-    let mut target = target(&place, &wanted.whole(), Duration::ZERO).await.unwrap();
+    let mut target = target(&place, &wanted.whole(), Duration::from_secs(20)).await.unwrap();
     let (found, missing) = target.tally(&[], &|_| ()).await.unwrap();
     assert_eq!((found.sums().collect::<Vec<_>>(), missing), (wanted.sums().collect(), 0));
     target.end(&[]).await.unwrap();
     target.finish().await.unwrap();
     let store = ScyllaStore::open(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap();
     assert_eq!(store.signing_keys().await.unwrap(), vec![]);
-    println!("copy: dead at each seventh of {points} points");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_dies_at_some_statements_and_goes_on() {
+    a_copy_dies("copy", 31).await;
+}
+
+mod long {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_copy_dies_at_each_statement_and_goes_on() {
+        a_copy_dies("copyeach", 1).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! Processes that die, and answers that are lost, before and after each statement of a command. Those with jobs live in years
-//! of their own, one after another, so that nobody else takes these.
+//! Processes that die, and answers that are lost, before and after each statement of a command: at a few of them here, at all in the
+//! modules that are called `long`. Those with jobs live in years of their own, one after another, so that nobody else takes these.
 
 use super::*;
 use crate::{
@@ -24,6 +24,18 @@ impl Clock for Later {
         SystemClock.now().plus(Duration::from_secs(ahead.unsigned_abs()))
     }
 }
+
+pub(super) const BOTH: &[How] = &[How::Dies, How::LosesAnswer];
+
+/// At how many of its points a command fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// At each, in each way.
+    All,
+    /// At [`FEW`], the first and the last ones among them, in one way after the other.
+    Few,
+}
+const FEW: i64 = 8;
 
 /// Who comes after the dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,40 +67,39 @@ pub(super) async fn heir(of: &ScyllaStore, kind: Heir) -> Arc<ScyllaStore> {
     Arc::new(store)
 }
 
-/// Runs `command` on a store that fails at point 0, 1, 2 … until it has no more points; after each, `check` is asked what an heir
-/// sees. Gives how many points there were.
-async fn at_each_point<T, P, C, D>(
-    how: How,
+/// Runs `command` on a store that fails at one point of it, and on one that does not fail; after each run, `check` is asked what an
+/// heir sees.
+async fn at_points<T, P, C, D>(
+    (ways, reach): (&[How], Reach),
     kind: Heir,
     prepare: impl AsyncFn(S) -> T,
     command: impl Fn(S, T) -> C,
     check: impl Fn(Arc<ScyllaStore>, T, Option<P>) -> D,
-) -> i64
-where
+) where
     T: Clone,
     P: PartialEq + std::fmt::Debug,
     C: Future<Output = Result<P>>,
     D: Future<Output = ()>,
 {
-    at_each_point_of((how, Points::All), kind, prepare, command, async |heir, prepared, out| check(heir, prepared, out).await).await
+    at_points_of((ways, Points::All, reach), kind, prepare, command, async |heir, prepared, out| check(heir, prepared, out).await).await;
 }
 
-/// The same, at some of the points.
-pub(super) async fn at_each_point_of<T, P, C>(
-    (how, points): (How, Points),
+/// The same, where only some statements have points.
+pub(super) async fn at_points_of<T, P, C>(
+    (ways, points, reach): (&[How], Points, Reach),
     kind: Heir,
     prepare: impl AsyncFn(S) -> T,
     command: impl Fn(S, T) -> C,
     check: impl AsyncFn(Arc<ScyllaStore>, T, Option<P>),
-) -> i64
-where
+) where
     T: Clone,
     P: PartialEq + std::fmt::Debug,
     C: Future<Output = Result<P>>,
 {
     let first = store().await;
     let sound: S = Arc::new(first.clone());
-    for n in 0.. {
+    // Gives how many points it passed: more than `n` if it failed.
+    let fails_at = async |how: How, n: i64| -> i64 {
         let prepared = prepare(sound.clone()).await;
         let store = beside(&first, Arc::new(SystemClock));
         let fail = store.engine.cql.fail.clone();
@@ -97,12 +108,36 @@ where
         let passed = fail.disarm();
         // Both know the command's id: the heir's caller runs it again.
         check(heir(&first, kind).await, prepared, out.ok()).await;
-        if passed <= n {
-            assert!(n > 5, "only {n} points");
-            return n;
+        passed
+    };
+    match reach {
+        Reach::All => {
+            for how in ways {
+                let mut n = 0;
+                while fails_at(*how, n).await > n {
+                    n += 1;
+                }
+                assert!(n > 5, "only {n} points");
+                println!("failed at each of {n} points, {how:?}, {kind:?}");
+            }
+        }
+        Reach::Few => {
+            let mut all = fails_at(ways[0], i64::MAX).await;
+            for (one, how) in (0..FEW).zip(ways.iter().cycle()) {
+                loop {
+                    let n = one * (all - 1) / (FEW - 1);
+                    let passed = fails_at(*how, n).await;
+                    if passed > n {
+                        break;
+                    }
+                    // It has fewer than were counted: somebody was in the way of the first run.
+                    all = passed;
+                }
+            }
+            assert!(all > 5, "only {all} points");
+            println!("failed at {FEW} of {all} points, {ways:?}, {kind:?}");
         }
     }
-    unreachable!("a range without end")
 }
 
 /// What a sign-up is: all of it, or nothing, whatever was answered.
@@ -119,9 +154,9 @@ async fn all_or_nothing(store: &Arc<ScyllaStore>, p: &CreateUser, acknowledged: 
     user.is_some()
 }
 
-async fn signups_at_each_point(how: How, kind: Heir) {
-    let points = at_each_point(
-        how,
+async fn signups(how: How, reach: Reach, kind: Heir) {
+    at_points(
+        (&[how], reach),
         kind,
         async |_| (ctx(T), newcomer(T)),
         |store, (ctx, p)| async move { store.create_user(&ctx, p).await },
@@ -151,29 +186,14 @@ async fn signups_at_each_point(how: How, kind: Heir) {
         },
     )
     .await;
-    println!("sign-up: {points} points, {how:?}, {kind:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signup_dies_at_each_statement() {
-    signups_at_each_point(How::Dies, Heir::Sweeps).await;
-}
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signup_loses_each_answer() {
-    signups_at_each_point(How::LosesAnswer, Heir::Sweeps).await;
-}
-/// Nobody has swept: whoever wants the address next, or comes again, settles it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_signup_is_met() {
-    signups_at_each_point(How::Dies, Heir::Meets).await;
 }
 
 /// The address moves whole, its notice is written, and nobody else gets it in between.
-async fn email_changes_at_each_point(how: How) {
+async fn email_changes(reach: Reach) {
     let alone: S = Arc::new(store().await);
     let (at, _alone) = era(&alone, 15).await;
-    let points = at_each_point(
-        how,
+    at_points(
+        (BOTH, reach),
         Heir::Sweeps,
         async |store| {
             let p = person(&store).await;
@@ -202,50 +222,78 @@ async fn email_changes_at_each_point(how: How) {
         },
     )
     .await;
-    println!("e-mail change: {points} points, {how:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_email_change_dies_at_each_statement_and_loses_each_answer() {
-    email_changes_at_each_point(How::Dies).await;
-    email_changes_at_each_point(How::LosesAnswer).await;
 }
 
 /// One unit, with effects: the password, its revocation and its notice.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_password_dies_at_each_statement_and_loses_each_answer() {
+async fn new_passwords(reach: Reach) {
     let alone: S = Arc::new(store().await);
     let (at, _alone) = era(&alone, 16).await;
-    for how in [How::Dies, How::LosesAnswer] {
-        let points = at_each_point(
-            how,
-            Heir::Sweeps,
-            async |store| {
-                let p = person(&store).await;
-                let cmd = ChangePassword { job: Some(job(at, p.user.id)), ..change_password(&p, 1, "new", None) };
-                (ctx(at), p, cmd)
-            },
-            |store, (ctx, _, cmd)| async move { store.change_password(&ctx, cmd).await },
-            |heir, (ctx, p, cmd), out| async move {
-                let heir: S = heir;
-                let changed = user(&heir, p.user.id).await.credential_epoch == 2;
-                assert!(changed || out.is_none(), "an acknowledged change is lost");
-                // What follows a change is there without anybody coming again.
-                assert_eq!(refused(&heir, &p.session).await, changed, "revoked with it");
-                let id = cmd.job.as_ref().unwrap().id;
-                let jobs = heir.lease_jobs(at, days(1), 1000).await.unwrap();
-                let sent = jobs.iter().any(|j| j.id == id);
-                assert_eq!(sent, changed, "the notice comes with it");
-                assert_eq!(heir.change_password(&ctx, cmd).await.unwrap(), Cas::Done(()));
-                assert!(refused(&heir, &p.session).await && !lives(&heir, &p.session).await);
-                let later = heir.lease_jobs(at, days(1), 1000).await.unwrap();
-                assert!(sent || later.iter().any(|j| j.id == id), "at least one mail");
-                for job in jobs.into_iter().chain(later) {
-                    heir.finish_job(job.id).await.unwrap();
-                }
-            },
-        )
-        .await;
-        println!("new password: {points} points, {how:?}");
+    at_points(
+        (BOTH, reach),
+        Heir::Sweeps,
+        async |store| {
+            let p = person(&store).await;
+            let cmd = ChangePassword { job: Some(job(at, p.user.id)), ..change_password(&p, 1, "new", None) };
+            (ctx(at), p, cmd)
+        },
+        |store, (ctx, _, cmd)| async move { store.change_password(&ctx, cmd).await },
+        |heir, (ctx, p, cmd), out| async move {
+            let heir: S = heir;
+            let changed = user(&heir, p.user.id).await.credential_epoch == 2;
+            assert!(changed || out.is_none(), "an acknowledged change is lost");
+            // What follows a change is there without anybody coming again.
+            assert_eq!(refused(&heir, &p.session).await, changed, "revoked with it");
+            let id = cmd.job.as_ref().unwrap().id;
+            let jobs = heir.lease_jobs(at, days(1), 1000).await.unwrap();
+            let sent = jobs.iter().any(|j| j.id == id);
+            assert_eq!(sent, changed, "the notice comes with it");
+            assert_eq!(heir.change_password(&ctx, cmd).await.unwrap(), Cas::Done(()));
+            assert!(refused(&heir, &p.session).await && !lives(&heir, &p.session).await);
+            let later = heir.lease_jobs(at, days(1), 1000).await.unwrap();
+            assert!(sent || later.iter().any(|j| j.id == id), "at least one mail");
+            for job in jobs.into_iter().chain(later) {
+                heir.finish_job(job.id).await.unwrap();
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signup_dies_at_a_few_statements() {
+    signups(How::Dies, Reach::Few, Heir::Sweeps).await;
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_email_change_fails_at_a_few_statements() {
+    email_changes(Reach::Few).await;
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_fails_at_a_few_statements() {
+    new_passwords(Reach::Few).await;
+}
+
+mod long {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_signup_dies_at_each_statement() {
+        signups(How::Dies, Reach::All, Heir::Sweeps).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_signup_loses_each_answer() {
+        signups(How::LosesAnswer, Reach::All, Heir::Sweeps).await;
+    }
+    /// Nobody has swept: whoever wants the address next, or comes again, settles it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_dead_signup_is_met() {
+        signups(How::Dies, Reach::All, Heir::Meets).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_email_change_dies_at_each_statement_and_loses_each_answer() {
+        email_changes(Reach::All).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_new_password_dies_at_each_statement_and_loses_each_answer() {
+        new_passwords(Reach::All).await;
     }
 }

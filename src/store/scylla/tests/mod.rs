@@ -1,6 +1,8 @@
 mod admin_deaths;
 mod deaths;
-mod outage;
+mod long {
+    mod outage;
+}
 mod two_nodes;
 
 use super::*;
@@ -19,7 +21,9 @@ use tokio::sync::OnceCell;
 pub(super) fn place() -> Place {
     let server = std::env::var("QEETID_TEST_CQL").expect("QEETID_TEST_CQL names a Cassandra as host:port; ./test starts one");
     let keyspace = format!("qeetid_{}", std::process::id());
-    Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, credentials: None, tls: None }
+    // The machine is busy with other tests.
+    let timeout = Duration::from_secs(10);
+    Place { nodes: vec![server], keyspace, datacenter: None, replication: 1, timeout, credentials: None, tls: None }
 }
 
 /// What lives longer than any test's own runtime.
@@ -39,7 +43,7 @@ pub(super) async fn opened(made: &OnceCell<ScyllaStore>, place: fn() -> Place) -
 
 /// Another process, over the same connection.
 pub(super) fn beside(one: &ScyllaStore, clock: Arc<dyn Clock>) -> ScyllaStore {
-    ScyllaStore { engine: Engine::new(one.engine.cql.beside(), clock, Arc::new(SystemRng)) }
+    ScyllaStore { engine: Engine::new(one.engine.cql.beside(), one.engine.times, clock, Arc::new(SystemRng)) }
 }
 
 async fn store() -> ScyllaStore {

@@ -1,0 +1,138 @@
+//! Rate limits, and whom they count.
+
+use crate::support::{
+    app::{App, fresh_email, fresh_password},
+    client::Reply,
+};
+use reqwest::Method;
+use serde_json::json;
+
+async fn from(app: &App, client: &str, email: &str, password: &str) -> Reply {
+    let body = json!({"email": email, "password": password});
+    let request = app.request(Method::POST, "/v1/auth/login").header("x-forwarded-for", client).json(&body);
+    app.run(request).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_wrong_passwords_lock_the_address_for_this_network_and_the_right_one_is_not_tried() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_TRUSTED_PROXIES", "127.0.0.1").start().await;
+    let who = app.signup().await;
+    let unknown = fresh_email();
+    for email in [&who.email, &unknown] {
+        for _ in 0..10 {
+            from(&app, "192.0.2.1", email, "not the password").await.refused(401, "invalid_credentials");
+        }
+        let locked = from(&app, "192.0.2.1", email, "not the password").await.refused(429, "account_locked");
+        let retry: u64 = locked.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=900).contains(&retry), "{retry}");
+    }
+    from(&app, "192.0.2.1", &who.email, &who.password).await.refused(429, "account_locked");
+    // A stranger locks nobody out elsewhere; an IPv6 client is its /64.
+    from(&app, "192.0.2.2", &who.email, &who.password).await.expect(200);
+    for n in 0..10 {
+        from(&app, &format!("2001:db8::{n}"), &who.email, "not the password").await.refused(401, "invalid_credentials");
+    }
+    from(&app, "2001:db8::ffff", &who.email, &who.password).await.refused(429, "account_locked");
+    from(&app, "2001:db8:0:1::1", &who.email, &who.password).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn right_passwords_are_not_counted() {
+    let app = App::builder().env("QEETID_LIMITS", "on").start().await;
+    let who = app.signup().await;
+    for _ in 0..15 {
+        app.login(&who.email, &who.password).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_clears_the_counter_of_wrong_passwords() {
+    let app = App::builder().env("QEETID_LIMITS", "on").start().await;
+    let who = app.signup().await;
+    for _ in 0..10 {
+        app.login(&who.email, "not the password").await.refused(401, "invalid_credentials");
+    }
+    app.login(&who.email, &who.password).await.refused(429, "account_locked");
+    let token = app.reset_token(&who.email, 1).await;
+    let new = fresh_password();
+    app.post("/v1/auth/reset-password", json!({"token": token, "new_password": new})).await.expect(200);
+    app.login(&who.email, &new).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_limit_is_told_in_headers_and_ends_in_429() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__AUTH_REQUESTS", "5/1m").start().await;
+    for left in (0..5).rev() {
+        let reply = app.refresh("rt_none").await;
+        assert_eq!(reply.header("ratelimit-limit"), Some("5"));
+        assert_eq!(reply.header("ratelimit-remaining"), Some(&*left.to_string()));
+        let reset: u64 = reply.header("ratelimit-reset").unwrap().parse().unwrap();
+        assert!(reset <= 120, "{reset}");
+    }
+    let refused = app.refresh("rt_none").await.refused(429, "rate_limited");
+    assert_eq!(refused.header("ratelimit-remaining"), Some("0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_trusted_proxies_are_believed() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__AUTH_REQUESTS", "3/1m").start().await;
+    for n in 0..4 {
+        // A client that makes up who it is stays one client.
+        let reply = from(&app, &format!("192.0.2.{n}"), &fresh_email(), "not the password").await;
+        assert_eq!(reply.status, if n < 3 { 401 } else { 429 });
+    }
+    let app = App::builder()
+        .env("QEETID_LIMITS", "on")
+        .env("QEETID_LIMIT__AUTH_REQUESTS", "3/1m")
+        .env("QEETID_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")
+        .start()
+        .await;
+    for n in 0..6 {
+        from(&app, &format!("192.0.2.{n}"), &fresh_email(), "not the password").await.refused(401, "invalid_credentials");
+    }
+    // What a client writes in front of what the proxies wrote is not believed.
+    for n in 0..4 {
+        let reply = from(&app, &format!("192.0.2.{n}, 198.51.100.7, 10.1.1.1"), &fresh_email(), "not the password").await;
+        assert_eq!(reply.status, if n < 3 { 401 } else { 429 });
+    }
+    let who = app.signup().await;
+    let sessions = app.get_as(&who.access, "/v1/auth/sessions").await.expect(200);
+    assert_eq!(sessions.body["items"][0]["ip"], "127.0.0.1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ups_of_one_network_are_limited() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__SIGNUPS", "2/1h").start().await;
+    app.signup().await;
+    app.signup().await;
+    let body = json!({"email": fresh_email(), "password": fresh_password()});
+    app.post("/v1/auth/signup", body).await.refused(429, "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_two_codes_lies_a_minute() {
+    let app = App::builder().env("QEETID_LIMITS", "on").start().await;
+    let who = app.signup().await;
+    let start = async || app.post_as(&who.access, &format!("/v1/users/{}/verify/email/start", who.user_id), json!({})).await;
+    start().await.expect(200);
+    let refused = start().await.refused(429, "rate_limited");
+    let retry: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&retry), "{retry}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_five_tries_of_a_code_stay_when_limits_are_off() {
+    let app = App::own().await;
+    // Said loudly at the start.
+    app.logged("QEETID_LIMITS=off").await;
+    let who = app.signup().await;
+    app.post_as(&who.access, &format!("/v1/users/{}/verify/email/start", who.user_id), json!({})).await.expect(200);
+    let code = app.code(&who.email, 1).await;
+    let confirm = async |code: &str| {
+        app.post_as(&who.access, &format!("/v1/users/{}/verify/email/confirm", who.user_id), json!({"code": code})).await
+    };
+    for n in 1..=5 {
+        assert_eq!(confirm(&format!("{:06}", (code.parse::<u32>().unwrap() + n) % 1_000_000)).await.status, 400);
+    }
+    assert_eq!(confirm(&code).await.status, 400);
+}
