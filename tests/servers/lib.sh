@@ -53,7 +53,7 @@ start_service() {
     QEETID_LISTEN=127.0.0.1:0 QEETID_LOG_FORMAT=json "$1" serve >"$2" 2>&1 &
     service_pid=$!
     for _ in $(seq 600); do
-        address=$(sed -n 's/.*"message":"listening".*"address":"\([^"]*\)".*/\1/p; s/.*"address":"\([^"]*\)".*"message":"listening".*/\1/p' "$2" | head -n 1)
+        address=$(sed -n 's/.*"message":"listening".*"address":"\([^"]*\)".*/\1/p; s/.*"address":"\([^"]*\)".*"message":"listening".*/\1/p' "$2" | sed -n 1p)
         [ -n "$address" ] && break
         kill -0 "$service_pid" 2>/dev/null || { cat "$2" >&2; die "the service did not start"; }
         sleep 0.1

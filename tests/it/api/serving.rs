@@ -2,7 +2,7 @@
 
 use crate::{
     api::{all, until},
-    support::app::App,
+    support::app::{App, fresh_email, fresh_password},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -289,21 +289,28 @@ mod alone {
             .env("QEETID_ARGON2", "m=47104,t=5,p=1")
             .start()
             .await;
-        let who = app.signup().await;
-        let emails: Vec<String> = all((0..3).map(|_| {
-            let client = app.other_client();
-            async move { client.signup().await.email }
-        }))
-        .await;
+        let mut people = Vec::new();
+        for _ in 0..4 {
+            let body = json!({"email": fresh_email(), "password": fresh_password()});
+            // On a machine with other things to do such a hash may take longer than the deadline.
+            let (email, made) = until(
+                "nobody can sign up",
+                async || (body["email"].clone(), app.post("/v1/auth/signup", body.clone()).await),
+                |(_, reply)| reply.status == 201,
+            )
+            .await;
+            people.push((email.as_str().unwrap().to_owned(), made.str("access_token")));
+        }
+        let who = people.pop().unwrap();
         let storm = all((0..60).map(|n| {
-            let (client, email) = (app.other_client(), emails[n % 3].clone());
+            let (client, email) = (app.other_client(), people[n % 3].0.clone());
             async move { client.login(&email, "not the password").await }
         }));
         let storm = tokio::spawn(storm);
         let mut slowest = Duration::ZERO;
         for _ in 0..20 {
             let start = Instant::now();
-            app.me(&who.access).await.expect(200);
+            app.me(&who.1).await.expect(200);
             slowest = slowest.max(start.elapsed());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
