@@ -35,7 +35,7 @@ use crate::{
         copy::{Item, Phase},
     },
 };
-use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
 use marker::Marker;
 use rows::Rows;
 use std::{
@@ -240,7 +240,9 @@ impl ScyllaTarget {
 
     async fn put(&self, rows: &Rows) -> std::result::Result<(), Failed> {
         for some in rows.entries.chunks(ENTRIES) {
-            try_join_all(some.iter().map(|effect| self.entry(effect))).await?;
+            // Each to its end: while the breaker is open one call in a second is let through, to see whether the store is back, and it would be
+            // cancelled by the first of the others that is refused.
+            join_all(some.iter().map(|effect| self.entry(effect))).await.into_iter().collect::<Result<()>>()?;
         }
         for (unit, own) in &rows.units {
             let mut seen = None;
