@@ -1,12 +1,13 @@
 //! Statements: prepared once, sent with time-outs, and what came back told apart: done, refused, unknown.
 
 use super::{
+    decode::{answer, certainly_not, head, read, text},
     fail::Fail,
     meter::{Kind, Meter},
     profile::{Agreement, Times},
     pulse::{Asked, Pulse},
     statements::{PAGE, Statements},
-    unit::{Bytes, List, Name, Unit},
+    unit::{Bytes, Family, List, Name, Unit},
 };
 use crate::{
     domain::breaker::Breaker,
@@ -135,6 +136,12 @@ impl Cql {
         Self::with(self.session(), self.statements.clone(), self.agreement)
     }
 
+    /// As if the store had not answered eight calls in a row, the last of them at `at`.
+    #[cfg(test)]
+    pub(super) fn unanswered(&self, at: Instant) {
+        (0..8).for_each(|_| self.breaker.failed(at));
+    }
+
     pub(super) fn session(&self) -> Hidden<Session> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -184,71 +191,72 @@ impl Cql {
         self.meter.breaker(self.is_resting());
     }
 
-    fn send<'a>(
-        &'a self,
-        kind: Kind,
-        st: &'a PreparedStatement,
-        values: impl SerializeRow + Send + 'a,
-    ) -> BoxFuture<'a, Result<QueryResult>> {
+    async fn send(&self, kind: Kind, st: &PreparedStatement, values: impl SerializeRow + Send) -> Result<QueryResult> {
+        self.allow()?;
+        self.ask(kind, st, values).await
+    }
+
+    /// Whatever the breaker says.
+    async fn ask(&self, kind: Kind, st: &PreparedStatement, values: impl SerializeRow + Send) -> Result<QueryResult> {
+        self.fail.point(st.get_statement())?;
+        let asked = self.pulse.ask(Instant::now());
+        let out = self.session().execute_unpaged(st, values).await;
+        self.judge(kind, asked, out.as_ref().err());
+        // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
+        let out = out.map_err(StoreError::certainly_not)?;
+        self.fail.point(st.get_statement())?;
+        Ok(out)
+    }
+
+    /// Asks the store something small, also while calls are refused, so that it is noticed when it is back: the call that the breaker lets
+    /// through may be cancelled before its answer, with whoever wanted it.
+    pub(super) fn probe(&self) -> BoxFuture<'_, ()> {
         async move {
-            self.allow()?;
-            self.fail.point(st.get_statement())?;
-            let asked = self.pulse.ask(Instant::now());
-            let out = self.session().execute_unpaged(st, values).await;
-            self.judge(kind, asked, out.as_ref().err());
-            // Reads write nothing, and plain writes are repeated until they are done: certainty is for the caller to know.
-            let out = out.map_err(StoreError::certainly_not)?;
-            self.fail.point(st.get_statement())?;
-            Ok(out)
+            let nothing: (&[u8],) = (b"\0",);
+            let _ = self.ask(Kind::Read, &self.statements.units[&Family::Users].head, nothing).await;
         }
         .boxed()
     }
 
-    fn select<'a>(&'a self, st: &'a PreparedStatement, values: impl SerializeRow + Send + 'a) -> BoxFuture<'a, Result<Vec<Row>>> {
-        async move {
-            let kind = if st.get_consistency().is_some() { Kind::SerialRead } else { Kind::Read };
-            let rows = self.send(kind, st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
-            rows.rows::<Row>().map_err(StoreError::certainly_not)?.collect::<std::result::Result<_, _>>().map_err(StoreError::certainly_not)
-        }
-        .boxed()
+    async fn select(&self, st: &PreparedStatement, values: impl SerializeRow + Send) -> Result<Vec<Row>> {
+        let kind = if st.get_consistency().is_some() { Kind::SerialRead } else { Kind::Read };
+        let rows = self.send(kind, st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
+        rows.rows::<Row>().map_err(StoreError::certainly_not)?.collect::<std::result::Result<_, _>>().map_err(StoreError::certainly_not)
     }
 
     /// Sends a batch, conditional by its first statement, and reads the answer in either shape: Cassandra gives the columns of
     /// the condition when it is refused, and `[applied]` alone when not; ScyllaDB gives all columns always.
-    fn conditional<'a>(&'a self, batch: &'a Batch, values: Vec<Vec<Option<CqlValue>>>) -> BoxFuture<'a, Result<Answer>> {
-        async move {
-            self.allow()?;
-            let what = match batch.statements.first() {
-                Some(scylla::statement::batch::BatchStatement::PreparedStatement(st)) => st.get_statement(),
-                _ => "",
-            };
-            self.fail.point(what)?;
-            let asked = self.pulse.ask(Instant::now());
-            let out = match batch.statements.as_slice() {
-                [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
-                    self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
-                }
-                _ => self.session().batch(batch, values).await,
-            };
-            self.judge(Kind::Conditional, asked, out.as_ref().err());
-            let out = match out {
-                Ok(out) => out,
-                Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),
-                Err(e) => {
-                    self.meter.maybe();
-                    return Ok(Answer::Unknown(e.to_string()));
-                }
-            };
-            if let Err(e) = self.fail.point(what) {
-                return if self.fail.loses_answers() { Ok(Answer::Unknown(e.to_string())) } else { Err(e) };
+    async fn conditional(&self, batch: &Batch, values: Vec<Vec<Option<CqlValue>>>) -> Result<Answer> {
+        self.allow()?;
+        let what = match batch.statements.first() {
+            Some(scylla::statement::batch::BatchStatement::PreparedStatement(st)) => st.get_statement(),
+            _ => "",
+        };
+        self.fail.point(what)?;
+        let asked = self.pulse.ask(Instant::now());
+        let out = match batch.statements.as_slice() {
+            [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
+                self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
             }
-            let answer = answer(out).map_err(StoreError::maybe)?;
-            if matches!(answer, Answer::Refused(_)) {
-                self.meter.conflict();
+            _ => self.session().batch(batch, values).await,
+        };
+        self.judge(Kind::Conditional, asked, out.as_ref().err());
+        let out = match out {
+            Ok(out) => out,
+            Err(e) if certainly_not(&e) => return Err(StoreError::certainly_not(e)),
+            Err(e) => {
+                self.meter.maybe();
+                return Ok(Answer::Unknown(e.to_string()));
             }
-            Ok(answer)
+        };
+        if let Err(e) = self.fail.point(what) {
+            return if self.fail.loses_answers() { Ok(Answer::Unknown(e.to_string())) } else { Err(e) };
         }
-        .boxed()
+        let answer = answer(out).map_err(StoreError::maybe)?;
+        if matches!(answer, Answer::Refused(_)) {
+            self.meter.conflict();
+        }
+        Ok(answer)
     }
 
     /// A batch of one unit: the change of its head, and rows.
@@ -428,60 +436,4 @@ impl Cql {
         }
         .boxed()
     }
-}
-
-/// Whether a conditional write that failed so was never tried.
-fn certainly_not(e: &ExecutionError) -> bool {
-    match e {
-        ExecutionError::LastAttemptError(e) => matches!(
-            e,
-            RequestAttemptError::SerializationError(_)
-                | RequestAttemptError::CqlRequestSerialization(_)
-                | RequestAttemptError::UnableToAllocStreamId
-                | RequestAttemptError::DbError(
-                    DbError::SyntaxError | DbError::Invalid | DbError::Unauthorized | DbError::IsBootstrapping,
-                    _
-                )
-        ),
-        ExecutionError::BadQuery(_)
-        | ExecutionError::EmptyPlan
-        | ExecutionError::PrepareError(_)
-        | ExecutionError::ConnectionPoolError(_) => true,
-        _ => false,
-    }
-}
-
-fn answer(out: QueryResult) -> std::result::Result<Answer, String> {
-    let rows = out.into_rows_result().map_err(|e| e.to_string())?;
-    let place = |name: &str| rows.column_specs().get_by_name(name).map(|(i, _)| i);
-    let (applied, version, lock) = (place("[applied]"), place("version"), place("lock"));
-    let mut all = rows.rows::<Row>().map_err(|e| e.to_string())?;
-    let row = all.next().ok_or("a conditional write answered nothing")?.map_err(|e| e.to_string())?;
-    let column = |i: Option<usize>| i.and_then(|i| row.columns.get(i)).and_then(Option::as_ref);
-    match column(applied).and_then(CqlValue::as_boolean) {
-        Some(true) => Ok(Answer::Applied),
-        Some(false) => Ok(Answer::Refused(Head {
-            version: column(version).and_then(CqlValue::as_bigint),
-            lock: column(lock).and_then(CqlValue::as_uuid),
-            tx: None,
-        })),
-        None => Err("a conditional write answered without [applied]".into()),
-    }
-}
-
-fn text(v: &Option<CqlValue>) -> Option<String> {
-    v.as_ref().and_then(CqlValue::as_text).cloned()
-}
-
-/// Of `version, lock, tx`.
-fn head(columns: &[Option<CqlValue>]) -> Head {
-    let id = |i: usize| columns.get(i).and_then(Option::as_ref).and_then(CqlValue::as_uuid);
-    Head { version: columns.first().and_then(Option::as_ref).and_then(CqlValue::as_bigint), lock: id(1), tx: id(2) }
-}
-
-/// Of `kind, key, body, version, lock, tx`.
-fn read(row: Row) -> Option<Read> {
-    let kind = text(&row.columns[0])?;
-    let key = Bytes(row.columns[1].as_ref()?.as_blob()?.clone());
-    Some(Read { name: Name { kind, key }, body: text(&row.columns[2])?, head: head(&row.columns[3..]) })
 }

@@ -37,6 +37,7 @@ mod audit;
 mod chain;
 pub mod copy;
 mod cql;
+mod decode;
 mod effects;
 mod email_change;
 mod endings;
@@ -143,15 +144,21 @@ async fn connect(place: &Place) -> Result<Session> {
 }
 
 /// The driver waits for up to ten seconds between its attempts to reconnect. While the store doesn't answer, we try by ourselves,
-/// and go on over the first connection that is made.
+/// and go on over the first connection that is made. One question is always out meanwhile: nobody else's answer is waited for.
 async fn revive(inner: Weak<Inner>, place: Place) {
     let mut attempts = tokio::task::JoinSet::new();
+    let mut probe = tokio::task::JoinSet::new();
     loop {
         tokio::time::sleep(REVIVE).await;
         let Some(inner) = inner.upgrade() else { return };
         if !inner.cql.is_failing() {
             attempts.abort_all();
             continue;
+        }
+        while probe.try_join_next().is_some() {}
+        if probe.is_empty() {
+            let inner = inner.clone();
+            probe.spawn(async move { inner.cql.probe().await });
         }
         while let Some(done) = attempts.try_join_next() {
             if let Ok(Ok(Ok(session))) = done {

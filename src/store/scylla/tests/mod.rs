@@ -60,6 +60,21 @@ mod conformance {
     store_conformance_suite!(make().await);
 }
 
+/// The call that the breaker lets through may be cancelled, and there may be none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_back_is_noticed_though_nobody_asks() {
+    let raw = store().await;
+    raw.engine.cql.unanswered(std::time::Instant::now() + Duration::from_secs(1));
+    assert!(raw.engine.cql.is_failing());
+    tokio::spawn(revive(raw.engine.weak(), place()));
+    let noticed = async {
+        while raw.engine.cql.is_failing() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), noticed).await.expect("the store answers");
+}
+
 /// What a command wrote about somebody is in the journal no longer than it takes: an erased person is not in there for days.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_journal_is_empty_when_a_command_is_done() {
