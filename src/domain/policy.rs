@@ -61,7 +61,7 @@ impl FromStr for Preset {
 /// What passwords and codes must obey. The defaults follow NIST SP 800-63B-4 where the password is one of several means
 /// (8 characters, a blocklist, no composition rules).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct AuthPolicy {
     /// 8..=64 characters.
     pub password_min_length: u32,

@@ -288,9 +288,10 @@ async fn another_process_that_writes_is_waited_for_and_then_told() {
     assert_eq!(file.read_here(all).unwrap(), expected);
 }
 
-const ONE: Migration = Migration { number: 1, name: "one", sql: "CREATE TABLE a (x); CREATE TABLE b (x);" };
-const BROKEN: Migration = Migration { number: 2, name: "broken", sql: "CREATE TABLE c (x); CREATE TABLE a (x);" };
-const TWO: Migration = Migration { number: 2, name: "two", sql: "CREATE TABLE c (x);" };
+const ONE: Migration = Migration { number: 1, name: "one", oldest: 1, sql: "CREATE TABLE a (x); CREATE TABLE b (x);" };
+const BROKEN: Migration = Migration { number: 2, name: "broken", oldest: 2, sql: "CREATE TABLE c (x); CREATE TABLE a (x);" };
+const TWO: Migration = Migration { number: 2, name: "two", oldest: 2, sql: "CREATE TABLE c (x);" };
+const THREE: Migration = Migration { number: 3, name: "three", oldest: 2, sql: "CREATE TABLE d (x);" };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_run_once_each_and_whole() {
@@ -305,6 +306,10 @@ async fn migrations_run_once_each_and_whole() {
     assert_eq!(tables().unwrap(), 3);
     let older = migrate(&file, "r", &[ONE]).await.unwrap_err();
     assert!(older.to_string().contains("migration 2"), "{older}");
+    // A step that is in nobody's way; the one of before still is.
+    assert_eq!(migrate(&file, "r", &[ONE, TWO, THREE]).await.unwrap(), 1);
+    assert_eq!(migrate(&file, "r", &[ONE, TWO]).await.unwrap(), 0);
+    assert!(migrate(&file, "r", &[ONE]).await.unwrap_err().to_string().contains("migration 3"));
     assert_eq!(migrate(&file, "other room", &[]).await.unwrap(), 0);
 }
 

@@ -19,6 +19,7 @@ pub mod leases;
 pub mod policy;
 pub mod scylla;
 pub mod sqlite;
+mod unknown;
 
 use crate::domain::{
     contact::ContactDigest,

@@ -15,3 +15,4 @@ mod redis_fails;
 mod sqlite;
 mod support;
 mod turns;
+mod upgrade;

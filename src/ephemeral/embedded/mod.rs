@@ -17,8 +17,8 @@ use async_trait::async_trait;
 
 /// The schema, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration { number: 2, name: "codes", sql: include_str!("../../../schema/sqlite/0002_codes.sql") },
-    Migration { number: 8, name: "idempotency", sql: include_str!("../../../schema/sqlite/0008_idempotency.sql") },
+    Migration { number: 2, name: "codes", oldest: 2, sql: include_str!("../../../schema/sqlite/0002_codes.sql") },
+    Migration { number: 8, name: "idempotency", oldest: 8, sql: include_str!("../../../schema/sqlite/0008_idempotency.sql") },
 ];
 
 /// How many codes one write of a sweep takes.

@@ -27,7 +27,7 @@ async fn made(store: &S, role: Role) -> Role {
     assert_eq!(store.create_role(&ctx(T), cmd).await.unwrap(), CreateRoleOutcome::Created);
     role
 }
-fn key(tenant: TenantId) -> ApiKey {
+pub(crate) fn key(tenant: TenantId) -> ApiKey {
     key_of(tenant, Some(user_id()))
 }
 /// A key that `user_id` made.

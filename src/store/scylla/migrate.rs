@@ -12,17 +12,20 @@ pub(super) struct Migration {
     pub(super) number: i32,
     /// Of its file, for the log.
     pub(super) name: &'static str,
+    /// A program that knows no later step than this one goes on serving a keyspace in which the step has run: what it doesn't know is not
+    /// in its way, and survives what it writes. The step's own number: older ones must not.
+    pub(super) oldest: i32,
     /// Statements, each ended by a semicolon at the end of a line. `{ks}` is the keyspace.
     pub(super) cql: &'static str,
 }
 
 /// The schema, oldest first. Each statement may run twice.
 pub(super) const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "store", cql: include_str!("../../../schema/scylla/0001_store.cql") },
-    Migration { number: 3, name: "access", cql: include_str!("../../../schema/scylla/0003_access.cql") },
-    Migration { number: 4, name: "invites", cql: include_str!("../../../schema/scylla/0004_invites.cql") },
-    Migration { number: 5, name: "admin", cql: include_str!("../../../schema/scylla/0005_admin.cql") },
-    Migration { number: 6, name: "audit", cql: include_str!("../../../schema/scylla/0006_audit.cql") },
+    Migration { number: 1, name: "store", oldest: 1, cql: include_str!("../../../schema/scylla/0001_store.cql") },
+    Migration { number: 3, name: "access", oldest: 3, cql: include_str!("../../../schema/scylla/0003_access.cql") },
+    Migration { number: 4, name: "invites", oldest: 4, cql: include_str!("../../../schema/scylla/0004_invites.cql") },
+    Migration { number: 5, name: "admin", oldest: 5, cql: include_str!("../../../schema/scylla/0005_admin.cql") },
+    Migration { number: 6, name: "audit", oldest: 6, cql: include_str!("../../../schema/scylla/0006_audit.cql") },
 ];
 
 /// A schema change on a slow cluster.
@@ -57,6 +60,34 @@ fn statements(cql: &str, keyspace: &str) -> Vec<String> {
     let code: Vec<&str> = cql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
     let code = code.join("\n").replace("{ks}", keyspace);
     code.split(";\n").map(str::trim).filter(|s| !s.is_empty()).map(|s| s.trim_end_matches(';').to_owned()).collect()
+}
+
+/// Beside the steps, in the same table, by their numbers: their [`Migration::oldest`], as the name.
+const OLDEST: &str = "store:oldest";
+
+/// Whether every step after `known` says that a program which knows no later one than `known` may serve. A step that says nothing says no.
+async fn may_serve(session: &Session, keyspace: &str, known: i32) -> Result<bool> {
+    let later = |room: &str| format!("SELECT number, name FROM {keyspace}.schema_migrations WHERE room = '{room}' AND number > {known}");
+    let (steps, notes) = (run(session, &later("store")).await?, run(session, &later(OLDEST)).await?);
+    let number = |row: &Row| row.columns.first()?.as_ref()?.as_int();
+    let oldest = |row: &Row| row.columns.get(1)?.as_ref()?.as_text()?.parse::<i32>().ok();
+    let allowed: Vec<i32> = notes.iter().filter(|n| oldest(n).is_some_and(|o| o <= known)).filter_map(number).collect();
+    Ok(steps.iter().filter_map(number).all(|step| allowed.contains(&step)))
+}
+
+/// Why this program must not serve the keyspace, if so.
+pub(super) async fn refuses(session: &Session, keyspace: &str) -> Result<Option<String>> {
+    let known = MIGRATIONS.iter().map(|step| step.number).max().unwrap_or(0);
+    Ok(match newest(session, keyspace).await? {
+        None => Some(format!("keyspace {keyspace} has no schema yet: run `qeetid migrate` first")),
+        Some(found) if found < known => {
+            Some(format!("keyspace {keyspace} is at migration {found}, and this version needs {known}: run `qeetid migrate` first"))
+        }
+        Some(found) if found > known && !may_serve(session, keyspace, known).await? => {
+            Some(format!("keyspace {keyspace} is at migration {found}, which this version doesn't know: run a newer version of qeetid"))
+        }
+        Some(_) => None,
+    })
 }
 
 /// The newest step that has run; `None`: there is no keyspace, or nothing in it.
@@ -98,11 +129,8 @@ pub(super) async fn migrate(session: &Session, place: &Place, holder: uuid::Uuid
     let take = format!("INSERT INTO {ks}.schema_locks (name, holder) VALUES ('store', {holder}) IF NOT EXISTS USING TTL {LEASE}");
     loop {
         if newest(session, ks).await?.is_some_and(|n| MIGRATIONS.iter().all(|step| step.number <= n)) {
-            let newer = newest(session, ks).await?.filter(|n| MIGRATIONS.iter().all(|step| step.number < *n));
-            return match newer {
-                Some(n) => {
-                    Err(failed(format!("the keyspace has migration {n}, which this version doesn't know: run a newer version of qeetid")))
-                }
+            return match refuses(session, ks).await? {
+                Some(why) => Err(failed(why)),
                 None => Ok(0),
             };
         }
@@ -126,7 +154,10 @@ async fn steps(session: &Session, ks: &str) -> Result<usize> {
             ddl(session, &cql).await?;
         }
         let (number, name) = (step.number, step.name);
-        run(session, &format!("INSERT INTO {ks}.schema_migrations (room, number, name) VALUES ('store', {number}, '{name}')")).await?;
+        // The note first: a step that is noted without one is in the way of older programs.
+        for (room, name) in [(OLDEST, step.oldest.to_string()), ("store", name.to_owned())] {
+            run(session, &format!("INSERT INTO {ks}.schema_migrations (room, number, name) VALUES ('{room}', {number}, '{name}')")).await?;
+        }
         tracing::info!(number, name, "migrated the store");
         ran += 1;
     }

@@ -195,21 +195,8 @@ impl ScyllaStore {
 
     async fn open_any(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
         let session = connect(place).await?;
-        let (known, found) = (migrate::MIGRATIONS.iter().map(|step| step.number).max(), migrate::newest(&session, &place.keyspace).await?);
-        let name = &place.keyspace;
-        let wrong = match (known, found) {
-            (_, None) => Some(format!("keyspace {name} has no schema yet: run `qeetid migrate` first")),
-            (Some(known), Some(found)) if found < known => {
-                Some(format!("keyspace {name} is at migration {found}, and this version needs {known}: run `qeetid migrate` first"))
-            }
-            (known, found) if known != found => Some(format!(
-                "keyspace {name} is at migration {}, which this version doesn't know: run a newer version of qeetid",
-                found.unwrap_or(0)
-            )),
-            _ => None,
-        };
-        if let Some(text) = wrong {
-            return Err(StoreError::certainly_not(text));
+        if let Some(why) = migrate::refuses(&session, &place.keyspace).await? {
+            return Err(StoreError::certainly_not(why));
         }
         let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };
         let times = Times::of(place.timeout);

@@ -12,7 +12,7 @@ use crate::{
         rng::{Rng, bytes},
         time::Timestamp,
     },
-    store::{Result as StoreResult, StoreError, commands::Revocation},
+    store::{Result as StoreResult, StoreError, commands::Revocation, unknown::with_unknown},
 };
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
@@ -210,14 +210,26 @@ impl<'a> Tx<'a> {
         Ok(all.into_iter().map(|(key, body)| Ok((key.clone(), parse(body)?))).collect::<StoreResult<_>>()?)
     }
 
-    /// Writes a row. The unit must have been read before, or be new.
-    pub(super) fn put<T: Serialize>(&mut self, unit: &Unit, kind: &str, key: &[u8], value: &T) -> Planned<()> {
+    /// Writes a row. The unit must have been read before, or be new. Fields of the row that this version doesn't know stay.
+    pub(super) fn put<T: Serialize + DeserializeOwned>(&mut self, unit: &Unit, kind: &str, key: &[u8], value: &T) -> Planned<()> {
         self.put_for(unit, kind, key, value, 0)
     }
     /// Writes a row that goes by itself after `ttl` seconds.
-    pub(super) fn put_for<T: Serialize>(&mut self, unit: &Unit, kind: &str, key: &[u8], value: &T, ttl: i32) -> Planned<()> {
-        let write = Write { name: name(kind, key), body: Some(json(value)?), ttl };
-        self.units.entry(unit.clone()).or_default().writes.insert(write.name.clone(), write);
+    pub(super) fn put_for<T: Serialize + DeserializeOwned>(
+        &mut self,
+        unit: &Unit,
+        kind: &str,
+        key: &[u8],
+        value: &T,
+        ttl: i32,
+    ) -> Planned<()> {
+        let (name, state) = (name(kind, key), self.units.entry(unit.clone()).or_default());
+        let body = match state.rows.get(&name).and_then(Option::as_ref) {
+            Some(stored) => with_unknown(stored, value).map_err(StoreError::certainly_not)?,
+            None => json(value)?,
+        };
+        let write = Write { name, body: Some(body), ttl };
+        state.writes.insert(write.name.clone(), write);
         Ok(())
     }
     /// Removes a row.

@@ -44,13 +44,13 @@ use crate::{
 
 /// The schema, oldest first.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "store", sql: include_str!("../../../schema/sqlite/0001_store.sql") },
-    Migration { number: 3, name: "access", sql: include_str!("../../../schema/sqlite/0003_access.sql") },
-    Migration { number: 4, name: "invites", sql: include_str!("../../../schema/sqlite/0004_invites.sql") },
-    Migration { number: 5, name: "admin", sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
-    Migration { number: 6, name: "audit", sql: include_str!("../../../schema/sqlite/0006_audit.sql") },
-    Migration { number: 7, name: "imports", sql: include_str!("../../../schema/sqlite/0007_imports.sql") },
-    Migration { number: 9, name: "leases", sql: include_str!("../../../schema/sqlite/0009_leases.sql") },
+    Migration { number: 1, name: "store", oldest: 1, sql: include_str!("../../../schema/sqlite/0001_store.sql") },
+    Migration { number: 3, name: "access", oldest: 3, sql: include_str!("../../../schema/sqlite/0003_access.sql") },
+    Migration { number: 4, name: "invites", oldest: 4, sql: include_str!("../../../schema/sqlite/0004_invites.sql") },
+    Migration { number: 5, name: "admin", oldest: 5, sql: include_str!("../../../schema/sqlite/0005_admin.sql") },
+    Migration { number: 6, name: "audit", oldest: 6, sql: include_str!("../../../schema/sqlite/0006_audit.sql") },
+    Migration { number: 7, name: "imports", oldest: 7, sql: include_str!("../../../schema/sqlite/0007_imports.sql") },
+    Migration { number: 9, name: "leases", oldest: 9, sql: include_str!("../../../schema/sqlite/0009_leases.sql") },
 ];
 
 /// The store in one SQLite file.

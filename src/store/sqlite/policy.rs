@@ -2,15 +2,19 @@
 
 use super::{
     SqliteStore, ending,
-    rows::{int, json, stamp},
+    rows::{int, stamp},
 };
 use crate::{
     domain::{context::Ctx, time::Timestamp},
-    sqlite::{Connection, params, rusqlite},
+    sqlite::{
+        Connection, OptionalExtension, params,
+        rusqlite::{self, types::Type},
+    },
     store::{
         Result,
         commands::Cas,
         policy::{PolicyStore, SetPolicy},
+        unknown::with_unknown,
     },
 };
 use async_trait::async_trait;
@@ -23,12 +27,16 @@ impl PolicyStore for SqliteStore {
 }
 
 fn set(c: &Connection, now: Timestamp, cmd: &SetPolicy) -> rusqlite::Result<Cas<()>> {
+    let stored: Option<String> =
+        c.prepare_cached("SELECT policy FROM tenants WHERE id = ?1")?.query_row([cmd.tenant_id.as_bytes()], |row| row.get(0)).optional()?;
+    let Some(stored) = stored else { return Ok(Cas::Stale) };
+    let policy = with_unknown(&stored, &cmd.policy).map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into()))?;
     let written = c
         .prepare_cached(
             "UPDATE tenants SET policy = ?1, version = version + 1, updated_at = ?2
              WHERE id = ?3 AND version = ?4 AND deleted_at IS NULL",
         )?
-        .execute(params![json(&cmd.policy)?, stamp(now), cmd.tenant_id.as_bytes(), int(cmd.expect_version)])?;
+        .execute(params![policy, stamp(now), cmd.tenant_id.as_bytes(), int(cmd.expect_version)])?;
     if written == 0 {
         return Ok(Cas::Stale);
     }

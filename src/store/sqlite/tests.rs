@@ -236,3 +236,21 @@ async fn a_prepared_statement_is_parsed_once() {
         .unwrap();
     assert!(runs >= 3 && parsed == 0, "{runs} runs, parsed anew {parsed} times");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_field_of_a_newer_version_survives() {
+    let (raw, _dir) = store().await;
+    let store: S = Arc::new(raw.clone());
+    let p = person(&store).await;
+    let id = p.tenant.id;
+    let planted = r#"{"password_min_length": 9, "of_tomorrow": {"kept": [1, 2]}}"#;
+    raw.write(move |c| c.execute("UPDATE tenants SET policy = ?2 WHERE id = ?1", params![id.as_bytes(), planted])).await.unwrap();
+    let read = store.tenant(id).await.unwrap().unwrap();
+    assert_eq!(read.policy.password_min_length, 9);
+    let policy = crate::domain::policy::AuthPolicy { password_min_length: 20, ..read.policy };
+    let set = crate::store::policy::SetPolicy { tenant_id: id, expect_version: read.version, policy: policy.clone(), audit: vec![] };
+    assert_eq!(store.set_policy(&ctx(T), set).await.unwrap(), Cas::Done(()));
+    let text: String = raw.get(|c| c.query_row("SELECT policy FROM tenants WHERE id = ?1", [id.as_bytes()], |row| row.get(0))).unwrap();
+    assert!(text.contains(r#""of_tomorrow":{"kept":[1,2]}"#), "{text}");
+    assert_eq!(store.tenant(id).await.unwrap().unwrap().policy, policy);
+}

@@ -45,6 +45,16 @@ async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
         let clear = said.contains(&format!("migration {}", newest + 1)) && said.contains("a newer version of qeetid");
         assert!(clear, "{what}: {said}");
     }
+    // A step of tomorrow that says whom it lets serve: not this version, or this one too.
+    let note = |oldest: i32| {
+        let values = format!("('store:oldest', {}, '{oldest}')", newest + 1);
+        tell(&format!("INSERT INTO {keyspace}.schema_migrations (room, number, name) VALUES {values}"));
+    };
+    note(newest + 1);
+    ends(&place, dir.path(), "serve", 1).await;
+    note(newest);
+    ends(&place, dir.path(), "migrate", 0).await;
+    App::builder().on(&place).start().await.login(&who.email, &who.password).await.expect(200);
     tell(&format!("DELETE FROM {}", row(newest + 1)));
     App::builder().on(&place).start().await.login(&who.email, &who.password).await.expect(200);
 }

@@ -4,6 +4,7 @@ mod long {
     mod outage;
 }
 mod two_nodes;
+mod upgrades;
 
 use super::*;
 use crate::{
