@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use qeetid::{
     app,
     config::{ConfigError, ScyllaUrl, Settings, Sources},
-    domain::{ids::TenantId, permission::PermissionSet, rng::SystemRng, secret::SecretText},
+    domain::{contact::Email, ids::TenantId, permission::PermissionSet, rng::SystemRng, secret::SecretText},
     service::import::{FirebaseParams, Source},
     telemetry,
 };
@@ -60,6 +60,9 @@ enum Command {
     /// Signing keys of access tokens
     #[command(subcommand)]
     Keys(Keys),
+    /// Organizations: which there are, which of them have power over credentials, who owns them
+    #[command(subcommand)]
+    Tenant(Tenants),
     /// API keys of servers
     #[command(subcommand, name = "api-key")]
     ApiKey(ApiKeys),
@@ -199,6 +202,45 @@ struct Doctor {
 }
 
 #[derive(Subcommand)]
+enum Tenants {
+    /// Give the admins of an organization power over the credentials of the accounts that belong to it alone
+    Manage {
+        /// Its id or slug
+        #[arg(required_unless_present = "all_organizations", conflicts_with = "all_organizations")]
+        tenant: Option<String>,
+        /// Take the power away again
+        #[arg(long)]
+        off: bool,
+        /// Every organization there is: for an upgrade of an installation whose organizations are all the operator's own
+        #[arg(long)]
+        all_organizations: bool,
+    },
+    /// List the organizations
+    List,
+    /// Make a managed organization
+    Create {
+        /// Its name
+        #[arg(value_parser = app::api_key::plain)]
+        name: String,
+        /// Address of its owner, who has signed up and proved it
+        #[arg(long, value_name = "EMAIL", value_parser = email)]
+        owner: Email,
+    },
+    /// Make somebody an owner of an organization, who has signed up and proved their address
+    Owner {
+        /// Its id or slug
+        tenant: String,
+        /// Their address
+        #[arg(value_parser = email)]
+        email: Email,
+    },
+}
+
+fn email(text: &str) -> Result<Email, String> {
+    text.parse().map_err(|e: qeetid::domain::contact::BadContact| e.to_string())
+}
+
+#[derive(Subcommand)]
 enum Audit {
     /// Walk the chains, and name the first broken link of each; exit status 1 if there is one
     Verify {
@@ -258,6 +300,18 @@ fn main() -> ExitCode {
                 eprintln!("{}", made.about);
                 print(&format!("{}\n", made.secret.reveal()))
             })
+        }
+        Some(Command::Tenant(order)) => {
+            let said = match order {
+                Tenants::Manage { tenant, off, .. } => {
+                    let which = tenant.map_or(app::tenant::Which::AllOrganizations, app::tenant::Which::One);
+                    run(app::tenant::manage(&settings, which, !off))
+                }
+                Tenants::List => run(app::tenant::list(&settings)),
+                Tenants::Create { name, owner } => run(app::tenant::create(&settings, &name, &owner)),
+                Tenants::Owner { tenant, email } => run(app::tenant::owner(&settings, &tenant, &email)),
+            };
+            said.and_then(|said| print(&said))
         }
         Some(Command::Import(import)) => {
             import.order().and_then(|order| run(app::import(&settings, order))).and_then(|said| print(&format!("{said}\n")))

@@ -1,4 +1,5 @@
-//! One actor per tenant: memberships change one after the other, so that two last owners can't leave at once.
+//! One actor per tenant: what belongs to it changes in one order, so that two last owners can't leave at once, and two commands that
+//! would only meet in the store wait for one another here.
 
 use super::{
     entity::{Entity, Me, Next, ReplyTo, next_after, settled},
@@ -6,12 +7,7 @@ use super::{
 };
 use crate::{
     domain::{context::Ctx, ids::TenantId},
-    store::{
-        Store, StoreError,
-        access::{ChangeRole, ChangeRoleOutcome},
-        commands::*,
-        invites::*,
-    },
+    store::{Store, StoreError, access::*, admin::*, commands::*, invites::*, policy::*},
 };
 use std::sync::Arc;
 
@@ -34,6 +30,22 @@ pub enum TenantCommand {
     AcceptInvite(Box<(Ctx, AcceptInvite)>),
     /// [`InviteStore::decline_invite`].
     DeclineInvite(Box<(Ctx, DeclineInvite)>),
+    /// [`AdminStore::update_tenant`].
+    Update(Box<(Ctx, UpdateTenant)>),
+    /// [`AdminStore::delete_tenant`].
+    Delete(Box<(Ctx, DeleteTenant)>),
+    /// [`PolicyStore::set_policy`].
+    SetPolicy(Box<(Ctx, SetPolicy)>),
+    /// [`AccessStore::create_role`].
+    CreateRole(Box<(Ctx, CreateRole)>),
+    /// [`AdminStore::create_member`].
+    CreateMember(Box<(Ctx, CreateMember)>),
+    /// [`AccessStore::create_api_key`].
+    CreateKey(Box<(Ctx, CreateApiKey)>),
+    /// [`AccessStore::revoke_api_key`].
+    RevokeKey(Box<(Ctx, RevokeApiKey)>),
+    /// [`AccessStore::take_over_key`].
+    TakeOverKey(Box<(Ctx, TakeOverKey)>),
 }
 
 /// What it answers.
@@ -55,6 +67,22 @@ pub enum TenantReply {
     InviteAccepted(AcceptOutcome),
     /// How the declining of an invite ended.
     InviteDeclined(Cas<()>),
+    /// How the change of the tenant ended.
+    Updated(UpdateTenantOutcome),
+    /// How the deletion ended.
+    Deleted(Cas<()>),
+    /// How the change of the policy ended.
+    Policy(Cas<()>),
+    /// How the making of a role ended.
+    RoleMade(CreateRoleOutcome),
+    /// How the making of an account ended.
+    MemberMade(CreateMemberOutcome),
+    /// How the making of an API key ended.
+    KeyMade(CreateApiKeyOutcome),
+    /// How the ending of an API key ended.
+    KeyRevoked(Cas<()>),
+    /// How the taking over of an API key ended.
+    KeyTakenOver(Cas<TakeOverOutcome>),
     /// The store could not do it.
     Store(StoreError),
 }
@@ -100,6 +128,22 @@ impl Entity for TenantActor {
             }
             TenantCommand::DeclineInvite(work) => {
                 settled(|| self.store.decline_invite(&work.0, work.1.clone())).await.map(TenantReply::InviteDeclined)
+            }
+            TenantCommand::Update(work) => settled(|| self.store.update_tenant(&work.0, work.1.clone())).await.map(TenantReply::Updated),
+            TenantCommand::Delete(work) => settled(|| self.store.delete_tenant(&work.0, work.1.clone())).await.map(TenantReply::Deleted),
+            TenantCommand::SetPolicy(work) => settled(|| self.store.set_policy(&work.0, work.1.clone())).await.map(TenantReply::Policy),
+            TenantCommand::CreateRole(work) => settled(|| self.store.create_role(&work.0, work.1.clone())).await.map(TenantReply::RoleMade),
+            TenantCommand::CreateMember(work) => {
+                settled(|| self.store.create_member(&work.0, work.1.clone())).await.map(TenantReply::MemberMade)
+            }
+            TenantCommand::CreateKey(work) => {
+                settled(|| self.store.create_api_key(&work.0, work.1.clone())).await.map(TenantReply::KeyMade)
+            }
+            TenantCommand::RevokeKey(work) => {
+                settled(|| self.store.revoke_api_key(&work.0, work.1.clone())).await.map(TenantReply::KeyRevoked)
+            }
+            TenantCommand::TakeOverKey(work) => {
+                settled(|| self.store.take_over_key(&work.0, work.1.clone())).await.map(TenantReply::KeyTakenOver)
             }
         };
         let next = next_after(&outcome);

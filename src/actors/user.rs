@@ -13,6 +13,7 @@ use crate::{
         keyring::{Keyring, Label},
         outbox::{Job, Message},
         secret::SecretText,
+        tenant::Tenant,
         time::Timestamp,
         token::{CodePurpose, codes_equal, one_time_code},
         user::User,
@@ -50,6 +51,23 @@ pub enum UserCommand {
     Change(Box<(Ctx, ChangeMember)>),
     /// [`Store::undo_email_change`].
     UndoEmailChange(Box<(Ctx, UndoEmailChange)>),
+    /// [`Store::secure_account`].
+    Secure(Box<(Ctx, SecureAccount)>),
+    /// [`Store::restore_account`].
+    Restore(Box<(Ctx, RestoreAccount)>),
+    /// [`Store::sign_in_again`].
+    SignInAgain(Box<(Ctx, SignInAgain)>),
+}
+
+impl UserCommand {
+    /// Whether a message may be written with it, which the outbox should look for.
+    pub fn may_write_jobs(&self) -> bool {
+        match self {
+            Self::StartCode(_) | Self::TryCode(_) | Self::Reset(_) | Self::ChangePassword(_) | Self::Delete(_) | Self::Change(_) => true,
+            Self::UndoEmailChange(_) | Self::Secure(_) | Self::Restore(_) => true,
+            Self::Revoke(_) | Self::UpdateProfile(_) | Self::SignInAgain(_) => false,
+        }
+    }
 }
 
 /// See [`UserCommand::StartCode`].
@@ -82,6 +100,8 @@ pub struct TryCode {
     pub keep: Option<SessionId>,
     /// For an e-mail change: its undo link and the id of its notice.
     pub undo: Option<(NewUndoLink, JobId)>,
+    /// For [`CodePurpose::Email`]: the personal tenant of an account that an organization without power made.
+    pub personal: Option<Box<Tenant>>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -206,7 +226,7 @@ impl UserActor {
         let (ctx, audit) = (&attempt.ctx, &attempt.audit);
         match attempt.purpose {
             CodePurpose::Email | CodePurpose::Signup => {
-                let cmd = ConfirmEmail { user_id, epoch, serial, audit: audit.clone() };
+                let cmd = ConfirmEmail { user_id, epoch, serial, personal: attempt.personal.clone(), audit: audit.clone() };
                 settled(|| self.store.confirm_email(ctx, cmd.clone())).await.map(confirmed)
             }
             CodePurpose::Phone => {
@@ -290,6 +310,9 @@ impl Entity for UserActor {
             UserCommand::Change(work) => {
                 answer(settled(|| store.change_member(&work.0, work.1.clone())).await.map(Cas::Done), UserReply::Changed)
             }
+            UserCommand::Secure(work) => answer(settled(|| store.secure_account(&work.0, work.1.clone())).await, |()| UserReply::Done),
+            UserCommand::Restore(work) => answer(settled(|| store.restore_account(&work.0, work.1.clone())).await, |()| UserReply::Done),
+            UserCommand::SignInAgain(work) => answer(settled(|| store.sign_in_again(&work.0, work.1.clone())).await, |()| UserReply::Done),
             UserCommand::UndoEmailChange(work) => {
                 answer(settled(|| store.undo_email_change(&work.0, work.1.clone())).await, |outcome| match outcome {
                     EmailChangeOutcome::Changed => UserReply::Done,

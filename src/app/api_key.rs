@@ -7,8 +7,9 @@ use super::{
 use crate::{
     config::Settings,
     domain::{
-        api_key::{self, ApiKey},
+        api_key::{self, ApiKey, Origin},
         audit::AuditEvent,
+        authority::By,
         context::{Actor, Ctx},
         ids::{ApiKeyId, AuditId, CommandId, TenantId},
         permission::{Permission, PermissionSet},
@@ -140,7 +141,11 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
     let key = ApiKey {
         id: ApiKeyId::new(&*parts.clock, &*parts.rng),
         tenant_id: tenant.id,
+        origin: Origin::Operator,
         user_id: None,
+        parent_id: None,
+        stopped_at: None,
+        taken_over_at: None,
         name: order.name,
         prefix,
         secret_digest,
@@ -152,27 +157,26 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
     };
     let until = expires_at.map_or_else(|| "never ends".to_owned(), |end| format!("ends {end}"));
     let about = format!("API key {} of tenant {} ({}), {until}", key.id, tenant.id, tenant.slug);
-    let event = |event: &str| AuditEvent {
-        id: AuditId::new(&*parts.clock, &*parts.rng),
-        tenant_id: tenant.id,
-        event: event.into(),
-        actor: Actor::System,
-        user_id: None,
-        network: None,
-        request_id: None,
-        at: now,
-    };
+    let (tenant_id, key_id) = (tenant.id, key.id);
+    let event = |name: &str| AuditEvent::new(AuditId::new(&*parts.clock, &*parts.rng), tenant_id, name, Actor::System, now);
+    let created = || event("api_key.created").about_resource("api_key", key_id.as_bytes());
     let ctx = Ctx { command: CommandId::new(&*parts.clock, &*parts.rng), now, actor: Actor::System, network: None, request_id: None };
     let store = |e| AppError::new("store", e);
     if is_new {
-        let audit = vec![event("tenant.created"), event("api_key.created")];
-        match parts.store.found_tenant(&ctx, FoundTenant { tenant, key, audit }).await.map_err(store)? {
+        let audit = vec![event("tenant.created"), created()];
+        match parts.store.found_tenant(&ctx, FoundTenant { tenant, key: Some(key), owner: None, audit }).await.map_err(store)? {
             CreateTenantOutcome::Created => Ok(MadeKey { secret, about }),
             CreateTenantOutcome::SlugTaken => Err(AppError::new("tenant", "another one has its slug: try again")),
         }
     } else {
-        match parts.store.create_api_key(&ctx, CreateApiKey { key, audit: vec![event("api_key.created")] }).await.map_err(store)? {
+        match parts
+            .store
+            .create_api_key(&ctx, CreateApiKey { by: By::operator(key.tenant_id), key, audit: vec![created()] })
+            .await
+            .map_err(store)?
+        {
             CreateApiKeyOutcome::Created => Ok(MadeKey { secret, about }),
+            CreateApiKeyOutcome::Denied(why) => Err(AppError::new("tenant", why.text())),
             CreateApiKeyOutcome::NoTenant => Err(AppError::new("tenant", "was deleted meanwhile")),
             CreateApiKeyOutcome::TooMany => Err(AppError::new("tenant", "has as many API keys as it may: revoke some")),
         }
@@ -198,6 +202,7 @@ fn founded(settings: &Settings, parts: &Storage, name: &str, now: Timestamp) -> 
         slug: service::slug_from(name, &rng::bytes(&*parts.rng)),
         name: name.to_owned(),
         kind: TenantKind::Organization,
+        managed: true,
         metadata: serde_json::Map::new(),
         policy: settings.policy.clone(),
         version: 1,

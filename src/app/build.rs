@@ -103,7 +103,7 @@ pub(super) async fn migrate(settings: &Settings) -> Result<(), AppError> {
     match &settings.store {
         StoreUrl::Sqlite(_) => storage(settings).await.map(drop),
         StoreUrl::Scylla(url) => {
-            let ran = ScyllaStore::migrate(&place(url, "QEETID_STORE_URL")?, &SystemClock, &SystemRng).await;
+            let ran = ScyllaStore::migrate(&place(url, "QEETID_STORE_URL")?, Arc::new(SystemClock), Arc::new(SystemRng)).await;
             ran.map(drop).map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))
         }
     }
@@ -251,6 +251,8 @@ fn rules(settings: &Settings) -> Rules {
             config::SignupMode::VerifyFirst => SignupMode::VerifyFirst,
         },
         policy: settings.policy.clone(),
+        app_url: settings.app_url.clone(),
+        open_organizations: settings.organizations == config::Organizations::Open,
         limits: LimitRules {
             on: l.on,
             wrong_passwords: limit("wrong_passwords", l.wrong_passwords),

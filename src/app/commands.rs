@@ -18,7 +18,10 @@ use std::fmt::Write;
 /// The store can't be opened or is of a newer version.
 pub async fn migrate(settings: &Settings) -> Result<String, AppError> {
     build::migrate(settings).await?;
-    Ok("The schema is up to date.".into())
+    let without = super::tenant::without_power(settings).await?;
+    let more =
+        if without == 0 { String::new() } else { format!(" {without} organizations have no power over credentials: qeetid tenant list") };
+    Ok(format!("The schema is up to date.{more}"))
 }
 
 /// Adds a signing key. It is in the JWKS at once (of each running node within half a minute) and signs ten minutes later;

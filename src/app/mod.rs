@@ -7,6 +7,7 @@ mod commands;
 pub mod copy;
 pub mod doctor;
 pub mod import;
+pub mod tenant;
 mod ticker;
 mod upkeep;
 

@@ -23,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "hash_deadline_ms",
     "argon2",
     "signup_mode",
+    "organizations",
     "trusted_proxies",
     "limits",
     "log",

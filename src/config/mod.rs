@@ -22,7 +22,7 @@ pub use limits::{Limits, Rate};
 pub use redis::RedisUrl;
 pub use stores::{EphemeralUrl, ScyllaTls, ScyllaUrl, StoreUrl};
 pub use urls::{MailUrl, SmsUrl};
-pub use values::{LogFormat, SignupMode};
+pub use values::{LogFormat, Organizations, SignupMode};
 
 use crate::domain::{
     argon2::{Argon2Params, BadParams},
@@ -83,6 +83,8 @@ pub struct Settings {
     pub policy: AuthPolicy,
     /// How people sign up.
     pub signup_mode: SignupMode,
+    /// Who makes organizations.
+    pub organizations: Organizations,
     /// Whose `X-Forwarded-For` / `Forwarded` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The rate limits, and whether they are on.
@@ -130,6 +132,7 @@ impl Settings {
             argon2: layers.get("argon2", |text| text.parse().map_err(|e: BadParams| e.to_string()))?.unwrap_or_default(),
             policy: layers.policy()?,
             signup_mode: layers.get("signup_mode", values::signup_mode)?.unwrap_or_default(),
+            organizations: layers.get("organizations", values::organizations)?.unwrap_or_default(),
             trusted_proxies: layers.get("trusted_proxies", values::networks)?.unwrap_or_default(),
             limits: layers.limits()?,
             log: layers.get("log", values::log_filter)?.unwrap_or_else(|| "info".into()),

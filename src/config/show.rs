@@ -75,6 +75,7 @@ impl Settings {
             ("hash_deadline_ms", Some(self.hash_deadline.as_millis().to_string())),
             ("argon2", Some(quoted(self.argon2))),
             ("signup_mode", Some(quoted(self.signup_mode.name()))),
+            ("organizations", Some(quoted(self.organizations.name()))),
             ("trusted_proxies", list(&proxies)),
             ("limits", switch(self.limits.on)),
             ("log", Some(quoted(&self.log))),

@@ -27,6 +27,25 @@ impl SignupMode {
     }
 }
 
+/// Who makes organizations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Organizations {
+    /// Everybody may.
+    #[default]
+    Open,
+    /// The operator, at the command line.
+    Closed,
+}
+
+impl Organizations {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -93,6 +112,13 @@ pub(super) fn signup_mode(text: &str) -> Result<SignupMode, String> {
         .into_iter()
         .find(|m| m.name() == text)
         .ok_or_else(|| format!("{text:?} is neither instant nor verify_first"))
+}
+
+pub(super) fn organizations(text: &str) -> Result<Organizations, String> {
+    [Organizations::Open, Organizations::Closed]
+        .into_iter()
+        .find(|o| o.name() == text)
+        .ok_or_else(|| format!("{text:?} is neither open nor closed"))
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {

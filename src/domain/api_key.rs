@@ -16,6 +16,34 @@ use zeroize::Zeroizing;
 const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz234567890";
 const PREFIX: usize = 12;
 
+/// Where a key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A person made it, or a key that comes from a person: it may do no more than that person may do at the moment.
+    #[default]
+    User,
+    /// The operator made it at the command line, or a key that comes from there.
+    Operator,
+}
+
+impl Origin {
+    /// Stable name, in rows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+        }
+    }
+    /// The reverse of [`Origin::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::User, Self::Operator].into_iter().find(|o| o.name() == name)
+    }
+}
+
+/// A key whose maker has left is refused, and ends after this time unless an owner takes it over.
+pub const STANDS_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
 /// A key as stored. The secret has 256 random bits, so that a plain SHA-256 of it is enough: there is nothing to guess.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
@@ -23,8 +51,21 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     /// The tenant in which it acts.
     pub tenant_id: TenantId,
-    /// Who made it; `None`: the command line.
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Who made it, or made the key that made it; `None`: the command line, or somebody who is gone.
     pub user_id: Option<UserId>,
+    /// The key that made it: it ends with that.
+    #[serde(default)]
+    pub parent_id: Option<ApiKeyId>,
+    /// Since when its maker is gone (has left the tenant, is deleted or purged): it is refused until an owner takes it over, and ends
+    /// after [`STANDS_FOR`].
+    #[serde(default)]
+    pub stopped_at: Option<Timestamp>,
+    /// When whoever answers for it now took it over: for their recovery it is as if it were made then.
+    #[serde(default)]
+    pub taken_over_at: Option<Timestamp>,
     /// 1 to 200 characters.
     pub name: String,
     /// 12 characters, unique; shown in lists so that people can tell keys apart.
@@ -68,7 +109,9 @@ pub fn parse(text: &str) -> Option<(&str, &str)> {
 impl ApiKey {
     /// Is it good at `now`?
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+        self.revoked_at.is_none()
+            && self.expires_at.is_none_or(|end| now < end)
+            && self.stopped_at.is_none_or(|at| now < at.plus(STANDS_FOR))
     }
     /// Is `secret` its secret? In constant time.
     pub fn accepts(&self, secret: &str) -> bool {

@@ -3,6 +3,9 @@
 //!
 //! A link is a SHA-256 over the one before and the event. What is personal in an event goes into it only as a salted
 //! digest ([`Seal`]): it can be erased, salt and all, and the chain stays whole.
+//!
+//! There are two formats of links. Format 1 is that of events which older versions wrote, and stays as it is for ever. Format 2 covers
+//! besides what an event is about, which fields it changed, and the user agent.
 
 use super::{
     context::Actor,
@@ -13,7 +16,13 @@ use super::{
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-/// One security event, as written. It names ids and never holds an address, password, code, token or hash.
+/// The format of the links of new events.
+pub const FORMAT: u8 = 2;
+/// The kind of resource whose id lies in `user_id`.
+const USER: &str = "user";
+
+/// One security event, as written. It names ids and never holds an address, password, code, token or hash. Fields with a default are
+/// missing in what older versions wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// Its id (ordered by time).
@@ -32,6 +41,56 @@ pub struct AuditEvent {
     pub request_id: Option<String>,
     /// When.
     pub at: Timestamp,
+    /// The kind of thing that it is about: `user`, `tenant`, `session`, `api_key`, `invite` or `role`.
+    #[serde(default)]
+    pub resource_type: Option<String>,
+    /// The id of that thing; `None` for no single one, and for a user, whose id lies in `user_id`.
+    #[serde(default)]
+    pub resource_id: Option<[u8; 16]>,
+    /// Names of the fields that it changed, never their values.
+    #[serde(default)]
+    pub changed: Vec<String>,
+    /// The User-Agent header of the request, at most 512 characters.
+    #[serde(default)]
+    pub user_agent: Option<String>,
+}
+
+impl AuditEvent {
+    /// An event that is about nobody yet and comes from nowhere. Its name says what kind of thing it is about where that is a user, the
+    /// tenant or a session.
+    pub fn new(id: AuditId, tenant_id: TenantId, event: &str, actor: Actor, at: Timestamp) -> Self {
+        let (resource_type, resource_id) = match event.split('.').next() {
+            Some("user" | "email" | "phone" | "password") => (Some(USER), None),
+            Some("tenant" | "policy") => (Some("tenant"), Some(*tenant_id.as_bytes())),
+            Some("session") => (Some("session"), None),
+            _ => (None, None),
+        };
+        Self {
+            id,
+            tenant_id,
+            event: event.to_owned(),
+            actor,
+            user_id: None,
+            network: None,
+            request_id: None,
+            at,
+            resource_type: resource_type.map(str::to_owned),
+            resource_id,
+            changed: Vec::new(),
+            user_agent: None,
+        }
+    }
+    /// Says which thing it is about. The id of a user is not kept here: it lies in `user_id` alone, where it can be erased.
+    #[must_use]
+    pub fn about_resource(self, resource_type: &str, id: &[u8; 16]) -> Self {
+        let resource_id = (resource_type != USER).then_some(*id);
+        Self { resource_type: Some(resource_type.to_owned()), resource_id, ..self }
+    }
+    /// Names the fields that it changed.
+    #[must_use]
+    pub fn changing<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        Self { changed: names.into_iter().map(Into::into).collect(), ..self }
+    }
 }
 
 /// What kind of actor; stays when who it was is erased.
@@ -132,12 +191,53 @@ pub struct AuditEntry {
     pub subject_seal: Seal,
     /// Its place in the chain, counted from 1; `None`: not linked yet.
     pub seq: Option<u64>,
+    /// The format of its link: 1 for what older versions wrote, which has nothing of what follows, else [`FORMAT`].
+    pub format: u8,
+    /// The kind of thing that it is about.
+    pub resource_type: Option<String>,
+    /// The id of that thing, unless it is a user: see [`AuditEntry::resource`].
+    pub resource_id: Option<[u8; 16]>,
+    /// Names of the fields that it changed.
+    pub changed: Vec<String>,
+    /// The user agent of the actor; `None` once erased.
+    pub user_agent: Option<String>,
+    /// Of the user agent; `None` in format 1. It is a seal of its own, so that both formats give the links of erased events.
+    pub agent_seal: Option<Seal>,
 }
 
 /// The link before the first.
 pub const GENESIS: [u8; 32] = [0; 32];
 
 impl AuditEntry {
+    /// A new event as it is to lie in the store, with the salts of its seals: of the actor, of the user, of the user agent.
+    pub fn new(event: &AuditEvent, [actor, subject, agent]: [[u8; 16]; 3]) -> Self {
+        let (kind, actor_id) = ActorKind::of(&event.actor);
+        Self {
+            id: event.id,
+            tenant_id: event.tenant_id,
+            event: event.event.clone(),
+            actor: kind,
+            actor_id: actor_id.copied(),
+            user_id: event.user_id,
+            network: event.network,
+            request_id: event.request_id.clone(),
+            at: event.at,
+            actor_seal: Seal::Salt(actor),
+            subject_seal: Seal::Salt(subject),
+            seq: None,
+            format: FORMAT,
+            resource_type: event.resource_type.clone(),
+            resource_id: event.resource_id,
+            changed: event.changed.clone(),
+            user_agent: event.user_agent.clone(),
+            agent_seal: Some(Seal::Salt(agent)),
+        }
+    }
+    /// The id of the thing that it is about. That of a user lies in `user_id`, and is gone when that is erased.
+    pub fn resource(&self) -> Option<&[u8; 16]> {
+        let user = self.user_id.as_ref().filter(|_| self.resource_type.as_deref() == Some(USER));
+        self.resource_id.as_ref().or(user.map(UserId::as_bytes))
+    }
     fn actor_digest(&self) -> [u8; 32] {
         let id = self.actor_id.as_ref().map(|id| &id[..]);
         self.actor_seal.digest(&[id, self.network.as_ref().map(Network::as_bytes), self.request_id.as_deref().map(str::as_bytes)])
@@ -145,8 +245,14 @@ impl AuditEntry {
     fn subject_digest(&self) -> [u8; 32] {
         self.subject_seal.digest(&[self.user_id.as_ref().map(|id| &id.as_bytes()[..])])
     }
+    fn agent_digest(&self) -> Option<[u8; 32]> {
+        self.agent_seal.map(|seal| seal.digest(&[self.user_agent.as_deref().map(str::as_bytes)]))
+    }
     /// The link that this event makes at place `seq` after the link `before`.
     pub fn link(&self, seq: u64, before: &[u8; 32]) -> [u8; 32] {
+        self.link_of(self.format, seq, before)
+    }
+    fn link_of(&self, format: u8, seq: u64, before: &[u8; 32]) -> [u8; 32] {
         let parts: [&[u8]; 9] = [
             before,
             self.tenant_id.as_bytes(),
@@ -158,20 +264,37 @@ impl AuditEntry {
             &self.actor_digest(),
             &self.subject_digest(),
         ];
-        hash("qeetid audit link 1", &parts.map(Some))
+        if format == 1 {
+            return hash("qeetid audit link 1", &parts.map(Some));
+        }
+        let agent = self.agent_digest();
+        let mut parts = parts.map(Some).to_vec();
+        parts.push(self.resource_type.as_deref().map(str::as_bytes));
+        parts.push(self.resource_id.as_ref().map(|id| &id[..]));
+        parts.push(agent.as_ref().map(|digest| &digest[..]));
+        // The names come last: all parts before them are always there.
+        parts.extend(self.changed.iter().map(|name| Some(name.as_bytes())));
+        hash("qeetid audit link 2", &parts)
     }
-    /// Erases what in it is about `user`: whom it happened to, and who did it if that was he (or nobody known, about him).
+    /// Erases what in it is about `user`: whom it happened to, and who did it, if that was the same person (or nobody known, to that
+    /// person).
     pub fn erase(&mut self, user: UserId) {
         let about = self.user_id == Some(user);
         let by = self.actor_id.as_ref() == Some(user.as_bytes()) || (about && self.actor == ActorKind::Anonymous);
         if by {
             self.actor_seal = Seal::Digest(self.actor_digest());
             (self.actor_id, self.network, self.request_id) = (None, None, None);
+            self.erase_user_agent();
         }
         if about {
             self.subject_seal = Seal::Digest(self.subject_digest());
             self.user_id = None;
         }
+    }
+    /// Erases the user agent alone.
+    pub fn erase_user_agent(&mut self) {
+        self.agent_seal = self.agent_digest().map(Seal::Digest);
+        self.user_agent = None;
     }
 }
 
@@ -227,7 +350,12 @@ impl Head {
         if entry.seq != Some(row.seq) {
             return Err("its event names another place");
         }
-        if entry.link(row.seq, &self.link) != row.link {
+        // While a cluster is upgraded, a node of the older version may link a new event. It knows format 1 alone, so that link is right as
+        // well. This weakens no link of format 2: each link covers the one before it, so whoever puts another one in its place, of
+        // whichever format, has to make all that follow anew, up to the head that is kept elsewhere. (A link by an older node covers no
+        // more than that node knew: the new fields of that one event are not protected.)
+        let is_link_of = |format| entry.link_of(format, row.seq, &self.link) == row.link;
+        if !is_link_of(entry.format) && !is_link_of(1) {
             return Err("the event or the link was changed");
         }
         Ok(Head { seq: row.seq, link: row.link })
@@ -235,89 +363,4 @@ impl Head {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry() -> AuditEntry {
-        AuditEntry {
-            id: AuditId::from_bytes([1; 16]),
-            tenant_id: TenantId::from_bytes([2; 16]),
-            event: "password.changed".into(),
-            actor: ActorKind::User,
-            actor_id: Some([3; 16]),
-            user_id: Some(UserId::from_bytes([3; 16])),
-            network: Some(Network::V4([192, 0, 2, 1])),
-            request_id: Some("r".into()),
-            at: Timestamp::from_millis(5),
-            actor_seal: Seal::Salt([6; 16]),
-            subject_seal: Seal::Salt([7; 16]),
-            seq: Some(1),
-        }
-    }
-
-    #[test]
-    fn every_field_is_in_the_link() {
-        let link = |change: fn(&mut AuditEntry)| {
-            let mut e = entry();
-            change(&mut e);
-            e.link(1, &GENESIS)
-        };
-        let good = link(|_| ());
-        let changes: [fn(&mut AuditEntry); 11] = [
-            |e| e.id = AuditId::from_bytes([9; 16]),
-            |e| e.tenant_id = TenantId::from_bytes([9; 16]),
-            |e| e.event = "password.reset".into(),
-            |e| e.actor = ActorKind::ApiKey,
-            |e| e.actor_id = None,
-            |e| e.user_id = None,
-            |e| e.network = Some(Network::V4([192, 0, 2, 2])),
-            |e| e.request_id = None,
-            |e| e.at = Timestamp::from_millis(6),
-            |e| e.actor_seal = Seal::Salt([9; 16]),
-            |e| e.subject_seal = Seal::Digest([9; 32]),
-        ];
-        for (i, change) in changes.into_iter().enumerate() {
-            assert_ne!(link(change), good, "change {i}");
-        }
-        assert_ne!(entry().link(2, &GENESIS), good);
-        assert_ne!(entry().link(1, &[1; 32]), good);
-    }
-
-    #[test]
-    fn erasing_keeps_the_link_and_leaves_nothing_of_the_user() {
-        let user = UserId::from_bytes([3; 16]);
-        let mut e = entry();
-        e.erase(user);
-        assert_eq!((e.user_id, e.actor_id, e.network, &e.request_id), (None, None, None, &None));
-        assert!(e.actor_seal.is_erased() && e.subject_seal.is_erased());
-        assert_eq!(e.link(1, &GENESIS), entry().link(1, &GENESIS));
-        // What an admin did stays his.
-        let by_admin = || AuditEntry { actor_id: Some([4; 16]), ..entry() };
-        let mut e = by_admin();
-        e.erase(user);
-        assert_eq!((e.user_id, e.actor_id, e.network.is_some()), (None, Some([4; 16]), true));
-        assert_eq!(e.link(1, &GENESIS), by_admin().link(1, &GENESIS));
-        // A reset is asked for by nobody known, who is he.
-        let anonymous = || AuditEntry { actor: ActorKind::Anonymous, actor_id: None, ..entry() };
-        let mut e = anonymous();
-        e.erase(user);
-        assert_eq!((e.user_id, e.network, &e.request_id), (None, None, &None));
-        assert_eq!(e.link(1, &GENESIS), anonymous().link(1, &GENESIS));
-    }
-
-    #[test]
-    fn a_walk_stops_at_what_is_wrong() {
-        let row = || ChainRow { seq: 1, event_id: entry().id, link: entry().link(1, &GENESIS), entry: Some(entry()) };
-        assert_eq!(Head::EMPTY.walk(&row()), Ok(Head { seq: 1, link: row().link }));
-        let wrong = [
-            ChainRow { seq: 2, ..row() },
-            ChainRow { entry: None, ..row() },
-            ChainRow { link: [0; 32], ..row() },
-            ChainRow { entry: Some(AuditEntry { seq: Some(2), ..entry() }), ..row() },
-            ChainRow { entry: Some(AuditEntry { event: "x.y".into(), ..entry() }), ..row() },
-        ];
-        for row in wrong {
-            assert!(Head::EMPTY.walk(&row).is_err(), "{row:?}");
-        }
-    }
-}
+mod tests;

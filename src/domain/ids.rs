@@ -1,6 +1,9 @@
 //! Every kind of id, in one list. All are UUID v7 (RFC 9562), made from a [`Clock`] and an [`Rng`].
 
-use super::{rng::Rng, time::Clock};
+use super::{
+    rng::Rng,
+    time::{Clock, Timestamp},
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -30,8 +33,12 @@ macro_rules! ids {
             pub fn new(clock: &dyn Clock, rng: &dyn Rng) -> Self {
                 let mut random = [0u8; 10];
                 rng.fill(&mut random);
-                let millis = u64::try_from(rng.id_time(clock.now()).millis()).unwrap_or(0);
-                Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+                Self::of(rng.id_time(clock.now()), &random)
+            }
+            /// The id of a moment and of random bits.
+            pub fn of(at: Timestamp, random: &[u8; 10]) -> Self {
+                let millis = u64::try_from(at.millis()).unwrap_or(0);
+                Self(uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid())
             }
             /// Takes over an id that a store or a token holds.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {

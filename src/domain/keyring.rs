@@ -38,10 +38,16 @@ pub enum Label {
     InviteHanded,
     /// Names, fingerprints and answers of idempotent requests.
     Idempotency,
+    /// Links by which owners say that a change was not theirs.
+    NotMeLink,
+    /// Links that bring a deleted account back.
+    RestoreLink,
+    /// Tokens that let somebody who gave the right password set a new one.
+    ChangeToken,
 }
 
 impl Label {
-    const ALL: [Label; 11] = [
+    const ALL: [Label; 14] = [
         Self::Refresh,
         Self::ResetLink,
         Self::UndoLink,
@@ -53,6 +59,9 @@ impl Label {
         Self::InviteMailed,
         Self::InviteHanded,
         Self::Idempotency,
+        Self::NotMeLink,
+        Self::RestoreLink,
+        Self::ChangeToken,
     ];
     fn info(self) -> &'static [u8] {
         match self {
@@ -67,6 +76,9 @@ impl Label {
             Self::InviteMailed => b"qeetid v1 invite, mailed",
             Self::InviteHanded => b"qeetid v1 invite, handed over",
             Self::Idempotency => b"qeetid v1 idempotency",
+            Self::NotMeLink => b"qeetid v1 not-me link",
+            Self::RestoreLink => b"qeetid v1 restore link",
+            Self::ChangeToken => b"qeetid v1 change token",
         }
     }
 }
@@ -269,6 +281,10 @@ mod tests {
     fn labels_and_framing_separate() {
         let k = ring(&[&[1; 32]]);
         let id = k.current();
+        for (place, label) in Label::ALL.into_iter().enumerate() {
+            assert_eq!(label as usize, place, "keys are found by the label's place");
+            assert!(Label::ALL[..place].iter().all(|other| k.mac(id, *other, &[b"a"]) != k.mac(id, label, &[b"a"])), "{label:?}");
+        }
         assert_ne!(k.mac(id, Label::Code, &[b"a"]), k.mac(id, Label::Refresh, &[b"a"]));
         assert_ne!(k.mac(id, Label::Code, &[b"ab", b"c"]), k.mac(id, Label::Code, &[b"a", b"bc"]));
     }

@@ -4,6 +4,7 @@
 pub mod api_key;
 pub mod argon2;
 pub mod audit;
+pub mod authority;
 pub mod breaker;
 pub mod contact;
 pub mod context;

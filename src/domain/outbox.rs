@@ -2,12 +2,25 @@
 //! sends, and sends nothing that is dead by then.
 
 use super::{
+    api_key::ApiKey,
     contact::ContactDigest,
-    ids::{InviteId, JobId, LinkId, PendingSignupId, TenantId, UserId},
+    ids::{ApiKeyId, InviteId, JobId, LinkId, PendingSignupId, TenantId, UserId},
     time::Timestamp,
     token::CodePurpose,
 };
 use serde::{Deserialize, Serialize};
+
+/// Why the password of an account was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecuredBy {
+    /// A change of its e-mail address was undone.
+    Undone,
+    /// Its owner said that a change was not theirs.
+    NotMe,
+    /// It came back from the recycle bin.
+    Restored,
+}
 
 /// What is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +87,59 @@ pub enum Message {
         /// The invite's serial; another one is live: nothing is sent.
         serial: u64,
     },
+    /// An organization made an account for the address, without a password: a link to set one. It is sent while the account has no
+    /// password and nobody has proved the address.
+    AccountMade {
+        /// Whose.
+        user_id: UserId,
+        /// The organization, whose policy says how long the link works.
+        tenant_id: TenantId,
+    },
+    /// Somebody made an API key: a notice.
+    ApiKeyMade {
+        /// Who is told: who made the key, or an owner of the tenant.
+        user_id: UserId,
+        /// The key's tenant.
+        tenant_id: TenantId,
+        /// The key.
+        key_id: ApiKeyId,
+        /// The one who is told made the key, and can say that it was somebody else.
+        maker: bool,
+    },
+    /// Whoever made an API key has left the tenant, so the key is refused until an owner takes it over: a notice to an owner.
+    ApiKeyStopped {
+        /// Who is told.
+        user_id: UserId,
+        /// The key's tenant.
+        tenant_id: TenantId,
+        /// The key.
+        key_id: ApiKeyId,
+    },
+    /// An API key has ended because its maker secured their account: a notice to an owner.
+    ApiKeyEnded {
+        /// Who is told.
+        user_id: UserId,
+        /// The key's tenant.
+        tenant_id: TenantId,
+        /// The key.
+        key_id: ApiKeyId,
+    },
+    /// The account went to the recycle bin: a notice to its address.
+    AccountDeleted {
+        /// Whose.
+        user_id: UserId,
+        /// The account's epoch since the deletion; it has another one: nothing is sent.
+        epoch: u64,
+        /// Its own session deleted it: the mail has a link that brings it back.
+        own: bool,
+    },
+    /// The password was removed to secure the account: a link to set a new one. It is sent while the account has no password.
+    Secured {
+        /// Whose.
+        user_id: UserId,
+        /// Why.
+        why: SecuredBy,
+    },
 }
 
 impl Message {
@@ -89,6 +155,12 @@ impl Message {
             Self::EmailChanged { .. } => "email_changed",
             Self::PasswordChanged { .. } => "password_changed",
             Self::Invite { .. } => "invite",
+            Self::AccountMade { .. } => "account_made",
+            Self::ApiKeyMade { .. } => "api_key_made",
+            Self::ApiKeyStopped { .. } => "api_key_stopped",
+            Self::ApiKeyEnded { .. } => "api_key_ended",
+            Self::AccountDeleted { .. } => "account_deleted",
+            Self::Secured { .. } => "secured",
         }
     }
     /// The code purpose whose live code this message carries.
@@ -103,6 +175,37 @@ impl Message {
     }
 }
 
+impl Job {
+    /// A job that a store writes by itself, with the command that makes it necessary: its id follows from what it is about, so that two
+    /// runs of the command write one.
+    pub fn of(about: &[&[u8]], message: Message, now: Timestamp) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &about.concat());
+        let mut random = [0; 10];
+        random.copy_from_slice(&digest.as_ref()[..10]);
+        Self { id: JobId::of(now, &random), message, created_at: now, attempts: 0 }
+    }
+    /// To one of the owners of a tenant: a key's maker has left.
+    pub fn key_stopped(owner: UserId, key: &ApiKey, now: Timestamp) -> Self {
+        let message = Message::ApiKeyStopped { user_id: owner, tenant_id: key.tenant_id, key_id: key.id };
+        Self::of(&[b"stopped", key.id.as_bytes(), owner.as_bytes()], message, now)
+    }
+    /// To one of the owners of a tenant: a key was ended because its maker secured their account.
+    pub fn key_ended(owner: UserId, key: &ApiKey, now: Timestamp) -> Self {
+        let message = Message::ApiKeyEnded { user_id: owner, tenant_id: key.tenant_id, key_id: key.id };
+        Self::of(&[b"ended", key.id.as_bytes(), owner.as_bytes()], message, now)
+    }
+    /// To the maker of a key, or to one of the owners of its tenant.
+    pub fn key_made(user: UserId, key: &ApiKey) -> Self {
+        let maker = key.user_id == Some(user);
+        let message = Message::ApiKeyMade { user_id: user, tenant_id: key.tenant_id, key_id: key.id, maker };
+        // The time of the key: a link in the mail ends what was made since then, and so this key.
+        Self::of(&[b"made", key.id.as_bytes(), user.as_bytes()], message, key.created_at)
+    }
+}
+
+/// How many owners of a tenant are told of a key.
+pub const OWNERS_TOLD: u32 = 20;
+
 /// A row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -114,4 +217,33 @@ pub struct Job {
     pub created_at: Timestamp,
     /// How often it was tried.
     pub attempts: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_names_its_kind_as_metrics_do() {
+        let (user_id, tenant_id) = (UserId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
+        let key_id = ApiKeyId::from_bytes([3; 16]);
+        let mut messages = vec![
+            Message::EmailCode { user_id, serial: 1 },
+            Message::PasswordChanged { user_id },
+            Message::Invite { tenant_id, invite_id: InviteId::from_bytes([4; 16]), serial: 1 },
+            Message::AccountMade { user_id, tenant_id },
+            Message::ApiKeyMade { user_id, tenant_id, key_id, maker: true },
+            Message::ApiKeyStopped { user_id, tenant_id, key_id },
+            Message::ApiKeyEnded { user_id, tenant_id, key_id },
+            Message::AccountDeleted { user_id, epoch: 2, own: false },
+        ];
+        messages.extend([SecuredBy::Undone, SecuredBy::NotMe, SecuredBy::Restored].map(|why| Message::Secured { user_id, why }));
+        for message in messages {
+            let row = serde_json::to_value(&message).unwrap();
+            assert_eq!(row["kind"], message.name());
+            assert_eq!(serde_json::from_value::<Message>(row).unwrap(), message);
+        }
+        let row = serde_json::to_value(Message::Secured { user_id, why: SecuredBy::NotMe }).unwrap();
+        assert_eq!(row["why"], "not_me");
+    }
 }

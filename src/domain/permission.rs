@@ -66,9 +66,17 @@ impl PermissionSet {
     pub const fn has(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u32) != 0
     }
+    /// Is nothing in it?
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
     /// Is all of `other` in the set?
     pub const fn covers(self, other: PermissionSet) -> bool {
         other.0 & !self.0 == 0
+    }
+    /// What is in both.
+    pub const fn and(self, other: PermissionSet) -> Self {
+        Self(self.0 & other.0)
     }
     /// Both together.
     pub const fn union(self, other: PermissionSet) -> Self {

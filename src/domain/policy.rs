@@ -149,6 +149,17 @@ impl AuthPolicy {
         self
     }
 
+    /// Names of the fields in which it differs from another one.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let fields = |policy: &Self| match serde_json::to_value(policy) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            // A policy is always an object.
+            _ => serde_json::Map::new(),
+        };
+        let others = fields(other);
+        fields(self).into_iter().filter(|(name, value)| others.get(name) != Some(value)).map(|(name, _)| name).collect()
+    }
+
     /// What a password must obey whose owner belongs to both tenants. All but the rules of passwords is of `self`.
     pub fn and_passwords_of(mut self, other: &Self) -> Self {
         self.password_min_length = self.password_min_length.max(other.password_min_length);
@@ -187,6 +198,16 @@ mod tests {
         for preset in [Preset::Default, Preset::Nist800_63B4] {
             assert_eq!(preset.name().parse(), Ok(preset));
         }
+    }
+
+    #[test]
+    fn fields_that_differ_are_named() {
+        let policy = AuthPolicy::default();
+        assert!(policy.differences(&policy).is_empty());
+        let other = AuthPolicy { sms_countries: vec!["US".into()], breached_password_check: BreachCheck::On, ..policy.clone() };
+        let mut names = policy.differences(&other);
+        names.sort();
+        assert_eq!(names, ["breached_password_check", "sms_countries"]);
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Session {
     pub user_agent: Option<String>,
     /// When the password (or a mailed link) was given.
     pub created_at: Timestamp,
+    /// When the password was given again; `None`: not since `created_at`.
+    #[serde(default)]
+    pub signed_in_at: Option<Timestamp>,
     /// The last refresh.
     pub last_seen_at: Timestamp,
     /// When the token turned last; `created_at` before the first time.
@@ -104,6 +107,7 @@ mod tests {
             ip: "192.0.2.1".into(),
             user_agent: None,
             created_at: T,
+            signed_in_at: None,
             last_seen_at: T,
             turned_at: T,
             turned_by: HOME,

@@ -38,6 +38,9 @@ pub struct Tenant {
     pub name: String,
     /// Personal or organization.
     pub kind: TenantKind,
+    /// The operator has given its admins power over the credentials of accounts that belong to it alone.
+    #[serde(default)]
+    pub managed: bool,
     /// A JSON object, at most 16 KiB.
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// What its members' passwords and codes must obey.
@@ -50,6 +53,25 @@ pub struct Tenant {
     pub updated_at: Timestamp,
     /// Deleted (soft) since.
     pub deleted_at: Option<Timestamp>,
+}
+
+impl Tenant {
+    /// The tenant of one person.
+    pub fn personal(id: TenantId, policy: AuthPolicy, now: Timestamp) -> Self {
+        Self {
+            id,
+            slug: format!("u-{}", id.to_string().replace('-', "")),
+            name: "Personal".into(),
+            kind: TenantKind::Personal,
+            managed: false,
+            metadata: serde_json::Map::new(),
+            policy,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+        }
+    }
 }
 
 /// Whether `slug` may be one: 3 to 63 of `a-z0-9-`, no `-` at an end (a DNS label, RFC 1035).

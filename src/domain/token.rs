@@ -2,7 +2,7 @@
 //! only ids, counters and nonces.
 
 use super::{
-    ids::{InviteId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
+    ids::{InviteId, JobId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
     keyring::{KeyId, Keyring, Label},
     secret::SecretText,
 };
@@ -13,8 +13,17 @@ const VERSION: u8 = 1;
 const BODY: usize = 1 + 4 + 16 + 16 + 8;
 const LENGTH: usize = BODY + 32;
 
+/// The nonce of tokens that need nothing at rest to be good, such as [`NotMeToken`].
+pub const NO_NONCE: [u8; 16] = [0; 16];
+
+/// The nonce of tokens that die with the account's credential epoch: the epoch in 16 bytes, big-endian.
+pub fn nonce_of_epoch(epoch: u64) -> [u8; 16] {
+    u128::from(epoch).to_be_bytes()
+}
+
 /// What all derived tokens have in common: `prefix_` + base64url(version ‖ key id ‖ a ‖ b ‖ number ‖ HMAC-SHA-256).
-/// The HMAC also covers the nonce of the row that the ids name, so that a token can't be made from ids alone.
+/// The HMAC also covers a nonce. For most kinds it is the random part of the row that the ids name, so that whoever has our secrets
+/// still can't make a token from ids alone; a kind that takes another nonce says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Parts {
     key: KeyId,
@@ -83,7 +92,7 @@ macro_rules! tokens {
         pub struct $name(Presented);
 
         impl $name {
-            /// Derives the token. `nonce` is the random part of the row that it stands for.
+            /// Derives the token. `nonce` is the random part of the row that it stands for, or what the kind takes instead.
             pub fn issue(ring: &Keyring, $a: $A, $b: $B, $n: u64, nonce: &[u8]) -> SecretText {
                 Parts { key: ring.current(), a: *$a.as_bytes(), b: *$b.as_bytes(), number: $n }
                     .issue(ring, Label::$label, $prefix, nonce)
@@ -130,6 +139,16 @@ tokens! {
     MailedInvite { InviteMailed, "im_", tenant_id: TenantId, invite_id: InviteId, serial },
     /// The token of an invite that is shown to the inviter, for a link to hand over. It proves no mailbox.
     HandedInvite { InviteHanded, "ih_", tenant_id: TenantId, invite_id: InviteId, serial },
+    /// The token of a link by which owners say that a change of their account was not theirs; names the job that mailed it, and when that
+    /// was made, in milliseconds. Its nonce is [`NO_NONCE`]: nothing at rest is needed, as a use raises a mark in the account that
+    /// kills all tokens made before.
+    NotMeToken { NotMeLink, "nm_", user_id: UserId, job_id: JobId, made_at },
+    /// The token of a link that brings a deleted account back; carries the credential epoch that the deletion raised the account to. Its
+    /// nonce is [`nonce_of_epoch`] of the account's epoch: whatever raises that kills the token.
+    RestoreToken { RestoreLink, "rs_", user_id: UserId, same_id: UserId, epoch },
+    /// The token that lets somebody who gave the right password set a new one; carries nothing but its end, in milliseconds. Its nonce is
+    /// [`nonce_of_epoch`] of the account's epoch: a change of password kills the token.
+    ChangeToken { ChangeToken, "pc_", user_id: UserId, same_id: UserId, expires_at },
 }
 
 /// What a one-time code is for. A code of one purpose is worth nothing for another.
@@ -217,14 +236,88 @@ mod tests {
         assert!(!MailedInvite::parse(&renamed).unwrap().genuine(&ring(), &[9; 16]));
     }
 
+    type Passes = fn(&str, &[u8]) -> bool;
+
+    /// Every kind: its prefix, and whether a text passes for one.
+    const KINDS: [(&str, Passes); 9] = [
+        ("rt_", |text, nonce| RefreshToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("rl_", |text, nonce| ResetToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("ul_", |text, nonce| UndoToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("st_", |text, nonce| SignupToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("im_", |text, nonce| MailedInvite::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("ih_", |text, nonce| HandedInvite::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("nm_", |text, nonce| NotMeToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("rs_", |text, nonce| RestoreToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+        ("pc_", |text, nonce| ChangeToken::parse(text).is_some_and(|t| t.genuine(&ring(), nonce))),
+    ];
+
+    /// One token of every kind, in the order of [`KINDS`], all of the same bytes, number and nonce.
+    fn issued(nonce: &[u8]) -> [SecretText; 9] {
+        let (ring, same) = (ring(), [1; 16]);
+        let (user, tenant) = (UserId::from_bytes(same), TenantId::from_bytes(same));
+        let (link, invite) = (LinkId::from_bytes(same), InviteId::from_bytes(same));
+        let pending = PendingSignupId::from_bytes(same);
+        [
+            RefreshToken::issue(&ring, user, SessionId::from_bytes(same), 7, nonce),
+            ResetToken::issue(&ring, user, link, 7, nonce),
+            UndoToken::issue(&ring, user, link, 7, nonce),
+            SignupToken::issue(&ring, pending, pending, 7, nonce),
+            MailedInvite::issue(&ring, tenant, invite, 7, nonce),
+            HandedInvite::issue(&ring, tenant, invite, 7, nonce),
+            NotMeToken::issue(&ring, user, JobId::from_bytes(same), 7, nonce),
+            RestoreToken::issue(&ring, user, user, 7, nonce),
+            ChangeToken::issue(&ring, user, user, 7, nonce),
+        ]
+    }
+
     #[test]
     fn every_changed_character_is_noticed() {
-        let text = RefreshToken::issue(&ring(), USER, SESSION, 7, &[9; 16]);
-        for i in 3..text.reveal().len() {
-            let mut bad: Vec<char> = text.reveal().chars().collect();
-            bad[i] = if bad[i] == 'A' { 'B' } else { 'A' };
-            let bad: String = bad.into_iter().collect();
-            assert!(RefreshToken::parse(&bad).is_none_or(|t| !t.genuine(&ring(), &[9; 16])), "character {i}");
+        for ((prefix, passes), text) in KINDS.into_iter().zip(issued(&[9; 16])) {
+            assert!(passes(text.reveal(), &[9; 16]) && !passes(text.reveal(), &[8; 16]), "{prefix}");
+            for i in 0..text.reveal().len() {
+                let mut bad: Vec<char> = text.reveal().chars().collect();
+                bad[i] = if bad[i] == 'A' { 'B' } else { 'A' };
+                let bad: String = bad.into_iter().collect();
+                assert!(!passes(&bad, &[9; 16]), "{prefix}, character {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_kind_passes_for_another() {
+        for (one, text) in issued(&NO_NONCE).iter().enumerate() {
+            for (other, (prefix, passes)) in KINDS.into_iter().enumerate() {
+                assert_eq!(passes(text.reveal(), &NO_NONCE), one == other, "{} as {prefix}", KINDS[one].0);
+                let renamed = format!("{prefix}{}", &text.reveal()[3..]);
+                assert_eq!(passes(&renamed, &NO_NONCE), one == other, "{} renamed {prefix}", KINDS[one].0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_not_me_token_names_its_job_and_needs_no_row() {
+        let job = JobId::from_bytes([4; 16]);
+        let text = NotMeToken::issue(&ring(), USER, job, 1_700_000_000_000, &NO_NONCE);
+        let token = NotMeToken::parse(text.reveal()).unwrap();
+        assert_eq!((token.user_id(), token.job_id(), token.made_at()), (USER, job, 1_700_000_000_000));
+        assert!(token.genuine(&ring(), &NO_NONCE));
+        assert!(!token.genuine(&Keyring::new([[4u8; 32].as_slice()]), &NO_NONCE));
+    }
+
+    #[test]
+    fn tokens_of_an_epoch_die_with_it() {
+        assert_eq!(nonce_of_epoch(0), NO_NONCE);
+        assert_eq!(nonce_of_epoch(0x0102), *b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02");
+        assert_eq!(nonce_of_epoch(u64::MAX)[..8], [0; 8]);
+        let restore = RestoreToken::issue(&ring(), USER, USER, 2, &nonce_of_epoch(2));
+        let restore = RestoreToken::parse(restore.reveal()).unwrap();
+        assert_eq!((restore.user_id(), restore.same_id(), restore.epoch()), (USER, USER, 2));
+        let change = ChangeToken::issue(&ring(), USER, USER, 1_700_000_000_000, &nonce_of_epoch(2));
+        let change = ChangeToken::parse(change.reveal()).unwrap();
+        assert_eq!((change.user_id(), change.same_id(), change.expires_at()), (USER, USER, 1_700_000_000_000));
+        for epoch in 0..5 {
+            let nonce = nonce_of_epoch(epoch);
+            assert_eq!((restore.genuine(&ring(), &nonce), change.genuine(&ring(), &nonce)), (epoch == 2, epoch == 2), "epoch {epoch}");
         }
     }
 

@@ -94,6 +94,16 @@ pub struct User {
     pub code_serials: CodeSerials,
     /// The last sign-in.
     pub last_login_at: Option<Timestamp>,
+    /// It was made by an organization without power over credentials: it belongs to whoever proves its address, who gets a personal
+    /// tenant then.
+    #[serde(default)]
+    pub independent: bool,
+    /// An admin set the password, and asked that its owner change it before they sign in.
+    #[serde(default)]
+    pub must_change: bool,
+    /// When its owner last said that a change was not theirs: links of mails that were written before are dead.
+    #[serde(default)]
+    pub not_me_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The last change of what the API shows.

@@ -1,4 +1,9 @@
 //! The texts of mails and text messages: minijinja templates in files (`templates/`), built in, and replaceable one by one.
+//! `letter` is what each mail may say.
+
+mod letter;
+
+pub use letter::{Code, Letter};
 
 use crate::domain::secret::SecretText;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
@@ -11,8 +16,18 @@ macro_rules! built_in {
 const BUILT_IN: &[(&str, &str)] = built_in![
     "_layout.html",
     "_parts.html",
+    "account_deleted.html",
+    "account_deleted.txt",
     "account_exists.html",
     "account_exists.txt",
+    "account_made.html",
+    "account_made.txt",
+    "api_key_ended.html",
+    "api_key_ended.txt",
+    "api_key_made.html",
+    "api_key_made.txt",
+    "api_key_stopped.html",
+    "api_key_stopped.txt",
     "email_change_code.html",
     "email_change_code.txt",
     "email_changed.html",
@@ -21,116 +36,25 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "email_code.txt",
     "invite.html",
     "invite.txt",
+    "not_me.html",
+    "not_me.txt",
     "password_changed.html",
     "password_changed.txt",
     "reset.html",
     "reset.txt",
+    "restored.html",
+    "restored.txt",
     "signup_code.html",
     "signup_code.txt",
     "sms_code.txt",
+    "undone.html",
+    "undone.txt",
 ];
 
 /// A template that can't be used, or a directory of them that can't be read. Names file and line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TemplateError(pub String);
-
-/// What a mail says. Nothing in it was written by whoever caused the mail (but for the tenant's name in an invite to a proved
-/// address): a mail to an address that nobody proved must not carry a stranger's words. Everything a template can use is in here, and `site`, the host of the application's URL.
-#[derive(Clone)]
-pub enum Letter {
-    /// `code`, `minutes`.
-    EmailCode(Code),
-    /// `code`, `minutes`.
-    EmailChangeCode(Code),
-    /// `code`, `minutes`.
-    SignupCode(Code),
-    /// `link`, `minutes`.
-    Reset {
-        /// Opens the page that sets a new password.
-        link: SecretText,
-        /// How long it still works.
-        minutes: u64,
-    },
-    /// `link`: the application.
-    AccountExists,
-    /// `link`, `masked_email`, `hours`.
-    EmailChanged {
-        /// Opens the page that puts the old address back.
-        link: SecretText,
-        /// The new address, masked.
-        masked_email: String,
-        /// How long the link still works.
-        hours: u64,
-    },
-    /// `link`: the application.
-    PasswordChanged,
-    /// `link`, `hours`, `tenant_name`.
-    Invite {
-        /// Opens the page that accepts.
-        link: SecretText,
-        /// How long it still works.
-        hours: u64,
-        /// Only for an address that its account has proved.
-        tenant_name: Option<String>,
-    },
-}
-
-/// A one-time code, and how many minutes it still works.
-#[derive(Clone)]
-pub struct Code {
-    /// 6 digits.
-    pub code: SecretText,
-    /// Rounded down, at least 1.
-    pub minutes: u64,
-}
-
-impl Letter {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::EmailCode(_) => "email_code",
-            Self::EmailChangeCode(_) => "email_change_code",
-            Self::SignupCode(_) => "signup_code",
-            Self::Reset { .. } => "reset",
-            Self::AccountExists => "account_exists",
-            Self::EmailChanged { .. } => "email_changed",
-            Self::PasswordChanged => "password_changed",
-            Self::Invite { .. } => "invite",
-        }
-    }
-
-    fn values(&self, app_url: &str) -> Vec<(&'static str, Value)> {
-        match self {
-            Self::EmailCode(c) | Self::EmailChangeCode(c) | Self::SignupCode(c) => {
-                vec![("code", c.code.reveal().into()), ("minutes", c.minutes.into())]
-            }
-            Self::Reset { link, minutes } => vec![("link", link.reveal().into()), ("minutes", (*minutes).into())],
-            Self::EmailChanged { link, masked_email, hours } => {
-                vec![("link", link.reveal().into()), ("masked_email", masked_email.as_str().into()), ("hours", (*hours).into())]
-            }
-            Self::Invite { link, hours, tenant_name } => {
-                vec![("link", link.reveal().into()), ("hours", (*hours).into()), ("tenant_name", tenant_name.clone().into())]
-            }
-            Self::AccountExists | Self::PasswordChanged => vec![("link", app_url.into())],
-        }
-    }
-
-    fn samples() -> Vec<Self> {
-        let code = || Code { code: SecretText::new("123456"), minutes: 10 };
-        let link = || SecretText::new("https://app.example/x?token=y");
-        vec![
-            Self::EmailCode(code()),
-            Self::EmailChangeCode(code()),
-            Self::SignupCode(code()),
-            Self::Reset { link: link(), minutes: 60 },
-            Self::AccountExists,
-            Self::EmailChanged { link: link(), masked_email: "a•••@e•••.com".into(), hours: 72 },
-            Self::PasswordChanged,
-            Self::Invite { link: link(), hours: 168, tenant_name: None },
-            Self::Invite { link: link(), hours: 1, tenant_name: Some("Analytical Engines".into()) },
-        ]
-    }
-}
 
 /// A mail's parts.
 pub struct Rendered {
@@ -265,8 +189,11 @@ pub fn mask(email: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     const APP: &str = "https://app.example:8443/portal";
+    /// The link of [`Letter::samples`].
+    const LINK: &str = "https://app.example/x?token=y";
 
     fn broken(name: &str, source: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
@@ -281,8 +208,13 @@ mod tests {
             let r = templates.letter(&letter, APP).unwrap_or_else(|e| panic!("{}", e.0));
             let expected = match &letter {
                 Letter::EmailCode(_) | Letter::EmailChangeCode(_) | Letter::SignupCode(_) => "123456",
-                Letter::Reset { .. } | Letter::EmailChanged { .. } | Letter::Invite { .. } => "https://app.example/x?token=y",
-                Letter::AccountExists | Letter::PasswordChanged => APP,
+                Letter::Reset { .. } | Letter::EmailChanged { .. } | Letter::Invite { .. } | Letter::AccountMade { .. } => LINK,
+                Letter::Undone { .. } | Letter::NotMe { .. } | Letter::Restored { .. } => LINK,
+                Letter::PasswordChanged { not_me: Some(_) } | Letter::ApiKeyMade { not_me: Some(_), .. } => LINK,
+                Letter::AccountDeleted { link: Some(_), .. } => LINK,
+                Letter::AccountExists | Letter::PasswordChanged { not_me: None } | Letter::ApiKeyMade { not_me: None, .. } => APP,
+                Letter::ApiKeyStopped { .. } | Letter::ApiKeyEnded { .. } => APP,
+                Letter::AccountDeleted { link: None, .. } => "app.example",
             };
             let name = letter.name();
             assert!(r.subject.contains("app.example") && !r.subject.contains(['\n', '{']), "{name}: {}", r.subject);
@@ -290,7 +222,89 @@ mod tests {
             let html = r.html.reveal();
             assert!(html.contains(&expected.replace('/', "&#x2f;")) || html.contains(expected), "{name}: {html}");
             assert!(!html.contains("{{") && html.trim_end().ends_with("</html>"), "{name}");
+            // Nobody but whom the link is for can do what it does.
+            assert_eq!(r.text.reveal().contains("token="), expected == LINK, "{name}");
+            assert_eq!(html.contains("token="), expected == LINK, "{name}");
+            let key = matches!(&letter, Letter::ApiKeyMade { .. } | Letter::ApiKeyStopped { .. } | Letter::ApiKeyEnded { .. });
+            assert_eq!((r.text.reveal().contains("qk_abcdefghjkmn"), html.contains("qk_abcdefghjkmn")), (key, key), "{name}");
+            assert!(!r.text.reveal().contains("\n\n\n") && !r.text.reveal().contains(" \n"), "{name}: {:?}", r.text.reveal());
         }
+    }
+
+    #[test]
+    fn every_template_belongs_to_a_letter_and_every_letter_has_both() {
+        let letters: BTreeSet<&str> = Letter::samples().iter().map(Letter::name).collect();
+        let mut expected: BTreeSet<String> = letters.iter().flat_map(|name| [format!("{name}.txt"), format!("{name}.html")]).collect();
+        expected.extend(["_layout.html", "_parts.html", "sms_code.txt"].map(str::to_owned));
+        assert_eq!(BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect::<BTreeSet<_>>(), expected);
+    }
+
+    /// Templates are strict: they can't use what isn't among these values.
+    #[test]
+    fn no_letter_has_strangers_words_but_the_tenants_name_in_two() {
+        let harmless = ["code", "minutes", "hours", "days", "link", "not_me", "masked_email", "prefix"];
+        let mut with_name = BTreeSet::new();
+        for letter in Letter::samples() {
+            for (value, _) in letter.values(APP) {
+                match value {
+                    "tenant_name" => {
+                        with_name.insert(letter.name());
+                    }
+                    _ => assert!(harmless.contains(&value), "{}: {value}", letter.name()),
+                }
+            }
+        }
+        assert_eq!(with_name.into_iter().collect::<Vec<_>>(), ["account_made", "invite"]);
+        for (name, source) in BUILT_IN {
+            let has = ["account_made", "invite"].iter().any(|letter| name.starts_with(letter));
+            assert_eq!(source.contains("tenant_name"), has, "{name}");
+        }
+        for foreign in ["display_name", "key_name", "metadata"] {
+            let source = format!("Subject: x\n\n{{{{ {foreign} }}}}");
+            for letter in Letter::samples() {
+                let name = format!("{}.txt", letter.name());
+                assert!(broken(&name, &source).starts_with(&format!("{name}, line 3: ")), "{name} has {foreign}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_in_html_is_text_and_no_markup() {
+        let templates = Templates::load(None).unwrap();
+        let (name, link) = ("<b>\"Ada & Co'</b>", || SecretText::new("https://a/?a=1&b=\"<b>"));
+        let named = Some(name.to_owned());
+        let letters = [
+            Letter::Invite { link: link(), hours: 48, tenant_name: named.clone() },
+            Letter::AccountMade { link: link(), hours: 48, tenant_name: named },
+            Letter::ApiKeyMade { prefix: name.into(), not_me: Some(link()) },
+            Letter::ApiKeyMade { prefix: name.into(), not_me: None },
+            Letter::ApiKeyStopped { prefix: name.into() },
+            Letter::ApiKeyEnded { prefix: name.into() },
+            Letter::PasswordChanged { not_me: Some(link()) },
+            Letter::AccountDeleted { link: Some(link()), days: 2 },
+            Letter::Undone { link: link(), minutes: 2 },
+            Letter::NotMe { link: link(), minutes: 2 },
+            Letter::Restored { link: link(), minutes: 2 },
+        ];
+        for letter in letters {
+            let r = templates.letter(&letter, APP).unwrap_or_else(|e| panic!("{}", e.0));
+            let (text, html, which) = (r.text.reveal(), r.html.reveal(), letter.name());
+            assert!(html.contains("&lt;b&gt;") && !html.contains("<b>") && !html.contains("&b="), "{which}: {html}");
+            assert!(text.contains("<b>") && !text.contains("&lt;"), "{which}: {text}");
+        }
+    }
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        let templates = Templates::load(None).unwrap();
+        let link = || SecretText::new(LINK);
+        let text = |letter: &Letter| templates.letter(letter, APP).unwrap_or_else(|e| panic!("{}", e.0)).text.reveal().to_owned();
+        let made = |hours| text(&Letter::AccountMade { link: link(), hours, tenant_name: None });
+        assert!(made(1).contains("for 1 hour.") && made(47).contains("for 47 hours.") && made(168).contains("for 7 days."));
+        let deleted = |days| text(&Letter::AccountDeleted { link: Some(link()), days });
+        assert!(deleted(1).contains("1 day ") && deleted(30).contains("30 days "), "{}", deleted(1));
+        let restored = |minutes| text(&Letter::Restored { link: link(), minutes });
+        assert!(restored(1).contains("for 1 minute.") && restored(60).contains("for 60 minutes."));
     }
 
     #[test]

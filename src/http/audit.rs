@@ -2,7 +2,7 @@
 
 use super::{
     Tag,
-    bearer::Credentials,
+    bearer::Authorized,
     errors::ApiError,
     page::{Cursor, page},
     payload::Out,
@@ -12,7 +12,6 @@ use crate::{
     domain::{
         audit::ActorKind,
         ids::{ApiKeyId, AuditId, TenantId, UserId},
-        permission::Permission,
     },
     service::Services,
 };
@@ -66,6 +65,14 @@ pub struct AuditEvent {
     network: Option<String>,
     /// The request, as in its `X-Request-Id` and in the log.
     request_id: Option<String>,
+    /// The User-Agent header of the request, at most 512 characters; null if there was none, and once erased.
+    user_agent: Option<String>,
+    /// The kind of thing that it is about: `user`, `tenant`, `session`, `api_key`, `invite` or `role`.
+    resource_type: Option<String>,
+    /// The id of that thing; null where no single one is meant, and for a user once erased.
+    resource_id: Option<String>,
+    /// Names of the fields that it changed; their values are not kept.
+    changed: Vec<String>,
     /// When.
     at: Time,
     /// The data of a purged user was erased from it.
@@ -93,6 +100,7 @@ impl From<crate::service::api::AuditShown> for AuditEvent {
             ActorKind::ApiKey => ActorType::ApiKey,
             ActorKind::System => ActorType::System,
         };
+        let resource_id = e.resource().map(|id| AuditId::from_bytes(*id).to_string());
         Self {
             id: e.id,
             tenant_id: e.tenant_id,
@@ -101,6 +109,10 @@ impl From<crate::service::api::AuditShown> for AuditEvent {
             user_id: e.user_id,
             network: e.network.map(|n| n.to_string()),
             request_id: e.request_id,
+            user_agent: e.user_agent,
+            resource_type: e.resource_type,
+            resource_id,
+            changed: e.changed,
             at: Time(e.at),
             erased: e.actor_seal.is_erased() || e.subject_seal.is_erased(),
             seq: e.seq,
@@ -130,7 +142,7 @@ impl AuditApi {
     #[oai(path = "/v1/tenants/:tenantID/audit", method = "get", operation_id = "listAuditEvents")]
     async fn list(
         &self,
-        by: Credentials,
+        by: Authorized,
         /// The caller's tenant.
         #[oai(name = "tenantID")]
         tenant: Path<TenantId>,
@@ -139,7 +151,7 @@ impl AuditApi {
         /// `next_cursor` of the page before.
         cursor: Query<Option<Cursor>>,
     ) -> Result<Out<AuditEventList>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::AuditRead).await?;
+        let by = by.0;
         let listed = self.0.audit_events(&by, tenant.0, &page(limit.0, cursor.0)?).await?;
         Ok(Out(AuditEventList { items: listed.items.into_iter().map(AuditEvent::from).collect(), next_cursor: listed.next }))
     }

@@ -124,6 +124,8 @@ pub struct ResetPasswordRequest {
     token: TokenText,
     /// 8 to 256 characters, any; never trimmed or cut.
     new_password: NewPasswordText,
+    /// Ends the API keys that the account made in organizations within the last 7 days, too; their owners are mailed.
+    end_api_keys: Option<bool>,
 }
 
 /// Undoes an e-mail change.
@@ -206,16 +208,19 @@ impl AuthApi {
     #[oai(path = "/v1/auth/reset-password", method = "post", operation_id = "resetPassword")]
     async fn reset_password(&self, caller: Data<&Caller>, body: In<ResetPasswordRequest>) -> Result<Out<Message>, ApiError> {
         let (new,) = (new_password("new_password", &body.0.new_password),).all()?;
-        self.0.reset_password(&caller, body.0.token.reveal(), new).await?;
+        self.0.reset_password(&caller, body.0.token.reveal(), new, body.0.end_api_keys.unwrap_or(false)).await?;
         Ok(Out(Message::new("The password has been changed. Sign in with the new one.")))
     }
 
     /// Undo an e-mail change
     ///
-    /// By the link in the notice to the old address, for 72 hours. Puts the old address back and ends all sessions.
+    /// By the link in the notice to the old address, for 72 hours, also from the recycle bin. Puts the old address back, ends all sessions, removes the password,
+    /// the phone number and API keys that were made since, and mails a link to set a new password.
     #[oai(path = "/v1/auth/email-change/undo", method = "post", operation_id = "undoEmailChange")]
     async fn undo_email_change(&self, caller: Data<&Caller>, body: In<UndoEmailChangeRequest>) -> Result<Out<Message>, ApiError> {
         self.0.undo_email_change(&caller, body.0.token.reveal()).await?;
-        Ok(Out(Message::new("The old address is back. All sessions have been ended: sign in, and change the password.")))
+        Ok(Out(Message::new(
+            "The old address is back. All sessions have ended and the password is removed: a mail with a link to set a new one is on its way.",
+        )))
     }
 }

@@ -1,8 +1,19 @@
 //! Who asks. [`Bearer`] is a signed-in person; [`Credentials`] is a person or a server with an API key. The two schemes are
 //! not interchangeable: a `qk_` value behind `Bearer` is 401.
 
-use super::errors::{ApiError, Code};
-use crate::service::{Services, access::Credential, api::Principal, error::Error};
+use super::{
+    errors::{ApiError, Code},
+    operations::{Access, Operation},
+};
+use crate::{
+    domain::{secret::SecretText, token::ChangeToken},
+    service::{
+        Services,
+        access::{Credential, Operator},
+        api::Principal,
+        error::Error,
+    },
+};
 use poem::{
     Endpoint, Request, RequestBody, Response, Result,
     http::{HeaderMap, header},
@@ -49,12 +60,16 @@ impl<'a> ApiExtractor<'a> for Bearer {
         let services = services(request)?;
         match authorization(request.headers()) {
             Some((Scheme::Bearer, token)) => Ok(Self(services.authenticate(token).await.map_err(ApiError::from)?)),
+            Some((Scheme::ApiKey, key)) => {
+                services.authenticate_key(key).await.map_err(ApiError::from)?;
+                Err(ApiError::detail(Code::Forbidden, "This route needs a person's access token, not an API key.").into())
+            }
             _ => Err(ApiError::new(Code::Unauthorized).into()),
         }
     }
 }
 
-/// A signed-in person or a server; 401 for neither. What he may do is asked of `Services::operator`.
+/// A signed-in person or a server; 401 for neither. What they may do is asked by [`Authorized`].
 pub struct Credentials(pub Credential);
 
 impl<'a> ApiExtractor<'a> for Credentials {
@@ -87,6 +102,60 @@ impl<'a> ApiExtractor<'a> for Credentials {
             return Ok(Self(checked.clone()));
         }
         Ok(Self(check(services(request)?, request.headers()).await.map_err(ApiError::from)?))
+    }
+}
+
+/// Whoever may call the matched operation, by its row of the table ([`super::operations`]): 401 without credentials, 403 without the
+/// permission that the row names. It is asked before the body is read.
+pub struct Authorized(pub Operator);
+
+impl<'a> ApiExtractor<'a> for Authorized {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Credentials::register(registry);
+    }
+    fn security_schemes() -> Vec<&'static str> {
+        Credentials::security_schemes()
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, options: ExtractParamOptions<()>) -> Result<Self> {
+        let credentials = Credentials::from_request(request, body, options).await?;
+        let Some(Operation { access: Access::With(permission), .. }) = request.data::<&'static Operation>() else {
+            return Err(ApiError::logged(Code::Internal, "an operation whose row names no permission").into());
+        };
+        let operator = services(request)?.operator(&credentials.0, *permission).await.map_err(ApiError::from)?;
+        Ok(Self(operator))
+    }
+}
+
+/// A signed-in person, or the token of a sign-in that was refused because an admin had set the password.
+pub enum BearerOrChange {
+    /// An access token.
+    Person(Principal),
+    /// A change token, which the service looks at.
+    Change(SecretText),
+}
+
+impl<'a> ApiExtractor<'a> for BearerOrChange {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Bearer::register(registry);
+    }
+    fn security_schemes() -> Vec<&'static str> {
+        Bearer::security_schemes()
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, options: ExtractParamOptions<()>) -> Result<Self> {
+        match authorization(request.headers()) {
+            Some((Scheme::Bearer, token)) if ChangeToken::parse(token).is_some() => Ok(Self::Change(SecretText::new(token))),
+            _ => Bearer::from_request(request, body, options).await.map(|who| Self::Person(who.0)),
+        }
     }
 }
 

@@ -86,9 +86,11 @@ pub struct User {
     pub tenant_id: TenantId,
     /// Lower case, the domain as A-labels.
     pub email: String,
-    /// When a code or mailed token proved it, or an admin said that it is right.
+    /// When a code or mailed token proved it.
     pub email_verified_at: Option<Time>,
-    /// E.164.
+    /// When an admin (or an import) said that it is right: no proof.
+    pub email_asserted_at: Option<Time>,
+    /// E.164; null where the tenant has no power over the account.
     pub phone: Option<String>,
     /// When a code proved it.
     pub phone_verified_at: Option<Time>,
@@ -102,7 +104,7 @@ pub struct User {
     pub metadata: FreeObject,
     /// Names of its roles in the tenant.
     pub roles: Vec<String>,
-    /// The last sign-in.
+    /// The last sign-in; null where the tenant has no power over the account.
     pub last_login_at: Option<Time>,
     /// When it was made.
     pub created_at: Time,
@@ -113,12 +115,12 @@ pub struct User {
 impl From<api::UserView> for User {
     fn from(v: api::UserView) -> Self {
         let user::User { id, email, email_verified_at, phone, phone_verified_at, display_name, locale, status, metadata, .. } = v.user;
-        let email_verified_at = email_verified_at.or(v.user.email_asserted_at);
         Self {
             id,
             tenant_id: v.tenant_id,
             email: email.as_str().to_owned(),
             email_verified_at: email_verified_at.map(Time),
+            email_asserted_at: v.user.email_asserted_at.map(Time),
             phone: phone.map(|p| p.as_str().to_owned()),
             phone_verified_at: phone_verified_at.map(Time),
             display_name,
@@ -169,6 +171,8 @@ pub struct Tenant {
     pub name: String,
     /// Personal or organization.
     pub kind: TenantKind,
+    /// Its admins have power over the credentials of accounts that belong to it alone: the operator's word.
+    pub managed: bool,
     /// Whether it is in use.
     pub status: TenantState,
     /// What admins keep with it.
@@ -189,6 +193,7 @@ impl From<tenant::Tenant> for Tenant {
                 tenant::TenantKind::Personal => TenantKind::Personal,
                 tenant::TenantKind::Organization => TenantKind::Organization,
             },
+            managed: t.managed,
             status: if t.deleted_at.is_some() { TenantState::Deleted } else { TenantState::Active },
             metadata: FreeObject(t.metadata),
             created_at: Time(t.created_at),

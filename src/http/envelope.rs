@@ -33,6 +33,9 @@ pub struct ErrorDetail {
     pub detail: Option<String>,
     /// The same as the `X-Request-Id` header and the log line.
     pub request_id: String,
+    /// On a 403 `password_change_required`: the Bearer of `POST /v1/auth/password`, good for ten minutes and once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_token: Option<String>,
     /// On a 422: field → its problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<BTreeMap<String, String>>,
@@ -41,8 +44,15 @@ pub struct ErrorDetail {
 /// `Content-Type` of every JSON answer.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
+/// The name of a parameter of a path as the document has it; the framework numbers them.
+fn parameter<'a>(numbered: &'a str, route: Option<&'a super::routes::Matched>) -> &'a str {
+    let number = numbered.strip_prefix("param").and_then(|n| n.parse::<usize>().ok());
+    let names = route.map_or("", |r| r.0.template()).split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    number.and_then(|n| names.into_iter().nth(n)).unwrap_or(numbered)
+}
+
 /// What an error of poem, of poem-openapi or of a handler means.
-pub fn classify(error: poem::Error) -> ApiError {
+pub fn classify(error: poem::Error, route: Option<&super::routes::Matched>) -> ApiError {
     let error = match error.downcast::<ApiError>() {
         Ok(ours) => return ours,
         Err(other) => other,
@@ -54,7 +64,7 @@ pub fn classify(error: poem::Error) -> ApiError {
         return ApiError::new(Code::MethodNotAllowed);
     }
     if let Some(e) = error.downcast_ref::<ParsePathError>() {
-        return ApiError::detail(Code::MalformedRequest, format!("`{}` in the path: {}", e.name, e.reason));
+        return ApiError::detail(Code::MalformedRequest, format!("`{}` in the path is no id: {}.", parameter(e.name, route), e.reason));
     }
     if let Some(e) = error.downcast_ref::<ParseParamError>() {
         return ApiError::detail(Code::MalformedRequest, format!("parameter `{}`: {}", e.name, e.reason));
@@ -97,6 +107,7 @@ pub fn response(error: ApiError, request_id: &str, presented: bool) -> Response 
             message: error.code.message().to_owned(),
             detail: error.detail.map(Into::into),
             request_id: request_id.to_owned(),
+            change_token: error.change_token.map(|t| t.reveal().to_owned()),
             fields: (!error.fields.is_empty()).then_some(error.fields),
         },
     };

@@ -1,6 +1,9 @@
 //! The error table: every code of the contract with its status and text, and which of them each error of the service is.
 
-use crate::service;
+use crate::{
+    domain::{authority::Denied, secret::SecretText},
+    service,
+};
 use poem::{
     error::ResponseError,
     http::{HeaderValue, StatusCode},
@@ -44,6 +47,7 @@ codes! {
     WrongPassword = "invalid_credentials", FORBIDDEN, "The current password is wrong.";
     AccountSuspended = "account_suspended", FORBIDDEN, "This account is suspended.";
     ReauthenticationRequired = "reauthentication_required", FORBIDDEN, "Sign in again, or give the current password.";
+    PasswordChangeRequired = "password_change_required", FORBIDDEN, "Set a new password first, with the change token.";
     Forbidden = "forbidden", FORBIDDEN, "You may not do this.";
     NotFound = "not_found", NOT_FOUND, "There is nothing here.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This route does not take that method.";
@@ -86,6 +90,8 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// `Allow`, on a 405.
     pub allow: Option<Box<HeaderValue>>,
+    /// A token that sets a new password, on a `password_change_required`.
+    pub change_token: Option<Box<SecretText>>,
     /// For the log only.
     pub log: Option<String>,
 }
@@ -93,7 +99,7 @@ pub struct ApiError {
 impl ApiError {
     /// Just the code.
     pub fn new(code: Code) -> Self {
-        Self { code, detail: None, fields: BTreeMap::new(), retry_after: None, allow: None, log: None }
+        Self { code, detail: None, fields: BTreeMap::new(), retry_after: None, allow: None, change_token: None, log: None }
     }
     /// With more to say.
     pub fn detail(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -126,7 +132,9 @@ impl From<service::error::Error> for ApiError {
             E::WrongPassword => Self::new(Code::WrongPassword),
             E::AccountSuspended => Self::new(Code::AccountSuspended),
             E::ReauthenticationRequired => Self::new(Code::ReauthenticationRequired),
-            E::Forbidden => Self::new(Code::Forbidden),
+            E::Forbidden | E::Denied(Denied::NoPermission) => Self::new(Code::Forbidden),
+            E::Denied(why) => Self::detail(Code::Forbidden, why.text()),
+            E::PasswordChangeRequired(token) => Self { change_token: Some(Box::new(token)), ..Self::new(Code::PasswordChangeRequired) },
             E::NotFound => Self::new(Code::NotFound),
             E::Conflict(what) => Self::detail(Code::Conflict, what),
             E::IdempotencyConflict => Self::new(Code::IdempotencyConflict),
@@ -165,7 +173,7 @@ mod tests {
 
     /// What clients may match on.
     const PROMISED: &str = "malformed_request validation_failed invalid_cursor unauthorized invalid_credentials account_suspended \
-        reauthentication_required forbidden not_found method_not_allowed conflict idempotency_conflict email_taken signup_unavailable \
+        reauthentication_required password_change_required forbidden not_found method_not_allowed conflict idempotency_conflict email_taken signup_unavailable \
         weak_password breached_password code_invalid code_expired link_invalid invite_invalid invite_account_exists session_revoked \
         token_reused payload_too_large unsupported_media_type rate_limited account_locked overloaded unavailable internal";
 

@@ -17,7 +17,14 @@ pub fn explain<T: Type>(bytes: &[u8]) -> ApiError {
     let Value::Object(object) = value else {
         return ApiError::detail(Code::ValidationFailed, "The body must be a JSON object.");
     };
-    let fields = registry.schemas.get(T::name().as_ref()).map(|schema| problems(&registry, schema, &object)).unwrap_or_default();
+    let schema = registry.schemas.get(T::name().as_ref());
+    let mut fields = schema.map(|schema| problems(&registry, schema, &object)).unwrap_or_default();
+    if let Some(schema) = schema.filter(|_| fields.is_empty()) {
+        // All that is known is as it should be: the type takes no other fields.
+        let known = |name: &str| schema.properties.iter().any(|(known, _)| *known == name);
+        let unknown = object.keys().filter(|name| !known(name)).take(20);
+        fields.extend(unknown.map(|name| (name.chars().take(64).collect(), "is not a field of this request".to_owned())));
+    }
     ApiError::fields(fields)
 }
 

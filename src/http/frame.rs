@@ -152,7 +152,7 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
                 }
                 Ok(Err(error)) => {
                     let route = error.data::<Matched>().cloned();
-                    (refuse(checked(envelope::classify(error), route.as_ref(), &method), &id, presented), route)
+                    (refuse(checked(envelope::classify(error, route.as_ref()), route.as_ref(), &method), &id, presented), route)
                 }
                 Err(panic) => (refuse(ApiError::logged(Code::Internal, panic_text(&*panic)), &id, presented), None),
             }

@@ -102,7 +102,7 @@ async fn kept(run: Run, outcome: Result<Response>, route: &Arc<RouteEntry>, call
     let mut response = match outcome {
         Ok(response) => response,
         Err(error) => {
-            let error = checked(envelope::classify(error), Some(&Matched(route.clone())), &Method::POST);
+            let error = checked(envelope::classify(error, Some(&Matched(route.clone()))), Some(&Matched(route.clone())), &Method::POST);
             if !is_kept(error.code.status()) {
                 over(run, error.code.status()).await;
                 return Err(error.into());

@@ -26,6 +26,7 @@ pub mod page;
 pub mod pages;
 pub mod payload;
 pub mod policy;
+mod recovery;
 pub mod request;
 pub mod roles;
 pub mod routes;
@@ -115,6 +116,7 @@ type DocumentedApi = (
     tenant_admin::TenantAdminApi,
     policy::PolicyApi,
     audit::AuditApi,
+    recovery::RecoveryApi,
     invites::InvitesApi,
     bulk::BulkApi,
     wellknown::WellKnownApi,
@@ -133,6 +135,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         tenant_admin::TenantAdminApi(services.clone()),
         policy::PolicyApi(services.clone()),
         audit::AuditApi(services.clone()),
+        recovery::RecoveryApi(services.clone()),
         invites::InvitesApi(services.clone()),
         bulk::BulkApi(services.clone()),
         wellknown::WellKnownApi(services.clone()),

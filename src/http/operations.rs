@@ -44,19 +44,23 @@ const fn with(permission: Permission, id: &'static str, codes: &'static [Code]) 
 
 use Code::{
     AccountLocked, AccountSuspended, BreachedPassword, CodeExpired, CodeInvalid, Conflict, EmailTaken, Forbidden, InvalidCredentials,
-    InvalidCursor, InviteAccountExists, InviteInvalid, LinkInvalid, NotFound, ReauthenticationRequired, SessionRevoked, SignupUnavailable,
-    TokenReused, Unauthorized, Unavailable, ValidationFailed, WeakPassword, WrongPassword,
+    InvalidCursor, InviteAccountExists, InviteInvalid, LinkInvalid, NotFound, PasswordChangeRequired, ReauthenticationRequired,
+    SessionRevoked, SignupUnavailable, TokenReused, Unauthorized, Unavailable, ValidationFailed, WeakPassword, WrongPassword,
 };
 
 /// Every operation.
 pub const OPERATIONS: &[Operation] = &[
     public("signup", &[SignupUnavailable, WeakPassword, BreachedPassword]),
     public("confirmSignup", &[CodeInvalid, CodeExpired, SignupUnavailable]),
-    public("login", &[InvalidCredentials, AccountSuspended, AccountLocked]),
+    public("login", &[InvalidCredentials, AccountSuspended, AccountLocked, PasswordChangeRequired]),
     public("refresh", &[Unauthorized, SessionRevoked, TokenReused]),
     public("forgotPassword", &[]),
     public("resetPassword", &[LinkInvalid, WeakPassword, BreachedPassword]),
     public("undoEmailChange", &[LinkInvalid, EmailTaken]),
+    public("notMe", &[LinkInvalid]),
+    public("restoreAccount", &[LinkInvalid]),
+    bearer("reauthenticate", &[WrongPassword, AccountLocked]),
+    bearer("exportMe", &[WrongPassword, ReauthenticationRequired, AccountLocked]),
     either("whoAmI", &[]),
     bearer("logout", &[]),
     bearer("listSessions", &[]),
@@ -86,6 +90,7 @@ pub const OPERATIONS: &[Operation] = &[
     with(Permission::UserWrite, "updateUser", &[NotFound, Conflict]),
     with(Permission::UserWrite, "deleteUser", &[NotFound, Conflict]),
     with(Permission::UserWrite, "setUserPassword", &[NotFound, Conflict, WeakPassword, BreachedPassword]),
+    with(Permission::UserWrite, "makeUserLink", &[NotFound, Conflict]),
     with(Permission::UserRead, "listUserSessions", &[NotFound]),
     with(Permission::UserWrite, "revokeUserSessions", &[NotFound]),
     with(Permission::UserRead, "listDeletedUsers", &[InvalidCursor, ValidationFailed]),
@@ -100,12 +105,23 @@ pub const OPERATIONS: &[Operation] = &[
     with(Permission::ApiKeyWrite, "createApiKey", &[NotFound, Conflict, ReauthenticationRequired]),
     with(Permission::ApiKeyRead, "listApiKeys", &[NotFound, InvalidCursor, ValidationFailed]),
     with(Permission::ApiKeyWrite, "revokeApiKey", &[NotFound]),
+    with(Permission::ApiKeyWrite, "takeOverApiKey", &[NotFound, ReauthenticationRequired]),
     with(Permission::PolicyRead, "getAuthPolicy", &[NotFound]),
     with(Permission::PolicyWrite, "updateAuthPolicy", &[NotFound, Conflict]),
     with(Permission::AuditRead, "listAuditEvents", &[NotFound, InvalidCursor, ValidationFailed]),
     public(
         "acceptInvite",
-        &[InviteInvalid, InviteAccountExists, InvalidCredentials, AccountSuspended, AccountLocked, WeakPassword, BreachedPassword],
+        &[
+            InviteInvalid,
+            InviteAccountExists,
+            InvalidCredentials,
+            AccountSuspended,
+            AccountLocked,
+            WeakPassword,
+            BreachedPassword,
+            Forbidden,
+            PasswordChangeRequired,
+        ],
     ),
     with(Permission::InviteWrite, "createInvite", &[NotFound]),
     with(Permission::InviteWrite, "resendInvite", &[NotFound, Conflict]),
@@ -165,7 +181,8 @@ pub fn codes(operation: &Operation, shape: Shape) -> Vec<Code> {
     if operation.access != Access::Public {
         codes.push(Code::Unauthorized);
     }
-    if matches!(operation.access, Access::With(_)) {
+    if matches!(operation.access, Access::With(_) | Access::Bearer) {
+        // Without the permission; with an API key where a person's token is needed.
         codes.push(Code::Forbidden);
     }
     codes.sort_unstable();

@@ -70,10 +70,14 @@ pub fn add(route: Route, document: &'static str, mailbox: bool) -> Route {
     let home = Page::new(&include_str!("pages/home.html").replace("{mailbox}", mailbox), "", "'none'");
     let reset = Page::new(include_str!("pages/reset.html"), LINK_JS, "'self'");
     let undo = Page::new(include_str!("pages/undo.html"), LINK_JS, "'self'");
+    let not_me = Page::new(include_str!("pages/not_me.html"), LINK_JS, "'self'");
+    let restore = Page::new(include_str!("pages/restore.html"), LINK_JS, "'self'");
     let invite = Page::new(include_str!("pages/invite.html"), INVITE_JS, "'self'");
     let route = single(route, "/", move |_| home.answer());
     let route = single(route, "/reset-password", move |_| reset.answer());
     let route = single(route, "/undo-email-change", move |_| undo.answer());
+    let route = single(route, "/not-me", move |_| not_me.answer());
+    let route = single(route, "/restore-account", move |_| restore.answer());
     let route = single(route, "/invite", move |_| invite.answer());
     let route = single(route, "/openapi.json", move |_| {
         let mut response = Response::from(poem::Body::from(document));

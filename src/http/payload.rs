@@ -137,6 +137,28 @@ fn parse<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, ApiError> {
     T::parse_from_json(Some(value)).map_err(|_| explain::<T>(bytes))
 }
 
+/// A JSON answer that browsers keep as a file.
+#[derive(Debug)]
+pub struct Download<T>(pub T);
+
+impl<T: Type + Serialize> ApiResponse for Download<T> {
+    fn meta() -> MetaResponses {
+        Out::<T>::meta()
+    }
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Download<T> {
+    fn into_response(self) -> Response {
+        let mut response = Out::<T>(self.0).into_response();
+        let name = header::HeaderValue::from_static("attachment; filename=\"account.json\"");
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+        response
+    }
+}
+
 /// A JSON answer with status `STATUS`.
 #[derive(Debug)]
 pub struct Out<T, const STATUS: u16 = 200>(pub T);

@@ -2,7 +2,7 @@
 
 use super::{
     Tag,
-    bearer::Credentials,
+    bearer::Authorized,
     errors::ApiError,
     fields::{All, label, permissions, when},
     page::{Cursor, page},
@@ -19,7 +19,7 @@ use crate::{
 };
 use poem::web::Data;
 use poem_openapi::{
-    Object, OpenApi,
+    Enum, Object, OpenApi,
     param::{Path, Query},
 };
 use serde::Serialize;
@@ -94,6 +94,7 @@ pub struct RoleList {
 
 /// A new role.
 #[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
 pub struct CreateRoleRequest {
     /// 1 to 64 characters, unique in the tenant.
     name: LabelText,
@@ -110,7 +111,7 @@ pub struct ApiKey {
     id: ApiKeyId,
     /// The tenant in which it acts.
     tenant_id: TenantId,
-    /// Who made it; null: the command line.
+    /// Who made it; null: the operator, or somebody who is gone.
     user_id: Option<UserId>,
     /// What people call it.
     name: String,
@@ -118,6 +119,14 @@ pub struct ApiKey {
     prefix: String,
     /// Permission keys.
     scopes: Vec<String>,
+    /// What of them it may do now: no more than its maker may; nothing once it has ended, or while its maker is gone.
+    effective_scopes: Vec<String>,
+    /// `user`: it may do no more than its maker may. `operator`: the operator made it.
+    origin: KeyOrigin,
+    /// The key that made it: it ends with that.
+    parent_id: Option<ApiKeyId>,
+    /// Since when its maker is gone: it is refused until an owner takes it over, and ends after 30 days.
+    stopped_at: Option<Time>,
     /// When it ends, if ever.
     expires_at: Option<Time>,
     /// The last use, at most a minute or two behind.
@@ -128,9 +137,28 @@ pub struct ApiKey {
     created_at: Time,
 }
 
-impl From<api_key::ApiKey> for ApiKey {
-    fn from(k: api_key::ApiKey) -> Self {
+/// Where a key comes from.
+#[derive(Debug, Clone, Copy, Serialize, Enum)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOrigin {
+    /// From a person.
+    User,
+    /// From the operator.
+    Operator,
+}
+
+impl ApiKey {
+    /// With what it may do now.
+    pub fn of(k: api_key::ApiKey, effective: permission::PermissionSet) -> Self {
         Self {
+            effective_scopes: keys(effective),
+            origin: match k.origin {
+                api_key::Origin::User => KeyOrigin::User,
+                api_key::Origin::Operator => KeyOrigin::Operator,
+            },
+            parent_id: k.parent_id,
+            stopped_at: k.stopped_at.map(Time),
             id: k.id,
             tenant_id: k.tenant_id,
             user_id: k.user_id,
@@ -156,6 +184,7 @@ pub struct ApiKeyList {
 
 /// A new API key.
 #[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
 pub struct CreateApiKeyRequest {
     /// The caller's tenant, if given.
     tenant_id: Option<TenantId>,
@@ -185,8 +214,8 @@ impl RolesApi {
     ///
     /// What roles and API keys are made of.
     #[oai(path = "/v1/permissions", method = "get", operation_id = "listPermissions")]
-    async fn permissions(&self, by: Credentials) -> Result<Out<PermissionList>, ApiError> {
-        self.0.operator(&by.0, Permission::RoleRead).await?;
+    async fn permissions(&self, by: Authorized) -> Result<Out<PermissionList>, ApiError> {
+        let _ = by;
         let view = |p: &Permission| PermissionView { id: p.key().into(), key: p.key().into(), description: p.about().into() };
         Ok(Out(PermissionList { items: Permission::ALL.iter().map(view).collect(), next_cursor: None }))
     }
@@ -197,12 +226,12 @@ impl RolesApi {
     #[oai(path = "/v1/tenants/:tenantID/roles", method = "get", operation_id = "listRoles")]
     async fn list(
         &self,
-        by: Credentials,
+        by: Authorized,
         /// The caller's tenant.
         #[oai(name = "tenantID")]
         tenant: Path<TenantId>,
     ) -> Result<Out<RoleList>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::RoleRead).await?;
+        let by = by.0;
         by.in_tenant(tenant.0)?;
         Ok(Out(RoleList { items: self.0.roles(&by).await?.into_iter().map(Role::from).collect(), next_cursor: None }))
     }
@@ -214,13 +243,13 @@ impl RolesApi {
     async fn create(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         /// The caller's tenant.
         #[oai(name = "tenantID")]
         tenant: Path<TenantId>,
         body: In<CreateRoleRequest>,
     ) -> Result<Out<Role, 201>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::RoleWrite).await?;
+        let by = by.0;
         by.in_tenant(tenant.0)?;
         let b = body.0;
         let description = b.description.as_ref().map(|d| label("description", d.reveal(), 500)).transpose();
@@ -236,7 +265,7 @@ impl RolesApi {
     async fn give(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         /// The member.
         #[oai(name = "userID")]
         user: Path<UserId>,
@@ -247,7 +276,7 @@ impl RolesApi {
         #[oai(name = "roleID")]
         role: Path<RoleId>,
     ) -> Result<NoContent, ApiError> {
-        let by = self.0.operator(&by.0, Permission::RoleWrite).await?;
+        let by = by.0;
         self.0.change_role(&caller, &by, user.0, tenant.0, role.0, true).await?;
         Ok(NoContent)
     }
@@ -259,7 +288,7 @@ impl RolesApi {
     async fn take(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         /// The member.
         #[oai(name = "userID")]
         user: Path<UserId>,
@@ -270,7 +299,7 @@ impl RolesApi {
         #[oai(name = "roleID")]
         role: Path<RoleId>,
     ) -> Result<NoContent, ApiError> {
-        let by = self.0.operator(&by.0, Permission::RoleWrite).await?;
+        let by = by.0;
         self.0.change_role(&caller, &by, user.0, tenant.0, role.0, false).await?;
         Ok(NoContent)
     }
@@ -282,10 +311,10 @@ impl RolesApi {
     async fn create_key(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         body: In<CreateApiKeyRequest>,
     ) -> Result<Out<CreatedApiKey, 201>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::ApiKeyWrite).await?;
+        let by = by.0;
         let b = body.0;
         b.tenant_id.map_or(Ok(()), |t| by.in_tenant(t))?;
         let expires_at = b.expires_at.as_ref().map(|t| when("expires_at", t)).transpose();
@@ -294,7 +323,8 @@ impl RolesApi {
             return Err(ApiError::fields([("scopes".to_owned(), "must not be empty".to_owned())].into()));
         }
         let (key, secret) = self.0.create_api_key(&caller, &by, NewApiKey { name, scopes, expires_at }).await?;
-        Ok(Out(CreatedApiKey { api_key: key.into(), secret: Shown(secret) }))
+        let effective = key.scopes;
+        Ok(Out(CreatedApiKey { api_key: ApiKey::of(key, effective), secret: Shown(secret) }))
     }
 
     /// List API keys
@@ -303,7 +333,7 @@ impl RolesApi {
     #[oai(path = "/v1/tenants/:tenantID/api-keys", method = "get", operation_id = "listApiKeys")]
     async fn keys(
         &self,
-        by: Credentials,
+        by: Authorized,
         /// The caller's tenant.
         #[oai(name = "tenantID")]
         tenant: Path<TenantId>,
@@ -312,9 +342,31 @@ impl RolesApi {
         /// `next_cursor` of the page before.
         cursor: Query<Option<Cursor>>,
     ) -> Result<Out<ApiKeyList>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::ApiKeyRead).await?;
+        let by = by.0;
         let listed = self.0.api_keys(&by, tenant.0, &page(limit.0, cursor.0)?).await?;
-        Ok(Out(ApiKeyList { items: listed.items.into_iter().map(ApiKey::from).collect(), next_cursor: listed.next }))
+        let mut items = Vec::with_capacity(listed.items.len());
+        for key in listed.items {
+            let effective = self.0.effective_scopes(&key).await?;
+            items.push(ApiKey::of(key, effective));
+        }
+        Ok(Out(ApiKeyList { items, next_cursor: listed.next }))
+    }
+
+    /// Take over an API key
+    ///
+    /// Whose maker has left: an owner, in person and signed in within the last 15 minutes, answers for it from now on, and for the keys that it made. Other nodes may
+    /// refuse it for another minute.
+    #[oai(path = "/v1/api-keys/:id/take-over", method = "post", operation_id = "takeOverApiKey")]
+    async fn take_over_key(
+        &self,
+        caller: Data<&Caller>,
+        by: Authorized,
+        /// The key.
+        id: Path<ApiKeyId>,
+    ) -> Result<Out<ApiKey>, ApiError> {
+        let key = self.0.take_over_api_key(&caller, &by.0, id.0).await?;
+        let effective = self.0.effective_scopes(&key).await?;
+        Ok(Out(ApiKey::of(key, effective)))
     }
 
     /// Revoke an API key
@@ -324,11 +376,11 @@ impl RolesApi {
     async fn revoke_key(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         /// The key.
         id: Path<ApiKeyId>,
     ) -> Result<NoContent, ApiError> {
-        let by = self.0.operator(&by.0, Permission::ApiKeyWrite).await?;
+        let by = by.0;
         self.0.revoke_api_key(&caller, &by, id.0).await?;
         Ok(NoContent)
     }

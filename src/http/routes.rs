@@ -4,7 +4,7 @@
 use super::{
     errors::{ApiError, Code},
     idempotency,
-    operations::{self, Access, Shape},
+    operations::{self, Access, Operation, Shape},
 };
 use metrics::Histogram;
 use poem::{
@@ -25,8 +25,8 @@ const STATUSES: [u16; 20] = [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 4
 /// A path template, what its operations may answer, and the histograms of its requests.
 pub struct RouteEntry {
     template: String,
-    /// Of each operation of the document: its method, whether anybody may call it, and its error codes.
-    documented: Vec<(Method, bool, Vec<Code>)>,
+    /// Of each operation of the document: its method, its row of the table, and its error codes.
+    documented: Vec<(Method, &'static Operation, Vec<Code>)>,
     histograms: [[OnceLock<Histogram>; STATUSES.len()]; METHODS.len()],
 }
 
@@ -35,7 +35,7 @@ impl RouteEntry {
     pub fn new(template: impl Into<String>) -> Arc<Self> {
         Self::documented(template, Vec::new())
     }
-    fn documented(template: impl Into<String>, documented: Vec<(Method, bool, Vec<Code>)>) -> Arc<Self> {
+    fn documented(template: impl Into<String>, documented: Vec<(Method, &'static Operation, Vec<Code>)>) -> Arc<Self> {
         Arc::new(Self { template: template.into(), documented, histograms: Default::default() })
     }
     /// The template.
@@ -50,7 +50,11 @@ impl RouteEntry {
     }
     /// Whether anybody may call an operation; `None` for what is none.
     pub fn is_public(&self, method: &Method) -> Option<bool> {
-        self.documented.iter().find(|(m, ..)| m == method).map(|(_, public, _)| *public)
+        self.operation(method).map(|row| row.access == Access::Public)
+    }
+    /// The row of an operation; `None` for what is none.
+    pub fn operation(&self, method: &Method) -> Option<&'static Operation> {
+        self.documented.iter().find(|(m, ..)| m == method).map(|(_, row, _)| *row)
     }
     /// Counts a request.
     pub fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
@@ -83,6 +87,9 @@ struct Path {
 
 impl Path {
     async fn dispatch(&self, mut request: Request) -> Result<Response> {
+        if let Some(row) = self.entry.operation(if request.method() == Method::HEAD { &Method::GET } else { request.method() }) {
+            request.set_data(row);
+        }
         let find = |method: &Method| self.methods.iter().find(|(m, _)| m == method).map(|(_, e)| e);
         if let Some(endpoint) = find(request.method()) {
             return if idempotency::asks(&request) {
@@ -147,7 +154,7 @@ pub fn router<A: OpenApi>(api: A) -> Route {
                 service: path.path.starts_with("/v1/"),
                 post: o.method == Method::POST,
             };
-            Some((o.method.clone(), row.access == Access::Public, operations::codes(row, shape)))
+            Some((o.method.clone(), row, operations::codes(row, shape)))
         });
         let documented = documented.collect::<Vec<_>>();
         known.insert(pattern(&path.path), (path.path, queries, documented));
@@ -196,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_undocumented_error_is_noticed() {
-        let entry = RouteEntry::documented("/v1/x", vec![(Method::GET, true, vec![Code::Internal])]);
+        let entry = RouteEntry::documented("/v1/x", vec![(Method::GET, &operations::OPERATIONS[0], vec![Code::Internal])]);
         assert!(entry.documents(&Method::GET, Code::Internal) && entry.documents(&Method::HEAD, Code::Internal));
         assert!(!entry.documents(&Method::GET, Code::NotFound));
         assert!(entry.documents(&Method::PUT, Code::MethodNotAllowed), "no operation, nothing to document");

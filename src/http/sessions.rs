@@ -2,7 +2,7 @@
 
 use super::{
     Tag,
-    bearer::{Bearer, Credentials},
+    bearer::{Bearer, BearerOrChange, Credentials},
     dto::{Message, Session, TokenPair},
     errors::ApiError,
     fields::{All, maybe_password, new_password},
@@ -106,7 +106,7 @@ impl SessionsApi {
                 tenant_id: key.tenant_id,
                 session_id: None,
                 actor: ActorKind::ApiKey,
-                scopes: key.scopes.keys().into_iter().map(str::to_owned).collect(),
+                scopes: self.0.scopes_now(&key).await?.keys().into_iter().map(str::to_owned).collect(),
             },
         }))
     }
@@ -162,12 +162,25 @@ impl SessionsApi {
 
     /// Set or change the password
     ///
-    /// Keeps this session and ends all others. A wrong current password is 403 `invalid_credentials` and counts as a try.
+    /// Keeps this session and ends all others. A wrong current password is 403 `invalid_credentials` and counts as a try. Takes the `change_token` of a
+    /// 403 `password_change_required` as well, without `current_password`; sign in afterwards.
     #[oai(path = "/v1/auth/password", method = "post", operation_id = "changePassword")]
-    async fn change_password(&self, caller: Data<&Caller>, who: Bearer, body: In<ChangePasswordRequest>) -> Result<Out<Message>, ApiError> {
+    async fn change_password(
+        &self,
+        caller: Data<&Caller>,
+        who: BearerOrChange,
+        body: In<ChangePasswordRequest>,
+    ) -> Result<Out<Message>, ApiError> {
         let current = maybe_password("current_password", body.0.current_password.as_ref());
         let (current, new) = (current, new_password("new_password", &body.0.new_password)).all()?;
-        self.0.change_password(&caller, &who.0, current, new).await?;
+        let who = match who {
+            BearerOrChange::Person(who) => who,
+            BearerOrChange::Change(token) => {
+                self.0.change_set_password(&caller, token.reveal(), new).await?;
+                return Ok(Out(Message::new("The password has been changed. Sign in with the new one.")));
+            }
+        };
+        self.0.change_password(&caller, &who, current, new).await?;
         Ok(Out(Message::new("The password has been changed. All other sessions have been ended.")))
     }
 

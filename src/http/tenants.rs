@@ -46,6 +46,7 @@ pub struct MembershipList {
 
 /// A new organization.
 #[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
 pub struct CreateTenantRequest {
     /// 1 to 200 characters.
     name: TenantNameText,

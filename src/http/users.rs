@@ -2,7 +2,7 @@
 
 use super::{
     Tag,
-    bearer::Credentials,
+    bearer::Authorized,
     dto::{User, UserState},
     errors::ApiError,
     fields::{All, Field, display_name, email, new_password, phone},
@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::Action,
         ids::{RoleId, TenantId, UserId},
-        permission::Permission,
         user::UserStatus,
     },
     service::{
         Services,
         api::Caller,
+        error::Error,
         members::UserFilter,
         users::{NewSecret, NewUser, UserChange},
     },
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 /// A new user.
 #[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
 pub struct CreateUserRequest {
     /// Of an account that doesn't exist yet.
     email: EmailText,
@@ -57,6 +59,7 @@ pub struct CreateUserRequest {
 
 /// A change of a user: absent fields stay as they are, null clears.
 #[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
 pub struct UpdateUserRequest {
     /// At most 200 characters.
     display_name: MaybeUndefined<NameText>,
@@ -100,13 +103,19 @@ fn secret(password: Option<&NewPasswordText>, hash: Option<HashText>) -> Field<N
 impl UsersApi {
     /// Create a user
     ///
-    /// In the caller's tenant, which must be an organization. With a password, with a hash of one, or with neither: then a link to set one goes out by mail.
+    /// In the caller's tenant, which must be an organization. Only in a managed tenant with a password, a hash of one, a phone number or `email_verified`
+    /// (else 403); without password and hash a link to set one goes out by mail, and proves the address.
     /// 409 `email_taken` for an address that has an account; when that has told of 20 accounts outside the tenant in a day, all creations are 429.
     #[oai(path = "/v1/users", method = "post", operation_id = "createUser")]
-    async fn create(&self, caller: Data<&Caller>, by: Credentials, body: In<CreateUserRequest>) -> Result<Out<User, 201>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+    async fn create(&self, caller: Data<&Caller>, by: Authorized, body: In<CreateUserRequest>) -> Result<Out<User, 201>, ApiError> {
+        let by = by.0;
         let b = body.0;
         b.tenant_id.map_or(Ok(()), |t| by.in_tenant(t))?;
+        // Before the values are looked at: who may not, learns that first.
+        let vouched = b.password.is_some() || b.password_hash.is_some() || b.phone.is_some() || b.email_verified == Some(true);
+        if vouched && !by.is_personal() {
+            by.place.may_make_credentials().map_err(Error::from)?;
+        }
         let (email, secret, (display_name, phone)) = (
             email("email", &b.email),
             secret(b.password.as_ref(), b.password_hash),
@@ -132,7 +141,7 @@ impl UsersApi {
     #[oai(path = "/v1/users", method = "get", operation_id = "listUsers")]
     async fn list(
         &self,
-        by: Credentials,
+        by: Authorized,
         /// Only the user with this address.
         email: Query<Option<String>>,
         /// Only users whose address or name begins so, in whatever case.
@@ -144,7 +153,7 @@ impl UsersApi {
         /// `next_cursor` of the page before.
         cursor: Query<Option<Cursor>>,
     ) -> Result<Out<UserList>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::UserRead).await?;
+        let by = by.0;
         let parse = |text: &str| text.parse().map_err(|e: crate::domain::contact::BadContact| ("email", e.to_string()));
         let address = email.0.as_deref().filter(|t| !t.is_empty()).map(parse).transpose();
         let (email, status) = (address, self::status(status.0.as_deref())).all()?;
@@ -157,30 +166,33 @@ impl UsersApi {
     #[oai(path = "/v1/users/:id", method = "get", operation_id = "getUser")]
     async fn get(
         &self,
-        by: Credentials,
+        by: Authorized,
         /// The user.
         id: Path<UserId>,
     ) -> Result<Out<User>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::UserRead).await?;
+        let by = by.0;
         Ok(Out(self.0.user(&by, id.0).await?.into()))
     }
 
     /// Change a user
     ///
-    /// Only one who belongs to no other tenant and may do no more than the caller: else 403. Suspending ends all sessions; the last active owner can't
-    /// be suspended: 409.
+    /// `metadata` is the tenant's own. All else only in a managed tenant, for somebody who belongs to no other tenant, may do no more than the caller, and is not
+    /// the caller: else 403 with the reason. Suspending ends all sessions; the last active owner can't be suspended: 409.
     #[oai(path = "/v1/users/:id", method = "patch", operation_id = "updateUser")]
     async fn update(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         /// The user.
         id: Path<UserId>,
         body: In<UpdateUserRequest>,
     ) -> Result<Out<User>, ApiError> {
-        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+        let by = by.0;
         let b = body.0;
         let (given_name, given_phone) = (!b.display_name.is_undefined(), !b.phone.is_undefined());
+        if given_name || given_phone || b.status.is_some() {
+            self.0.allowed(&by, id.0, Action::Update).await?;
+        }
         let (name, number) = (display_name("display_name", b.display_name.value()), phone("phone", b.phone.value())).all()?;
         let change = UserChange {
             display_name: given_name.then_some(name),
@@ -206,11 +218,11 @@ impl UsersApi {
     async fn delete(
         &self,
         caller: Data<&Caller>,
-        by: Credentials,
+        by: Authorized,
         /// The user.
         id: Path<UserId>,
     ) -> Result<NoContent, ApiError> {
-        let by = self.0.operator(&by.0, Permission::UserWrite).await?;
+        let by = by.0;
         self.0.delete_user(&caller, &by, id.0).await?;
         Ok(NoContent)
     }

@@ -74,10 +74,19 @@ pub struct ExportedEvent {
     request_id: Option<String>,
     /// When.
     at: Time,
+    /// The kind of thing that it is about, such as `user`, `session` or `tenant`.
+    resource_type: Option<String>,
+    /// The id of that thing.
+    resource_id: Option<String>,
+    /// Names of the fields that it changed.
+    changed: Vec<String>,
+    /// The user agent of who did it.
+    user_agent: Option<String>,
 }
 
 impl From<audit::AuditEntry> for ExportedEvent {
     fn from(e: audit::AuditEntry) -> Self {
+        let resource_id = e.resource().map(|id| AuditId::from_bytes(*id).to_string());
         Self {
             id: e.id,
             tenant_id: e.tenant_id,
@@ -87,6 +96,10 @@ impl From<audit::AuditEntry> for ExportedEvent {
             network: e.network.map(|n| n.to_string()),
             request_id: e.request_id,
             at: Time(e.at),
+            resource_type: e.resource_type,
+            resource_id,
+            changed: e.changed,
+            user_agent: e.user_agent,
         }
     }
 }
@@ -152,7 +165,7 @@ impl From<Export> for UserExport {
                     expires_at: Time(l.expires_at),
                 })
                 .collect(),
-            api_keys: k.api_keys.into_iter().map(ApiKey::from).collect(),
+            api_keys: k.api_keys.into_iter().zip(e.effective).map(|(key, may)| ApiKey::of(key, may)).collect(),
             invites: k.invites.into_iter().map(|(t, at)| ExportedInvite { tenant_id: t, created_at: Time(at) }).collect(),
             audit: k.audit.into_iter().map(ExportedEvent::from).collect(),
         }

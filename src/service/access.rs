@@ -8,6 +8,7 @@ use super::{
 use crate::{
     domain::{
         api_key::{self, ApiKey},
+        authority::{self, Authority, By, Place},
         context::Actor,
         ids::{ApiKeyId, RoleId, TenantId, UserId},
         permission::{Permission, PermissionSet},
@@ -47,8 +48,8 @@ pub enum Who {
 pub struct Operator {
     /// Where.
     pub tenant_id: TenantId,
-    /// What kind of tenant that is.
-    pub kind: TenantKind,
+    /// What kind of tenant that is, and whether its admins have power over credentials.
+    pub place: Place,
     /// What he may do; also the most that he can give.
     pub permissions: PermissionSet,
     /// An owner of the tenant.
@@ -79,6 +80,18 @@ impl Operator {
             Who::Server { key, .. } => Some(*key),
         }
     }
+    /// To the store, which looks up what they may do as it writes.
+    pub fn by(&self) -> By {
+        let authority = match &self.who {
+            Who::Person(p) => Authority::Person { user: p.user_id, session: p.session_id },
+            Who::Server { key, .. } => Authority::Key(*key),
+        };
+        By { tenant_id: self.tenant_id, authority }
+    }
+    /// To whoever decides about an account.
+    pub fn acting(&self) -> authority::Actor {
+        authority::Actor { person: self.user_id(), permissions: self.permissions, owner: self.is_owner }
+    }
     /// The path names a tenant: it must be the one he acts in.
     ///
     /// # Errors
@@ -92,6 +105,10 @@ impl Operator {
     /// `Forbidden`.
     pub fn may_give(&self, permissions: PermissionSet) -> Result<()> {
         if self.permissions.covers(permissions) { Ok(()) } else { Err(Error::Forbidden) }
+    }
+    /// A personal tenant has one member.
+    pub fn is_personal(&self) -> bool {
+        self.place.kind == TenantKind::Personal
     }
 }
 
@@ -158,19 +175,23 @@ impl Services {
                 let grant = self.store.grant(p.user_id, p.tenant_id).await?.ok_or(Error::Forbidden)?;
                 Operator {
                     tenant_id: p.tenant_id,
-                    kind: grant.kind,
+                    place: Place { kind: grant.kind, managed: grant.managed },
                     permissions: grant.permissions,
                     is_owner: grant.roles.contains(&RoleId::OWNER),
                     who: Who::Person(p.clone()),
                 }
             }
-            Credential::Server(key) => Operator {
-                tenant_id: key.tenant_id,
-                kind: self.scope(key.tenant_id).await?.kind,
-                permissions: key.scopes,
-                is_owner: false,
-                who: Who::Server { key: key.id, maker: key.user_id },
-            },
+            Credential::Server(key) => {
+                // A key whose maker is gone stands still, until an owner takes it over.
+                let standing = self.store.standing(key).await?.ok_or(Error::Unauthorized)?;
+                Operator {
+                    tenant_id: key.tenant_id,
+                    place: Place { kind: standing.kind, managed: standing.managed },
+                    permissions: standing.acting.actor.permissions,
+                    is_owner: standing.acting.is_owner,
+                    who: Who::Server { key: key.id, maker: standing.acting.actor.person },
+                }
+            }
         };
         if operator.permissions.has(needed) { Ok(operator) } else { Err(Error::Forbidden) }
     }

@@ -6,17 +6,19 @@ use super::{
     api::Caller,
     error::{Error, Result},
     page::{Listed, Page, id_position},
+    tenant,
 };
 use crate::{
+    actors::tenant::{TenantCommand, TenantReply},
     domain::{
-        api_key::{self, ApiKey},
+        api_key::{self, ApiKey, Origin},
         ids::{ApiKeyId, TenantId},
         permission::PermissionSet,
         secret::SecretText,
         time::Timestamp,
     },
     store::{
-        access::{CreateApiKey, CreateApiKeyOutcome, RevokeApiKey},
+        access::{CreateApiKey, CreateApiKeyOutcome, RevokeApiKey, TakeOverKey, TakeOverOutcome},
         commands::{Cas, Revocation},
     },
 };
@@ -32,6 +34,8 @@ pub struct NewApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
+use std::collections::HashMap;
+
 impl Services {
     /// Makes a key with scopes that the maker holds; the whole key is shown this once.
     ///
@@ -44,25 +48,40 @@ impl Services {
         }
         by.may_give(new.scopes)?;
         self.signed_in_lately(by).await?;
+        // A key ends with the one that made it.
+        let parent = match by.key_id() {
+            Some(id) => self.store.api_key_by_id(by.tenant_id, id).await?,
+            None => None,
+        };
+        let ends = parent.as_ref().and_then(|p| p.expires_at);
+        let expires_at = [new.expires_at, ends].into_iter().flatten().min();
         let (prefix, secret_digest, whole) = api_key::generate(&*self.rng);
         let key = ApiKey {
             id: ApiKeyId::new(&*self.clock, &*self.rng),
             tenant_id: by.tenant_id,
+            origin: if by.user_id().is_some() { Origin::User } else { Origin::Operator },
             user_id: by.user_id(),
+            parent_id: by.key_id(),
+            stopped_at: None,
+            taken_over_at: None,
             name: new.name,
             prefix,
             secret_digest,
             scopes: new.scopes,
-            expires_at: new.expires_at,
+            expires_at,
             last_used_at: None,
             revoked_at: None,
             created_at: now,
         };
-        let cmd = CreateApiKey { key: key.clone(), audit: vec![self.audit_of(caller, by, None, "api_key.created")] };
-        match self.store.create_api_key(&self.ctx_of(caller, by), cmd).await? {
-            CreateApiKeyOutcome::Created => Ok((key, whole)),
-            CreateApiKeyOutcome::NoTenant => Err(Error::NotFound),
-            CreateApiKeyOutcome::TooMany => Err(Error::Conflict("the tenant has as many API keys as it may")),
+        let audit = self.audit_of(caller, by, None, "api_key.created").about_resource("api_key", key.id.as_bytes());
+        let cmd = CreateApiKey { key: key.clone(), by: by.by(), audit: vec![audit] };
+        let ctx = self.ctx_of(caller, by);
+        match self.ask_tenant(caller, by.tenant_id, TenantCommand::CreateKey(Box::new((ctx, cmd)))).await? {
+            TenantReply::KeyMade(CreateApiKeyOutcome::Created) => Ok((key, whole)),
+            TenantReply::KeyMade(CreateApiKeyOutcome::Denied(why)) => Err(why.into()),
+            TenantReply::KeyMade(CreateApiKeyOutcome::NoTenant) => Err(Error::NotFound),
+            TenantReply::KeyMade(CreateApiKeyOutcome::TooMany) => Err(Error::Conflict("the tenant has as many API keys as it may")),
+            other => Err(tenant::unexpected(&other)),
         }
     }
 
@@ -83,13 +102,65 @@ impl Services {
     /// # Errors
     /// `NotFound` for another tenant's.
     pub async fn revoke_api_key(&self, caller: &Caller, by: &Operator, key_id: ApiKeyId) -> Result<()> {
-        let cmd = RevokeApiKey { tenant_id: by.tenant_id, key_id, audit: vec![self.audit_of(caller, by, None, "api_key.revoked")] };
-        match self.store.revoke_api_key(&self.ctx_of(caller, by), cmd).await? {
-            Cas::Done(()) => {
-                self.keys.revoke([Revocation::ApiKey(key_id)]);
+        let audit = self.audit_of(caller, by, None, "api_key.revoked").about_resource("api_key", key_id.as_bytes());
+        let cmd = RevokeApiKey { tenant_id: by.tenant_id, key_id, audit: vec![audit] };
+        let ctx = self.ctx_of(caller, by);
+        let mut children: HashMap<ApiKeyId, Vec<ApiKeyId>> = HashMap::new();
+        for key in self.store.api_keys(by.tenant_id, None, u32::MAX >> 1).await?.into_iter().filter(|k| k.revoked_at.is_none()) {
+            if let Some(parent) = key.parent_id {
+                children.entry(parent).or_default().push(key.id);
+            }
+        }
+        match self.ask_tenant(caller, by.tenant_id, TenantCommand::RevokeKey(Box::new((ctx, cmd)))).await? {
+            TenantReply::KeyRevoked(Cas::Done(())) => {
+                // Those that it made end with it; the others read it from the store within a second.
+                let (mut ended, mut open) = (vec![key_id], vec![key_id]);
+                while let Some(parent) = open.pop() {
+                    // Each list is taken once.
+                    let made = children.remove(&parent).unwrap_or_default();
+                    ended.extend(&made);
+                    open.extend(made);
+                }
+                self.keys.revoke(ended.into_iter().map(Revocation::ApiKey));
                 Ok(())
             }
-            Cas::Stale => Err(Error::NotFound),
+            TenantReply::KeyRevoked(Cas::Stale) => Err(Error::NotFound),
+            other => Err(tenant::unexpected(&other)),
         }
+    }
+
+    /// An owner answers for a key whose maker has left, and for those that it made: it does what its scopes and the owner's permissions say.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` for anybody but an owner, in person, and for a key of the operator's; `ReauthenticationRequired`.
+    pub async fn take_over_api_key(&self, caller: &Caller, by: &Operator, key_id: ApiKeyId) -> Result<ApiKey> {
+        self.signed_in_lately(by).await?;
+        let audit = vec![self.audit_of(caller, by, None, "api_key.taken_over").about_resource("api_key", key_id.as_bytes())];
+        let (ctx, cmd) = (self.ctx_of(caller, by), TakeOverKey { key_id, by: by.by(), audit });
+        match self.ask_tenant(caller, by.tenant_id, TenantCommand::TakeOverKey(Box::new((ctx, cmd)))).await? {
+            TenantReply::KeyTakenOver(Cas::Done(TakeOverOutcome::Taken)) => {}
+            TenantReply::KeyTakenOver(Cas::Done(TakeOverOutcome::Denied(why))) => return Err(why.into()),
+            TenantReply::KeyTakenOver(Cas::Stale) => return Err(Error::NotFound),
+            other => return Err(tenant::unexpected(&other)),
+        }
+        // Nodes that know the key as it was forget it within a minute: until then it is refused there.
+        self.key_cache.invalidate_all();
+        self.store.api_key_by_id(by.tenant_id, key_id).await?.ok_or(Error::NotFound)
+    }
+
+    /// What a key that is shown in a request may do now.
+    ///
+    /// # Errors
+    /// `Unauthorized` while its maker is gone, and nobody has taken it over.
+    pub async fn scopes_now(&self, key: &ApiKey) -> Result<PermissionSet> {
+        let standing = self.store.standing(key).await?.ok_or(Error::Unauthorized)?;
+        Ok(standing.acting.actor.permissions)
+    }
+
+    /// What a key may do now: nothing while its maker is gone.
+    pub async fn effective_scopes(&self, key: &ApiKey) -> Result<PermissionSet> {
+        let live = key.is_live(self.clock.now());
+        let standing = if live { self.store.standing(key).await? } else { None };
+        Ok(standing.map(|s| s.acting.actor.permissions).unwrap_or_default())
     }
 }

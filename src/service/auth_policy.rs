@@ -5,9 +5,10 @@ use super::{
     access::Operator,
     api::Caller,
     error::{Error, Result},
+    tenant::unexpected,
 };
 use crate::{
-    actors::entity::settled,
+    actors::tenant::{TenantCommand, TenantReply},
     domain::{
         ids::TenantId,
         policy::{AuthPolicy, Preset},
@@ -56,11 +57,13 @@ impl Services {
             if policy == tenant.policy {
                 return Ok(policy);
             }
-            let audit = vec![self.audit_of(caller, by, None, "policy.changed")];
-            let cmd = SetPolicy { tenant_id, expect_version: tenant.version, policy: policy.clone(), audit };
+            let audit = self.audit_of(caller, by, None, "policy.changed").changing(tenant.policy.differences(&policy));
+            let cmd = SetPolicy { tenant_id, expect_version: tenant.version, policy: policy.clone(), audit: vec![audit] };
             let ctx = self.ctx_of(caller, by);
-            if settled(|| self.store.set_policy(&ctx, cmd.clone())).await? == Cas::Done(()) {
-                return Ok(policy);
+            match self.ask_tenant(caller, tenant_id, TenantCommand::SetPolicy(Box::new((ctx, cmd)))).await? {
+                TenantReply::Policy(Cas::Done(())) => return Ok(policy),
+                TenantReply::Policy(Cas::Stale) => {}
+                other => return Err(unexpected(&other)),
             }
         }
         Err(Error::Conflict("the tenant keeps changing: try again"))

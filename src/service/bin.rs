@@ -26,7 +26,7 @@ impl Services {
             if duty.fence().await?.is_none() {
                 return Ok(());
             }
-            let step = self.store.end_tenants(self.clock.now()).await?;
+            let step = self.store.end_tenants(self.clock.now(), &self.newcomers()).await?;
             if !step.more {
                 break;
             }
@@ -41,16 +41,9 @@ impl Services {
                 let now = self.clock.now();
                 let ctx =
                     Ctx { command: CommandId::new(&*self.clock, &*self.rng), now, actor: Actor::System, network: None, request_id: None };
-                let receipt = AuditEvent {
-                    id: AuditId::new(&*self.clock, &*self.rng),
-                    tenant_id: user.home_tenant,
-                    event: "user.purged".to_owned(),
-                    actor: Actor::System,
-                    user_id: Some(user.user_id),
-                    network: None,
-                    request_id: None,
-                    at: now,
-                };
+                let id = AuditId::new(&*self.clock, &*self.rng);
+                let receipt =
+                    AuditEvent { user_id: Some(user.user_id), ..AuditEvent::new(id, user.home_tenant, "user.purged", Actor::System, now) };
                 // `Stale`: restored, or purged by somebody else, while we looked.
                 purged += u64::from(self.store.purge_overdue(&ctx, user.user_id, vec![receipt]).await? == Cas::Done(()));
             }

@@ -13,11 +13,13 @@ use super::{
     },
 };
 use crate::{
+    actors::entity::settled,
     credentials::pool::Flow,
     domain::{
         audit::AuditEvent,
+        authority::Denied,
         ids::{RoleId, UserId},
-        tenant::TenantKind,
+        outbox::Message,
     },
     store::imports::{Holder, ImportOutcome, ImportUser, ImportUsers, Outcomes, RowOutcome},
 };
@@ -75,7 +77,7 @@ impl Services {
     /// `Validation` in a personal tenant, `RateLimited` once the tenant (or the operator, in all of his) has been told of 20 foreign
     /// accounts in a day.
     pub async fn bulk<'a>(&'a self, caller: &'a Caller, by: &'a Operator) -> Result<Bulk<'a>> {
-        if by.kind == TenantKind::Personal {
+        if by.is_personal() {
             return Err(Error::field("tenant_id", "is a personal tenant: it has one member, its owner"));
         }
         self.may_still_reveal(by).await?;
@@ -97,7 +99,7 @@ impl Services {
     /// Begins to read an export.
     ///
     /// # Errors
-    /// As [`Services::bulk`]; `Validation` for parameters of a Firebase project that make no hashes.
+    /// As [`Services::bulk`]; `Denied` in a tenant without power over credentials; `Validation` for parameters of a Firebase project that make no hashes.
     pub async fn upload<'a>(
         &'a self,
         caller: &'a Caller,
@@ -105,6 +107,9 @@ impl Services {
         source: Source,
         firebase: Option<FirebaseParams>,
     ) -> Result<Upload<'a>> {
+        if !by.is_personal() {
+            by.place.may_make_credentials()?;
+        }
         if let Some(params) = &firebase {
             params.check().map_err(|why| Error::field("firebase", why))?;
         }
@@ -118,8 +123,7 @@ impl Services {
             Ok(()) => Ok(true),
             Err(Error::RateLimited { .. }) => {
                 let audit = vec![self.audit_of(caller, by, None, "user.accounts_revealed")];
-                let cmd = ImportUsers { tenant_id: by.tenant_id, users: Vec::new(), step: None, audit };
-                self.store.import_users(&self.ctx_of(caller, by), cmd).await?;
+                self.note(&self.ctx_of(caller, by), audit).await?;
                 Ok(false)
             }
             Err(e) => Err(e),
@@ -168,7 +172,9 @@ impl Bulk<'_> {
                 Ok((line, user)) => {
                     let audit = vec![self.created(user.user.id)];
                     lines.push((line, user.user.email.clone()));
-                    users.push(ImportUser { audit, ..user });
+                    let told = Message::AccountMade { user_id: user.user.id, tenant_id: tenant };
+                    let job = (!self.by.place.managed).then(|| services.job(told));
+                    users.push(ImportUser { audit, job, ..user });
                 }
                 Err(refusal) => self.refuse(refusal),
             }
@@ -176,9 +182,13 @@ impl Bulk<'_> {
         if users.is_empty() {
             return Ok(());
         }
-        let cmd = ImportUsers { tenant_id: tenant, users, step: None, audit: Vec::new() };
-        let ImportOutcome::Done(Outcomes(outcomes)) = services.store.import_users(&ctx, cmd).await? else {
-            return Err(Error::Forbidden);
+        let cmd = ImportUsers { tenant_id: tenant, by: self.by.by(), users, step: None, audit: Vec::new() };
+        let written = settled(|| services.store.import_users(&ctx, cmd.clone())).await;
+        (services.wake_outbox)();
+        let outcomes = match written? {
+            ImportOutcome::Done(Outcomes(outcomes)) => outcomes,
+            ImportOutcome::Denied(why) => return Err(why.into()),
+            ImportOutcome::NoTenant | ImportOutcome::Stale => return Err(Error::Forbidden),
         };
         for ((line, email), outcome) in lines.into_iter().zip(outcomes) {
             match self.settled(outcome).await? {
@@ -210,6 +220,19 @@ impl Bulk<'_> {
             Holder::Member => return Ok(Err(IS_MEMBER)),
             Holder::Elsewhere => return self.taken().await.map(Err),
         }
+        if row.vouched()
+            && let Err(why) = self.by.place.may_make_credentials()
+        {
+            return Ok(Err(why.text()));
+        }
+        // Each is an invite to an address: it is counted as one, and its owner is told.
+        if !self.by.place.managed {
+            match self.services.limits.invite(self.by.tenant_id, &row.email.digest(), self.services.clock.now()).await {
+                Ok(true) => {}
+                Ok(false) | Err(Error::RateLimited { .. }) => return Ok(Err(TOO_MANY)),
+                Err(e) => return Err(e),
+            }
+        }
         let Some(role) = row.role else { return Ok(Ok(())) };
         let may = match self.roles.get(&role) {
             Some(may) => *may,
@@ -238,6 +261,8 @@ impl Bulk<'_> {
             RowOutcome::Created => Ok(()),
             RowOutcome::IsMember => Err(IS_MEMBER),
             RowOutcome::NoRole | RowOutcome::Unfit => Err(NO_ROLE),
+            RowOutcome::NotManaged => Err(Denied::NotManaged.text()),
+            RowOutcome::GiverUnproved => Err(Denied::GiverUnproved.text()),
             RowOutcome::EmailTaken => Err(self.taken().await?),
         })
     }
@@ -245,6 +270,7 @@ impl Bulk<'_> {
 
 const IS_MEMBER: &str = "a member of the tenant has this address";
 const TAKEN: &str = "another account has this address";
+const TOO_MANY: &str = "too many accounts for people elsewhere, or mails to this address, were asked for: try again later";
 const NO_ROLE: &str = "role_id is no role that you may give";
 const TOLD_ALL: &str = "not looked at: too many addresses of today's requests belong to accounts elsewhere";
 

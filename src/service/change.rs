@@ -11,6 +11,7 @@ use crate::{
     domain::{
         contact::Email,
         context::Actor,
+        outbox::{Message, SecuredBy},
         secret::{Password, SecretText},
         token::{CodePurpose, UndoToken},
     },
@@ -42,7 +43,6 @@ impl Services {
     /// `CodeInvalid`, `CodeExpired`, `EmailTaken`.
     pub async fn confirm_email_change(&self, caller: &Caller, who: &Principal, code: SecretText) -> Result<()> {
         self.confirm(caller, who, CodePurpose::EmailChange, code, "email.changed").await?;
-        (self.wake_outbox)();
         let user = self.account(who).await?;
         self.epoch_raised(user.id, user.credential_epoch, Some(who.session_id));
         Ok(())
@@ -58,9 +58,11 @@ impl Services {
         if !token.genuine(&self.keyring, &link.nonce) || link.used_at.is_some() || self.clock.now() >= link.expires_at {
             return Err(Error::LinkInvalid);
         }
-        let user = self.store.user(link.user_id).await?.filter(|u| u.deleted_at.is_none()).ok_or(Error::LinkInvalid)?;
+        // In the recycle bin too: whoever moved the account may have put it there.
+        let user = self.store.user(link.user_id).await?.ok_or(Error::LinkInvalid)?;
         let audit = vec![self.audit(caller, Actor::Anonymous, user.home_tenant, user.id, "email.change_undone")];
-        let cmd = UndoEmailChange { user_id: user.id, link_id: link.id, audit };
+        let job = Some(self.job(Message::Secured { user_id: user.id, why: SecuredBy::Undone }));
+        let cmd = UndoEmailChange { user_id: user.id, link_id: link.id, personal: Box::new(self.personal_tenant()), job, audit };
         let ctx = self.ctx(caller, Actor::Anonymous);
         match self.ask_user(caller, user.id, UserCommand::UndoEmailChange(Box::new((ctx, cmd)))).await? {
             UserReply::Done => {

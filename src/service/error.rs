@@ -1,6 +1,11 @@
 //! Everything that a use case can answer but success. One table in the http room maps it to status, code and text.
 
-use crate::{credentials::pool::PoolError, ephemeral::EphemeralError, store::StoreError};
+use crate::{
+    credentials::pool::PoolError,
+    domain::{authority::Denied, secret::SecretText},
+    ephemeral::EphemeralError,
+    store::StoreError,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Why a use case did not do it.
@@ -30,6 +35,12 @@ pub enum Error {
     /// 403 `forbidden`.
     #[error("forbidden")]
     Forbidden,
+    /// 403 `forbidden`, with why.
+    #[error("forbidden: {0:?}")]
+    Denied(Denied),
+    /// 403 `password_change_required`: the password is right, and its owner must set another one first, with this token.
+    #[error("password change required")]
+    PasswordChangeRequired(SecretText),
     /// 404 `not_found`.
     #[error("not found")]
     NotFound,
@@ -115,6 +126,12 @@ impl Error {
     /// One field is wrong.
     pub fn field(name: &str, problem: impl Into<String>) -> Self {
         Self::Validation(BTreeMap::from([(name.to_owned(), problem.into())]))
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(why: Denied) -> Self {
+        Self::Denied(why)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Accepting an invite by one of its tokens, without being signed in.
 
 use super::{
-    Services,
+    Services, SignupMode,
     api::{Caller, TokenPair},
     error::{Error, Result},
     login::flow,
@@ -101,6 +101,10 @@ impl Services {
         password: &Password,
         display_name: Option<String>,
     ) -> Result<Tried> {
+        // Where addresses are proved before there is an account, a token that was handed over makes none; nor does it tell who has one.
+        if !shown.mailed && self.rules.signup_mode == SignupMode::VerifyFirst {
+            return Err(Error::field("token", "proves no address: open the link in the mail, or sign in and accept the invite"));
+        }
         let lookup = self.store.login_lookup(digest, caller.network).await?;
         let now = self.clock.now();
         // By the token that was handed over, of everybody: whom it refuses must not tell who has an account.
@@ -129,6 +133,7 @@ impl Services {
         if user.status == UserStatus::Suspended {
             return Err(Error::AccountSuspended);
         }
+        self.may_go_on(&user)?;
         match self.join_as(caller, shown, &user).await? {
             Some(pair) => {
                 if verified.outdated {
@@ -149,6 +154,7 @@ impl Services {
         match self.join(caller, shown, user.id, joins, &audit).await? {
             AcceptOutcome::Joined => Ok(Tried::Joined(self.pair_of(&session)?)),
             AcceptOutcome::EmailTaken(_) => Ok(Tried::Taken),
+            AcceptOutcome::Denied(why) => Err(why.into()),
             AcceptOutcome::Gone | AcceptOutcome::Stale => Err(Error::InviteInvalid),
         }
     }
@@ -168,18 +174,32 @@ impl Services {
         match self.join(caller, shown, user.id, joins, &audit).await? {
             AcceptOutcome::Joined => Ok(Some(self.pair_of(&session)?)),
             AcceptOutcome::Stale => Ok(None),
+            AcceptOutcome::Denied(why) => Err(why.into()),
             AcceptOutcome::Gone | AcceptOutcome::EmailTaken(_) => Err(Error::InviteInvalid),
         }
     }
 
     async fn join(&self, caller: &Caller, shown: &Shown, user: UserId, joins: Joins, events: &[&'static str]) -> Result<AcceptOutcome> {
         let (tenant_id, actor) = (shown.tenant.id, Actor::User(user));
+        let session = match &joins {
+            Joins::New { session, .. } => Some(session.id),
+            Joins::Account { sign_in, .. } => sign_in.as_ref().map(|(session, _)| session.id),
+        };
+        let told = |name: &'static str| {
+            let event = self.audit(caller, actor, tenant_id, user, name);
+            match (name, session) {
+                ("invite.accepted", _) => event.about_resource("invite", shown.invite.id.as_bytes()),
+                ("session.started", Some(id)) => event.about_resource("session", id.as_bytes()),
+                _ => event,
+            }
+        };
         let cmd = AcceptInvite {
             tenant_id,
             invite_id: shown.invite.id,
             serial: shown.invite.serial,
             joins,
-            audit: events.iter().map(|e| self.audit(caller, actor, tenant_id, user, e)).collect(),
+            personal: shown.mailed.then(|| Box::new(self.personal_tenant())),
+            audit: events.iter().copied().map(told).collect(),
         };
         match self.ask_tenant(caller, tenant_id, TenantCommand::AcceptInvite(Box::new((self.ctx(caller, actor), cmd)))).await? {
             TenantReply::InviteAccepted(outcome) => Ok(outcome),
@@ -211,6 +231,9 @@ impl Services {
             created_at: now,
             updated_at: now,
             deleted_at: None,
+            independent: false,
+            must_change: false,
+            not_me_at: None,
             purge_after: None,
         }
     }

@@ -18,7 +18,7 @@ use crate::{
         outbox::Message,
         rng,
         secret::SecretText,
-        tenant::{Tenant, TenantKind},
+        tenant::Tenant,
         time::Timestamp,
         token::HandedInvite,
         user::User,
@@ -59,10 +59,12 @@ impl Services {
             created_at: now,
         };
         let job = may_mail.then(|| self.invite_mail(&invite));
-        let cmd = CreateInvite { invite: invite.clone(), job, audit: vec![self.audit_of(caller, by, None, "invite.created")] };
+        let audit = self.audit_of(caller, by, None, "invite.created").about_resource("invite", invite.id.as_bytes());
+        let cmd = CreateInvite { invite: invite.clone(), by: by.by(), job, audit: vec![audit] };
         let command = TenantCommand::Invite(Box::new((self.ctx_of(caller, by), cmd)));
         match self.ask_tenant(caller, tenant.id, command).await? {
             TenantReply::Invited(CreateInviteOutcome::Created) => Ok(self.sent(invite)),
+            TenantReply::Invited(CreateInviteOutcome::Denied(why)) => Err(why.into()),
             TenantReply::Invited(CreateInviteOutcome::NoTenant | CreateInviteOutcome::NoRole) => Err(Error::NotFound),
             other => Err(unexpected(&other)),
         }
@@ -94,10 +96,11 @@ impl Services {
                 invite_id: id,
                 expect_serial,
                 expires_at: invite.expires_at,
+                by: by.by(),
                 inviter,
                 inviter_key,
                 job: may_mail.then(|| self.invite_mail(&invite)),
-                audit: vec![self.audit_of(caller, by, None, "invite.resent")],
+                audit: vec![self.audit_of(caller, by, None, "invite.resent").about_resource("invite", id.as_bytes())],
             };
             let command = TenantCommand::ResendInvite(Box::new((self.ctx_of(caller, by), cmd)));
             match self.ask_tenant(caller, tenant.id, command).await? {
@@ -105,6 +108,7 @@ impl Services {
                 TenantReply::InviteResent(Cas::Done(ResendOutcome::Superseded)) => {
                     return Err(Error::Conflict("there is a newer invite to this address"));
                 }
+                TenantReply::InviteResent(Cas::Done(ResendOutcome::Denied(why))) => return Err(why.into()),
                 TenantReply::InviteResent(Cas::Stale) => continue,
                 other => return Err(unexpected(&other)),
             }
@@ -117,7 +121,6 @@ impl Services {
     }
 
     fn sent(&self, invite: Invite) -> Invited {
-        (self.wake_outbox)();
         let token = HandedInvite::issue(&self.keyring, invite.tenant_id, invite.id, invite.serial, &invite.nonce);
         (invite, token)
     }
@@ -127,7 +130,7 @@ impl Services {
     /// # Errors
     /// `NotFound` for another tenant's, `Conflict` if it was accepted or declined.
     pub async fn revoke_invite(&self, caller: &Caller, by: &Operator, id: InviteId) -> Result<()> {
-        let audit = vec![self.audit_of(caller, by, None, "invite.revoked")];
+        let audit = vec![self.audit_of(caller, by, None, "invite.revoked").about_resource("invite", id.as_bytes())];
         let cmd = RevokeInvite { tenant_id: by.tenant_id, invite_id: id, audit };
         let command = TenantCommand::RevokeInvite(Box::new((self.ctx_of(caller, by), cmd)));
         match self.ask_tenant(caller, by.tenant_id, command).await? {
@@ -172,12 +175,14 @@ impl Services {
     /// `NotFound` if no such invite is open to the caller, `Conflict` if it or the account changes meanwhile.
     pub async fn accept_my_invite(&self, caller: &Caller, who: &Principal, id: InviteId) -> Result<(Invite, Tenant)> {
         let (user, invite, tenant) = self.mine(who, id).await?;
+        let audit = self.audit(caller, Actor::User(user.id), tenant.id, user.id, "invite.accepted");
         let cmd = AcceptInvite {
             tenant_id: tenant.id,
             invite_id: id,
             serial: invite.serial,
             joins: Joins::Account { user_id: user.id, epoch: user.credential_epoch, mailbox: Mailbox::ProvedBefore, sign_in: None },
-            audit: vec![self.audit(caller, Actor::User(user.id), tenant.id, user.id, "invite.accepted")],
+            personal: None,
+            audit: vec![audit.about_resource("invite", id.as_bytes())],
         };
         let ctx = self.ctx(caller, Actor::User(user.id));
         let accepted_at = Some(ctx.now);
@@ -186,6 +191,7 @@ impl Services {
                 Ok((Invite { status: InviteStatus::Accepted, accepted_at, ..invite }, tenant))
             }
             TenantReply::InviteAccepted(AcceptOutcome::Gone) => Err(Error::NotFound),
+            TenantReply::InviteAccepted(AcceptOutcome::Denied(why)) => Err(why.into()),
             TenantReply::InviteAccepted(AcceptOutcome::Stale) => Err(Error::Conflict("the account has changed meanwhile")),
             other => Err(unexpected(&other)),
         }
@@ -197,7 +203,8 @@ impl Services {
     /// `NotFound` if no such invite is open to the caller.
     pub async fn decline_my_invite(&self, caller: &Caller, who: &Principal, id: InviteId) -> Result<(Invite, Tenant)> {
         let (user, invite, tenant) = self.mine(who, id).await?;
-        let audit = vec![self.audit(caller, Actor::User(user.id), tenant.id, user.id, "invite.declined")];
+        let audit = self.audit(caller, Actor::User(user.id), tenant.id, user.id, "invite.declined");
+        let audit = vec![audit.about_resource("invite", id.as_bytes())];
         let cmd = DeclineInvite { tenant_id: tenant.id, invite_id: id, user_id: user.id, audit };
         let command = TenantCommand::DeclineInvite(Box::new((self.ctx(caller, Actor::User(user.id)), cmd)));
         match self.ask_tenant(caller, tenant.id, command).await? {
@@ -225,8 +232,8 @@ fn ttl(tenant: &Tenant) -> Duration {
 }
 
 fn takes_members(by: &Operator) -> Result<()> {
-    match by.kind {
-        TenantKind::Organization => Ok(()),
-        TenantKind::Personal => Err(Error::field("tenant_id", "is a personal tenant, which has one member: invite to an organization")),
+    if by.is_personal() {
+        return Err(Error::field("tenant_id", "is a personal tenant, which has one member: invite to an organization"));
     }
+    Ok(())
 }

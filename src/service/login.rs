@@ -18,11 +18,15 @@ use crate::{
         session::Session,
         tenant::Tenant,
         time::Timestamp,
+        token::{ChangeToken, nonce_of_epoch},
         user::{Membership, User, UserStatus},
     },
     store::commands::{Cas, CreateSession, Rehash},
 };
 use std::time::Duration;
+
+/// How long a token of a `password_change_required` is good.
+const CHANGE_TTL: Duration = Duration::from_secs(600);
 
 impl Services {
     /// Signs in. Every refusal looks and takes the same: an unknown address costs the same reads and one Argon2id, and a
@@ -59,6 +63,7 @@ impl Services {
         if user.status == UserStatus::Suspended {
             return Err(Error::AccountSuspended);
         }
+        self.may_go_on(&user)?;
         let Some(session) = self.open_session(caller, &user).await? else {
             // Changed while we looked: the password that was right is no longer, or the account is gone.
             return Err(self.refuse(&verified).await);
@@ -67,6 +72,19 @@ impl Services {
             self.rehash_later(caller, &user, password, &digest);
         }
         self.pair_of(&session)
+    }
+
+    /// Whoever knows the right password may sign in with it, but for one that an admin set: its owner sets another first.
+    ///
+    /// # Errors
+    /// `PasswordChangeRequired`, with the token for that.
+    pub(super) fn may_go_on(&self, user: &User) -> Result<()> {
+        if !user.must_change {
+            return Ok(());
+        }
+        let until = u64::try_from(self.clock.now().plus(CHANGE_TTL).millis()).unwrap_or(0);
+        let nonce = nonce_of_epoch(user.credential_epoch);
+        Err(Error::PasswordChangeRequired(ChangeToken::issue(&self.keyring, user.id, user.id, until, &nonce)))
     }
 
     /// The one refusal, no sooner than the timer says.
@@ -83,6 +101,7 @@ impl Services {
         let (tenant, _) = scope.ok_or(Error::Forbidden)?;
         let session = self.new_session(caller, user, tenant);
         let audit = self.audit(caller, Actor::User(user.id), tenant.id, user.id, "session.started");
+        let audit = audit.about_resource("session", session.id.as_bytes());
         let cmd = CreateSession { session: session.clone(), network: caller.network, is_login: true, audit: vec![audit] };
         let ctx = self.ctx(caller, Actor::User(user.id));
         Ok(match crate::actors::entity::settled(|| self.store.create_session(&ctx, cmd.clone())).await? {
@@ -104,6 +123,7 @@ impl Services {
             ip: caller.ip.to_string(),
             user_agent: caller.user_agent.clone(),
             created_at: now,
+            signed_in_at: None,
             last_seen_at: now,
             turned_at: now,
             turned_by: caller.network,
@@ -195,7 +215,10 @@ impl Services {
     /// How long ago the person gave a password (or a mailed proof) for this session, as a moment.
     pub(super) async fn signed_in_at(&self, who: &super::api::Principal) -> Result<Timestamp> {
         let view = self.store.session(who.user_id, who.session_id).await?.ok_or(Error::Unauthorized)?;
-        Ok(view.session.created_at)
+        if view.session.revoked_at.is_some() {
+            return Err(Error::Unauthorized);
+        }
+        Ok(view.session.signed_in_at.unwrap_or(view.session.created_at))
     }
 
     /// Names of a member's roles.

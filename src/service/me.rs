@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     actors::user::{UserCommand, UserReply},
-    domain::{context::Actor, secret::Password, user::User},
+    domain::{context::Actor, outbox::Message, secret::Password, user::User},
     store::commands::{DeleteUser, UpdateProfile},
 };
 
@@ -63,6 +63,7 @@ impl Services {
             user_id: user.id,
             expect_epoch: user.credential_epoch,
             purge_after: ctx.now.plus(bin),
+            job: Some(self.job(Message::AccountDeleted { user_id: user.id, epoch: user.credential_epoch + 1, own: true })),
             audit: vec![self.audit(caller, Actor::User(user.id), who.tenant_id, user.id, "user.deleted")],
         };
         match self.ask_user(caller, user.id, UserCommand::Delete(Box::new((ctx, cmd)))).await? {

@@ -2,21 +2,22 @@
 
 use super::{
     Services,
-    access::Operator,
+    access::{Operator, Who},
     api::UserView,
     error::{Error, Result},
     page::{Listed, Page},
 };
 use crate::{
     domain::{
+        authority::{self, Action},
         contact::Email,
         ids::{RoleId, TenantId, UserId},
-        permission::Role,
+        permission::PermissionSet,
         session::Session,
         time::Timestamp,
         user::{User, UserStatus},
     },
-    store::admin::{Fence, Kept, Member, MemberFilter, MemberPosition},
+    store::admin::{Kept, Member, MemberFilter, MemberPosition},
 };
 use std::collections::HashMap;
 
@@ -38,6 +39,8 @@ pub struct Export {
     pub view: UserView,
     /// The rest.
     pub kept: Kept,
+    /// What each of the kept API keys may do now.
+    pub effective: Vec<PermissionSet>,
     /// When it was put together.
     pub at: Timestamp,
 }
@@ -52,6 +55,17 @@ impl RoleNames {
     }
 }
 
+/// An account as one of its tenants sees it: phone number and last sign-in are the person's own, and of those who have power over it;
+/// metadata are the home tenant's.
+fn shown(by: &Operator, member: Member) -> User {
+    let oneself = matches!(&by.who, Who::Person(p) if p.user_id == member.user.id);
+    if oneself || authority::may(&by.acting(), Action::Read, &member.target(by.tenant_id), &by.place).is_ok() {
+        return member.user;
+    }
+    let metadata = if member.user.home_tenant == by.tenant_id { member.user.metadata } else { Default::default() };
+    User { phone: None, phone_verified_at: None, last_login_at: None, metadata, ..member.user }
+}
+
 impl Services {
     /// Names of a tenant's roles. The tenant's own ones are read only if one of `used` is none of the system's.
     pub(super) async fn role_names_in(&self, tenant: TenantId, used: impl IntoIterator<Item = &RoleId>) -> Result<RoleNames> {
@@ -61,16 +75,9 @@ impl Services {
         Ok(RoleNames(self.store.roles(tenant).await?.into_iter().map(|r| (r.id, r.name)).collect()))
     }
 
-    /// What an operator may do to users: within what he holds. What every member may do counts as held: who may make
-    /// members need not be one.
-    pub(super) fn fence(by: &Operator) -> Fence {
-        let members = Role::system_permissions(RoleId::MEMBER).unwrap_or_default();
-        Fence { tenant_id: by.tenant_id, permissions: by.permissions.union(members) }
-    }
-
     pub(super) async fn view_of(&self, by: &Operator, member: Member) -> Result<UserView> {
         let names = self.role_names_in(by.tenant_id, &member.roles).await?;
-        Ok(UserView { roles: names.of(&member.roles), user: member.user, tenant_id: by.tenant_id })
+        Ok(UserView { roles: names.of(&member.roles), user: shown(by, member), tenant_id: by.tenant_id })
     }
 
     /// A member who is not in the recycle bin.
@@ -106,7 +113,7 @@ impl Services {
         let which = MemberFilter { tenant_id: by.tenant_id, prefix: prefix.clone(), status: filter.status };
         let found = self.store.members(which, after, page.limit).await?;
         let names = self.role_names_in(by.tenant_id, found.members.iter().flat_map(|m| &m.roles)).await?;
-        let view = |m: Member| UserView { roles: names.of(&m.roles), user: m.user, tenant_id: by.tenant_id };
+        let view = |m: Member| UserView { roles: names.of(&m.roles), user: shown(by, m), tenant_id: by.tenant_id };
         let next = found.next.map(|p| self.cursor(&scope, &to_position(&p))).transpose()?;
         Ok(Listed { items: found.members.into_iter().map(view).collect(), next })
     }
@@ -143,19 +150,12 @@ impl Services {
         self.listed(&scope, page, users, |u| [&u.deleted_at.unwrap_or(u.updated_at).millis().to_be_bytes()[..], u.id.as_bytes()].concat())
     }
 
-    /// A user within the fence, in the recycle bin or not.
-    async fn within_fence(&self, by: &Operator, user: UserId) -> Result<Member> {
-        let member = self.store.member(by.tenant_id, user).await?.ok_or(Error::NotFound)?;
-        let covered = Self::fence(by).permissions.covers(member.permissions);
-        if member.sole && covered { Ok(member) } else { Err(Error::Forbidden) }
-    }
-
     /// A user's sessions, newest first.
     ///
     /// # Errors
     /// `NotFound`; `Forbidden` outside the fence: they may be of other tenants.
     pub async fn sessions_of(&self, by: &Operator, user: UserId) -> Result<Vec<Session>> {
-        self.within_fence(by, user).await?;
+        self.allowed(by, user, Action::Read).await?;
         Ok(self.store.sessions(user).await?)
     }
 
@@ -164,9 +164,19 @@ impl Services {
     /// # Errors
     /// `NotFound`; `Forbidden` outside the fence.
     pub async fn export_user(&self, by: &Operator, user: UserId) -> Result<Export> {
-        let member = self.within_fence(by, user).await?;
-        let kept = self.store.kept_about(user).await?.ok_or(Error::NotFound)?;
-        Ok(Export { view: self.view_of(by, member).await?, kept, at: self.clock.now() })
+        let member = self.allowed(by, user, Action::Read).await?;
+        let view = self.view_of(by, member).await?;
+        self.export_of(view).await
+    }
+
+    /// All that is kept about a user.
+    pub(super) async fn export_of(&self, view: UserView) -> Result<Export> {
+        let kept = self.store.kept_about(view.user.id).await?.ok_or(Error::NotFound)?;
+        let mut effective = Vec::with_capacity(kept.api_keys.len());
+        for key in &kept.api_keys {
+            effective.push(self.effective_scopes(key).await?);
+        }
+        Ok(Export { view, kept, effective, at: self.clock.now() })
     }
 }
 

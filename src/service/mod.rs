@@ -9,7 +9,11 @@
 //!              logout(&Caller, &Principal)                               sessions(&Principal) -> Vec<Session>
 //!              revoke_session(&Caller, &Principal, SessionId)            revoke_other_sessions(&Caller, &Principal) -> u64
 //! password.rs  has_password(&Principal) -> bool                          change_password(&Caller, &Principal, Option<Password>, Password)
-//! reset.rs     forgot_password(&Caller, &str)                            reset_password(&Caller, &str, Password)
+//! reset.rs     forgot_password(&Caller, &str)                            reset_password(&Caller, &str, Password, bool)
+//! recovery.rs  not_me(&Caller, &str)                                     restore_account(&Caller, &str)
+//!              reauthenticate(&Caller, &Principal, Password)             export_me(&Caller, &Principal, Option<Password>) -> Export
+//!              change_set_password(&Caller, &str, Password)
+//! links.rs     mail_link(&Caller, &Operator, UserId)                     make_link(&Caller, &Operator, UserId) -> (SecretText, Timestamp)
 //! verify.rs    start_email_code(&Caller, &Principal, UserId)             confirm_email_code(&Caller, &Principal, UserId, &str)
 //!              start_phone_code(&Caller, &Principal, UserId, PhoneStart) confirm_phone_code(&Caller, &Principal, UserId, &str)
 //! change.rs    start_email_change(&Caller, &Principal, Email, Option<Password>)
@@ -46,12 +50,14 @@ mod invite_accept;
 pub mod invites;
 pub mod keys;
 pub mod limits;
+mod links;
 mod login;
 mod me;
 pub mod members;
 mod new_password;
 pub mod page;
 mod password;
+mod recovery;
 mod reset;
 mod roles;
 mod session;
@@ -68,6 +74,7 @@ use crate::{
     actors::{
         contact::{Contact, ContactCommand, ContactReply},
         directory::{AskError, Bounds, Directory},
+        entity::settled,
         placement::Placement,
         supervisor::Supervisor,
         tenant::{TenantActor, TenantCommand, TenantReply},
@@ -84,12 +91,13 @@ use crate::{
         network::Network,
         outbox::{Job, Message},
         policy::AuthPolicy,
-        rng::Rng,
+        rng::{self, Rng},
+        tenant::Tenant,
         time::Clock,
     },
     ephemeral::{Decision, Ephemeral},
     gateway::breach::BreachRange,
-    store::Store,
+    store::{Store, StoreError, admin::Newcomers},
 };
 use api::{Caller, Part};
 use error::{Error, Result};
@@ -120,6 +128,10 @@ pub struct Rules {
     pub signup_mode: SignupMode,
     /// What sign-up obeys and new tenants start with.
     pub policy: AuthPolicy,
+    /// Base of the links that are handed to admins, as that of those in mails.
+    pub app_url: String,
+    /// Everybody may make organizations; else only the operator does.
+    pub open_organizations: bool,
     /// How often.
     pub limits: LimitRules,
 }
@@ -266,33 +278,63 @@ impl Services {
         }
     }
 
+    /// A personal tenant for somebody who may need one.
+    fn personal_tenant(&self) -> Tenant {
+        Tenant::personal(TenantId::new(&*self.clock, &*self.rng), self.rules.policy.clone(), self.clock.now())
+    }
+
+    /// What personal tenants are made of where no command brings one.
+    fn newcomers(&self) -> Newcomers {
+        Newcomers { policy: self.rules.policy.clone(), salt: rng::bytes(&*self.rng) }
+    }
+
     fn job(&self, message: Message) -> Job {
         Job { id: JobId::new(&*self.clock, &*self.rng), message, created_at: self.clock.now(), attempts: 0 }
     }
 
     fn audit(&self, caller: &Caller, actor: Actor, tenant_id: TenantId, user: UserId, event: &'static str) -> AuditEvent {
         AuditEvent {
-            id: AuditId::new(&*self.clock, &*self.rng),
-            tenant_id,
-            event: event.to_owned(),
-            actor,
             user_id: Some(user),
             network: Some(caller.network),
             request_id: Some(caller.request_id.clone()),
-            at: self.clock.now(),
+            user_agent: caller.user_agent.clone(),
+            ..AuditEvent::new(AuditId::new(&*self.clock, &*self.rng), tenant_id, event, actor, self.clock.now())
         }
     }
 
-    async fn ask_user(&self, caller: &Caller, id: UserId, command: UserCommand) -> Result<UserReply> {
-        self.users.ask(id, Some(caller.network), command).await.map_err(busy)
+    /// Writes a message that no other command brings, and wakes the outbox.
+    async fn send(&self, ctx: &Ctx, job: Job) -> std::result::Result<(), StoreError> {
+        let written = settled(|| self.store.enqueue(ctx, job.clone())).await;
+        (self.wake_outbox)();
+        written
     }
 
+    /// Writes events that belong to no other command.
+    async fn note(&self, ctx: &Ctx, events: Vec<AuditEvent>) -> std::result::Result<(), StoreError> {
+        settled(|| self.store.write_audit(ctx, events.clone())).await
+    }
+
+    /// A command about a user, in the order of that user's; the outbox is woken where a message may have been written with it.
+    async fn ask_user(&self, caller: &Caller, id: UserId, command: UserCommand) -> Result<UserReply> {
+        let wakes = command.may_write_jobs();
+        let reply = self.users.ask(id, Some(caller.network), command).await.map_err(busy);
+        if wakes {
+            (self.wake_outbox)();
+        }
+        reply
+    }
+
+    /// A command about an address, in its order.
     async fn ask_contact(&self, caller: &Caller, digest: ContactDigest, command: ContactCommand) -> Result<ContactReply> {
         self.contacts.ask(digest, Some(caller.network), command).await.map_err(busy)
     }
 
+    /// A command about a tenant, in its order.
     async fn ask_tenant(&self, caller: &Caller, id: TenantId, command: TenantCommand) -> Result<TenantReply> {
-        self.tenants.ask(id, Some(caller.network), command).await.map_err(busy)
+        let reply = self.tenants.ask(id, Some(caller.network), command).await.map_err(busy);
+        // Most of them tell somebody something.
+        (self.wake_outbox)();
+        reply
     }
 }
 

@@ -76,7 +76,6 @@ impl Services {
         match self.ask_user(caller, user.id, UserCommand::ChangePassword(Box::new((ctx, cmd)))).await? {
             UserReply::Done => {
                 self.epoch_raised(user.id, user.credential_epoch + 1, Some(who.session_id));
-                (self.wake_outbox)();
                 Ok(())
             }
             other => Err(unexpected(&other)),

@@ -20,6 +20,10 @@ use crate::{
     },
     store::commands::CompleteReset,
 };
+use std::time::Duration;
+
+/// Whoever resets and asks for it ends the API keys that were made in organizations with the account since then.
+const RECENT_KEYS: Duration = Duration::from_secs(7 * 86_400);
 
 impl Services {
     /// Writes one job, the same for every address; who it is for is looked up by the worker, after the answer.
@@ -29,17 +33,17 @@ impl Services {
         let contact = email.parse::<Email>().map_or_else(|_| ContactDigest::of_unknown(email), |e| e.digest());
         if self.limits.forgot_password(&contact, self.clock.now()).await? {
             let job = self.job(Message::ResetRequested { contact });
-            self.store.enqueue(&self.ctx(caller, Actor::Anonymous), job).await?;
-            (self.wake_outbox)();
+            self.send(&self.ctx(caller, Actor::Anonymous), job).await?;
         }
         Ok(())
     }
 
-    /// Sets a new password by a mailed link: all sessions end, all other links and codes die, the e-mail is proved.
+    /// Sets a new password by a mailed link: all sessions end, all other links and codes die, the e-mail is proved. API keys of the personal
+    /// tenant end, and with `end_api_keys` those that the person made in organizations within the last week.
     ///
     /// # Errors
     /// `LinkInvalid` for unknown, used and expired ones alike; `WeakPassword`, which leaves the link good.
-    pub async fn reset_password(&self, caller: &Caller, token: &str, new: Password) -> Result<()> {
+    pub async fn reset_password(&self, caller: &Caller, token: &str, new: Password, end_api_keys: bool) -> Result<()> {
         let token = ResetToken::parse(token).ok_or(Error::LinkInvalid)?;
         let link = self.store.reset_link(token.user_id(), token.link_id()).await?.ok_or(Error::LinkInvalid)?;
         let now = self.clock.now();
@@ -57,14 +61,15 @@ impl Services {
             user_id: user.id,
             link_id: link.id,
             new_hash,
-            job: Some(self.job(Message::PasswordChanged { user_id: user.id })),
+            end_keys_since: end_api_keys.then(|| now.minus(RECENT_KEYS)),
+            personal: user.independent.then(|| Box::new(self.personal_tenant())),
+            jobs: vec![self.job(Message::PasswordChanged { user_id: user.id })],
             audit: vec![self.audit(caller, Actor::Anonymous, user.home_tenant, user.id, "password.reset")],
         };
         let ctx = self.ctx(caller, Actor::Anonymous);
         match self.ask_user(caller, user.id, UserCommand::Reset(Box::new((ctx, cmd)))).await? {
             UserReply::Reset(_) => {
                 self.epoch_raised(user.id, link.epoch + 1, None);
-                (self.wake_outbox)();
                 // Counters only: the reset stands whether or not they can be asked.
                 if let Err(e) = self.limits.password_reset(&digest, caller.network).await {
                     tracing::warn!(error = %e, "wrong-password counters could not be cleared after a reset");

@@ -5,13 +5,13 @@ use super::{
     access::Operator,
     api::Caller,
     error::{Error, Result},
+    tenant,
 };
 use crate::{
     actors::tenant::{TenantCommand, TenantReply},
     domain::{
         ids::{RoleId, TenantId, UserId},
         permission::{PermissionSet, Role},
-        tenant::TenantKind,
     },
     store::{
         access::{ChangeRole, ChangeRoleOutcome, CreateRole, CreateRoleOutcome},
@@ -47,11 +47,14 @@ impl Services {
             permissions,
             created_at: Some(self.clock.now()),
         };
-        let cmd = CreateRole { role: role.clone(), audit: vec![self.audit_of(caller, by, None, "role.created")] };
-        match self.store.create_role(&self.ctx_of(caller, by), cmd).await? {
-            CreateRoleOutcome::Created => Ok(role),
-            CreateRoleOutcome::NameTaken => Err(Error::Conflict("the name is taken")),
-            CreateRoleOutcome::TooMany => Err(Error::Conflict("the tenant has as many roles as it may")),
+        let audit = self.audit_of(caller, by, None, "role.created").about_resource("role", role.id.as_bytes());
+        let cmd = CreateRole { role: role.clone(), audit: vec![audit] };
+        let command = TenantCommand::CreateRole(Box::new((self.ctx_of(caller, by), cmd)));
+        match self.ask_tenant(caller, by.tenant_id, command).await? {
+            TenantReply::RoleMade(CreateRoleOutcome::Created) => Ok(role),
+            TenantReply::RoleMade(CreateRoleOutcome::NameTaken) => Err(Error::Conflict("the name is taken")),
+            TenantReply::RoleMade(CreateRoleOutcome::TooMany) => Err(Error::Conflict("the tenant has as many roles as it may")),
+            other => Err(tenant::unexpected(&other)),
         }
     }
 
@@ -83,21 +86,25 @@ impl Services {
         give: bool,
     ) -> Result<()> {
         by.in_tenant(tenant_id)?;
-        if by.kind == TenantKind::Personal {
+        if by.is_personal() {
             return Err(Error::Conflict("a personal tenant has one member, its owner"));
         }
         self.givable_role(by, role_id).await?;
         let event = if give { "role.given" } else { "role.taken" };
-        let cmd = ChangeRole { user_id, tenant_id, role_id, audit: vec![self.audit_of(caller, by, Some(user_id), event)] };
+        let audit = self.audit_of(caller, by, Some(user_id), event).about_resource("role", role_id.as_bytes());
+        let personal = (!give).then(|| Box::new(self.personal_tenant()));
+        let cmd = ChangeRole { user_id, tenant_id, role_id, by: by.by(), personal, audit: vec![audit] };
         let scoped = self.store.sessions(user_id).await?.into_iter().filter(|s| s.tenant_id == tenant_id).map(|s| s.id);
         let command = TenantCommand::ChangeRole(give, Box::new((self.ctx_of(caller, by), cmd)));
         match self.ask_tenant(caller, tenant_id, command).await? {
             TenantReply::Role(ChangeRoleOutcome::Done) => Ok(()),
             TenantReply::Role(ChangeRoleOutcome::Removed) => {
                 self.keys.revoke(scoped.map(Revocation::Session));
+                // Keys of theirs may stand still now, which the owners are told.
                 Ok(())
             }
             TenantReply::Role(ChangeRoleOutcome::NotMember | ChangeRoleOutcome::NoRole) => Err(Error::NotFound),
+            TenantReply::Role(ChangeRoleOutcome::Denied(why)) => Err(why.into()),
             TenantReply::Role(ChangeRoleOutcome::LastOwner) => Err(Error::Conflict("the last owner keeps the role")),
             TenantReply::Role(ChangeRoleOutcome::OnlyTenant) => {
                 Err(Error::Conflict("the user belongs nowhere else: delete the user instead"))

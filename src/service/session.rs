@@ -93,6 +93,7 @@ impl Services {
 
     async fn end_stolen(&self, caller: &Caller, session: &Session) -> Result<()> {
         let audit = self.audit(caller, Actor::Anonymous, session.tenant_id, session.user_id, "session.token_reused");
+        let audit = audit.about_resource("session", session.id.as_bytes());
         tracing::warn!(request_id = %caller.request_id, session = %session.id, "an old refresh token came back; the session ends");
         metrics::counter!("qeetid_refresh_reuse_total").increment(1);
         self.end_sessions(caller, session.user_id, Which::One(session.id), vec![audit]).await.map(|_| ())
@@ -137,6 +138,7 @@ impl Services {
     /// Ends the caller's session.
     pub async fn logout(&self, caller: &Caller, who: &Principal) -> Result<()> {
         let audit = self.audit(caller, Actor::User(who.user_id), who.tenant_id, who.user_id, "session.ended");
+        let audit = audit.about_resource("session", who.session_id.as_bytes());
         self.end_sessions(caller, who.user_id, Which::One(who.session_id), vec![audit]).await.map(|_| ())
     }
 
@@ -151,6 +153,7 @@ impl Services {
             return Ok(());
         }
         let audit = self.audit(caller, Actor::User(who.user_id), who.tenant_id, who.user_id, "session.ended");
+        let audit = audit.about_resource("session", session.as_bytes());
         self.end_sessions(caller, who.user_id, Which::One(session), vec![audit]).await.map(|_| ())
     }
 

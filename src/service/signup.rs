@@ -18,7 +18,7 @@ use crate::{
         outbox::Message,
         rng,
         secret::SecretText,
-        tenant::{Tenant, TenantKind},
+        tenant::Tenant,
         time::Timestamp,
         token::{CodePurpose, SignupToken},
         user::{CodeSerials, Membership, User, UserStatus},
@@ -82,9 +82,8 @@ impl Services {
         // Best effort: the answer is the same whether or not the owner can be told.
         if matches!(self.limits.account_exists_note(digest, now).await, Ok(true)) {
             let job = self.job(Message::AccountExists { user_id });
-            match self.store.enqueue(&self.ctx(caller, Actor::Anonymous), job).await {
-                Ok(()) => (self.wake_outbox)(),
-                Err(e) => tracing::warn!(error = %e, "the owner of an address could not be told of a sign-up with it"),
+            if let Err(e) = self.send(&self.ctx(caller, Actor::Anonymous), job).await {
+                tracing::warn!(error = %e, "the owner of an address could not be told of a sign-up with it");
             }
         }
         Error::SignupUnavailable
@@ -162,18 +161,7 @@ impl Services {
         let now = self.clock.now();
         let user_id = UserId::new(&*self.clock, &*self.rng);
         let tenant_id = TenantId::new(&*self.clock, &*self.rng);
-        let tenant = Tenant {
-            id: tenant_id,
-            slug: format!("u-{}", tenant_id.to_string().replace('-', "")),
-            name: "Personal".into(),
-            kind: TenantKind::Personal,
-            metadata: serde_json::Map::new(),
-            policy: self.rules.policy.clone(),
-            version: 1,
-            created_at: now,
-            updated_at: now,
-            deleted_at: None,
-        };
+        let tenant = Tenant::personal(tenant_id, self.rules.policy.clone(), now);
         let user = User {
             id: user_id,
             home_tenant: tenant_id,
@@ -195,6 +183,9 @@ impl Services {
             created_at: now,
             updated_at: now,
             deleted_at: None,
+            independent: false,
+            must_change: false,
+            not_me_at: None,
             purge_after: None,
         };
         CreateUser {

@@ -35,8 +35,11 @@ impl Services {
     /// Makes an organization owned by the caller. Without a slug, one is made from the name.
     ///
     /// # Errors
-    /// `Validation` for a bad slug, `Conflict` for a taken one.
+    /// `Validation` for a bad slug, `Conflict` for a taken one; `Forbidden` where the operator makes organizations.
     pub async fn create_tenant(&self, caller: &Caller, who: &Principal, name: String, slug: Option<String>) -> Result<Tenant> {
+        if !self.rules.open_organizations {
+            return Err(Error::Forbidden);
+        }
         if slug.as_deref().is_some_and(|s| !valid_slug(s)) {
             return Err(Error::field("slug", "must be 3 to 63 of a-z, 0-9 and -, with no - at an end"));
         }
@@ -53,6 +56,7 @@ impl Services {
             slug: slug.unwrap_or_else(|| slug_from(&name, &rng::bytes(&*self.rng))),
             name,
             kind: TenantKind::Organization,
+            managed: false,
             metadata: serde_json::Map::new(),
             policy: self.rules.policy.clone(),
             version: 1,
@@ -90,8 +94,10 @@ impl Services {
         if expires_at <= self.clock.now() {
             return Err(Error::ReauthenticationRequired);
         }
-        let session = Session { created_at, expires_at, ..self.new_session(caller, &user, &tenant) };
-        let audit = vec![self.audit(caller, Actor::User(user.id), tenant_id, user.id, "session.started")];
+        let session =
+            Session { created_at, expires_at, signed_in_at: view.session.signed_in_at, ..self.new_session(caller, &user, &tenant) };
+        let audit = self.audit(caller, Actor::User(user.id), tenant_id, user.id, "session.started");
+        let audit = vec![audit.about_resource("session", session.id.as_bytes())];
         let cmd = CreateSession { session: session.clone(), network: caller.network, is_login: false, audit };
         let ctx = self.ctx(caller, Actor::User(user.id));
         match crate::actors::entity::settled(|| self.store.create_session(&ctx, cmd.clone())).await? {
@@ -105,13 +111,16 @@ impl Services {
     /// # Errors
     /// `NotFound` if he is no member, `Conflict` for the last owner, and for who belongs nowhere else.
     pub async fn leave_tenant(&self, caller: &Caller, who: &Principal, tenant_id: TenantId) -> Result<()> {
+        // Before they wait among its members.
+        self.store.membership(who.user_id, tenant_id).await?.ok_or(Error::NotFound)?;
         let scoped: Vec<_> = self.store.sessions(who.user_id).await?.into_iter().filter(|s| s.tenant_id == tenant_id).collect();
         let audit = vec![self.audit(caller, Actor::User(who.user_id), tenant_id, who.user_id, "member.left")];
         let ctx = self.ctx(caller, Actor::User(who.user_id));
-        let cmd = LeaveTenant { user_id: who.user_id, tenant_id, audit };
+        let cmd = LeaveTenant { user_id: who.user_id, tenant_id, personal: Box::new(self.personal_tenant()), audit };
         match self.ask_tenant(caller, tenant_id, TenantCommand::Leave(Box::new((ctx, cmd)))).await? {
             TenantReply::Left(LeaveOutcome::Left) => {
                 self.keys.revoke(scoped.into_iter().map(|s| Revocation::Session(s.id)));
+                // Keys of theirs may stand still now, which the owners are told.
                 Ok(())
             }
             TenantReply::Left(LeaveOutcome::NotMember) => Err(Error::NotFound),

@@ -5,13 +5,14 @@ use super::{
     access::{Operator, Who},
     api::Caller,
     error::{Error, Result},
+    tenant::unexpected,
     users::check_metadata,
 };
 use crate::{
-    actors::entity::settled,
+    actors::tenant::{TenantCommand, TenantReply},
     domain::{
         ids::TenantId,
-        tenant::{Tenant, TenantKind, valid_slug},
+        tenant::{Tenant, valid_slug},
     },
     store::{
         admin::{DeleteTenant, UpdateTenant, UpdateTenantOutcome},
@@ -32,6 +33,14 @@ pub struct TenantChange {
     pub slug: Option<String>,
     /// At most 16 KiB.
     pub metadata: Option<Map<String, Value>>,
+}
+
+impl TenantChange {
+    /// Names of the fields that are given.
+    fn given(&self) -> Vec<&'static str> {
+        let fields = [("name", self.name.is_some()), ("slug", self.slug.is_some()), ("metadata", self.metadata.is_some())];
+        fields.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+    }
 }
 
 impl Services {
@@ -55,6 +64,7 @@ impl Services {
         }
         change.metadata.as_ref().map_or(Ok(()), check_metadata)?;
         for _ in 0..4 {
+            let audit = self.audit_of(caller, by, None, "tenant.updated").changing(change.given());
             let (old, change) = (self.tenant(by, id).await?, change.clone());
             let cmd = UpdateTenant {
                 tenant_id: id,
@@ -62,13 +72,14 @@ impl Services {
                 name: change.name.unwrap_or(old.name),
                 slug: change.slug.unwrap_or(old.slug),
                 metadata: change.metadata.unwrap_or(old.metadata),
-                audit: vec![self.audit_of(caller, by, None, "tenant.updated")],
+                audit: vec![audit],
             };
             let ctx = self.ctx_of(caller, by);
-            match settled(|| self.store.update_tenant(&ctx, cmd.clone())).await? {
-                UpdateTenantOutcome::Done => return self.tenant(by, id).await,
-                UpdateTenantOutcome::SlugTaken => return Err(Error::Conflict("the slug is taken")),
-                UpdateTenantOutcome::Stale => {}
+            match self.ask_tenant(caller, id, TenantCommand::Update(Box::new((ctx, cmd)))).await? {
+                TenantReply::Updated(UpdateTenantOutcome::Done) => return self.tenant(by, id).await,
+                TenantReply::Updated(UpdateTenantOutcome::SlugTaken) => return Err(Error::Conflict("the slug is taken")),
+                TenantReply::Updated(UpdateTenantOutcome::Stale) => {}
+                other => return Err(unexpected(&other)),
             }
         }
         Err(Error::Conflict("the tenant has changed meanwhile"))
@@ -83,21 +94,22 @@ impl Services {
         if !by.is_owner || !matches!(by.who, Who::Person(_)) {
             return Err(Error::Forbidden);
         }
-        if by.kind == TenantKind::Personal {
+        if by.is_personal() {
             return Err(Error::Conflict("a personal tenant goes with its person: delete the account instead"));
         }
         self.signed_in_lately(by).await?;
         let keys = self.store.api_keys(id, None, u32::MAX >> 1).await?;
         let cmd = DeleteTenant { tenant_id: id, audit: vec![self.audit_of(caller, by, None, "tenant.deleted")] };
         let ctx = self.ctx_of(caller, by);
-        match settled(|| self.store.delete_tenant(&ctx, cmd.clone())).await? {
-            Cas::Done(()) => {}
-            Cas::Stale => return Err(Error::NotFound),
+        match self.ask_tenant(caller, id, TenantCommand::Delete(Box::new((ctx, cmd)))).await? {
+            TenantReply::Deleted(Cas::Done(())) => {}
+            TenantReply::Deleted(Cas::Stale) => return Err(Error::NotFound),
+            other => return Err(unexpected(&other)),
         }
         self.keys.revoke(keys.into_iter().map(|k| Revocation::ApiKey(k.id)));
         for _ in 0..STEPS {
             // The tenant is gone already; what is left is the sweeper's, too.
-            match self.store.end_tenants(self.clock.now()).await {
+            match self.store.end_tenants(self.clock.now(), &self.newcomers()).await {
                 Ok(step) if step.more => {}
                 Ok(_) => break,
                 Err(e) => {

@@ -6,10 +6,12 @@ use super::{
     api::{Caller, UserView},
     error::{Error, Result},
     session::unexpected,
+    tenant,
 };
 use crate::{
     actors::{
         contact::ContactCommand,
+        tenant::{TenantCommand, TenantReply},
         user::{UserCommand, UserReply},
     },
     credentials::{
@@ -17,17 +19,17 @@ use crate::{
         pool::{Class, Flow},
     },
     domain::{
+        authority::{Action, may},
         contact::{Email, Phone},
         hash::PasswordHash,
         ids::{RoleId, UserId},
-        outbox::Message,
+        outbox::{Message, SecuredBy},
         secret::{Password, SecretText},
-        tenant::TenantKind,
         user::{CodeSerials, Membership, User, UserStatus},
     },
     ephemeral::{Limit, Subject},
     store::{
-        admin::{ChangeMember, CreateMember, CreateMemberOutcome, MemberChange, MemberOutcome},
+        admin::{ChangeMember, CreateMember, CreateMemberOutcome, Member, MemberChange, MemberOutcome},
         commands::Revocation,
     },
 };
@@ -73,6 +75,13 @@ pub struct NewUser {
     pub role: Option<RoleId>,
 }
 
+impl NewUser {
+    /// It has a password, a phone number, or an address that the admin says is right: only a managed tenant may make such.
+    pub fn vouched(&self) -> bool {
+        !matches!(self.secret, NewSecret::Mailed) || self.phone.is_some() || self.email_verified
+    }
+}
+
 /// A change of a user; the outer `None` keeps, the inner one clears.
 #[derive(Debug, Clone, Default)]
 pub struct UserChange {
@@ -84,6 +93,19 @@ pub struct UserChange {
     pub status: Option<UserStatus>,
     /// At most [`METADATA`].
     pub metadata: Option<Map<String, Value>>,
+}
+
+impl UserChange {
+    /// Names of the fields that are given.
+    fn given(&self) -> Vec<&'static str> {
+        let fields = [
+            ("display_name", self.display_name.is_some()),
+            ("phone", self.phone.is_some()),
+            ("status", self.status.is_some()),
+            ("metadata", self.metadata.is_some()),
+        ];
+        fields.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+    }
 }
 
 /// Refuses metadata that is too large.
@@ -111,8 +133,12 @@ impl Services {
     /// `Validation` (also for a personal tenant), `WeakPassword`, `Forbidden` for a role that allows more than the operator
     /// holds, `EmailTaken`; `RateLimited` once too many of those answers told of accounts elsewhere.
     pub async fn create_user(&self, caller: &Caller, by: &Operator, new: NewUser) -> Result<UserView> {
-        if by.kind == TenantKind::Personal {
+        if by.is_personal() {
             return Err(Error::field("tenant_id", "is a personal tenant, which has one member"));
+        }
+        let vouched = new.vouched();
+        if vouched {
+            by.place.may_make_credentials()?;
         }
         check_metadata(&new.metadata)?;
         let role = new.role.unwrap_or(RoleId::MEMBER);
@@ -146,31 +172,35 @@ impl Services {
             created_at: now,
             updated_at: now,
             deleted_at: None,
+            independent: false,
+            must_change: false,
+            not_me_at: None,
             purge_after: None,
             email: new.email,
         };
         let cmd = CreateMember {
-            job: mailed.then(|| self.job(Message::ResetRequested { contact: user.email.digest() })),
+            by: by.by(),
+            vouched,
+            job: mailed.then(|| self.job(Message::AccountMade { user_id, tenant_id: by.tenant_id })),
             membership: Membership { user_id, tenant_id: by.tenant_id, roles: vec![role], joined_at: now },
             audit: vec![self.audit_of(caller, by, Some(user_id), "user.created")],
             user: user.clone(),
         };
         let ctx = self.ctx_of(caller, by);
-        match crate::actors::entity::settled(|| self.store.create_member(&ctx, cmd.clone())).await? {
-            CreateMemberOutcome::Created => {
-                if mailed {
-                    (self.wake_outbox)();
-                }
+        match self.ask_tenant(caller, by.tenant_id, TenantCommand::CreateMember(Box::new((ctx, cmd)))).await? {
+            TenantReply::MemberMade(CreateMemberOutcome::Created) => {
                 let names = self.role_names_in(by.tenant_id, [&role]).await?;
                 Ok(UserView { user, tenant_id: by.tenant_id, roles: names.of(&[role]) })
             }
-            CreateMemberOutcome::TakenInside => Err(Error::EmailTaken),
-            CreateMemberOutcome::TakenOutside => {
+            TenantReply::MemberMade(CreateMemberOutcome::TakenInside) => Err(Error::EmailTaken),
+            TenantReply::MemberMade(CreateMemberOutcome::TakenOutside) => {
                 self.count_revealed(by).await?;
                 Err(Error::EmailTaken)
             }
-            CreateMemberOutcome::NoTenant => Err(Error::Forbidden),
-            CreateMemberOutcome::NoRole => Err(Error::NotFound),
+            TenantReply::MemberMade(CreateMemberOutcome::NoTenant) => Err(Error::Forbidden),
+            TenantReply::MemberMade(CreateMemberOutcome::NoRole) => Err(Error::NotFound),
+            TenantReply::MemberMade(CreateMemberOutcome::Denied(why)) => Err(why.into()),
+            other => Err(tenant::unexpected(&other)),
         }
     }
 
@@ -203,7 +233,7 @@ impl Services {
         };
         if self.ephemeral.hit(&REFUSAL_AUDITED, &who, now).await?.allowed {
             let audit = vec![self.audit_of(caller, by, None, "tenant.probing_refused")];
-            self.store.write_audit(&self.ctx_of(caller, by), audit).await?;
+            self.note(&self.ctx_of(caller, by), audit).await?;
         }
         Err(refused)
     }
@@ -236,7 +266,8 @@ impl Services {
     /// `NotFound`; `Forbidden` outside the fence; `Conflict` for suspending the last owner.
     pub async fn update_user(&self, caller: &Caller, by: &Operator, user_id: UserId, change: UserChange) -> Result<UserView> {
         change.metadata.as_ref().map_or(Ok(()), check_metadata)?;
-        // Somebody else may write between our read and our write; his fields are kept.
+        let changed = change.given();
+        // Somebody else may write between our read and our write; their fields are kept.
         for _ in 0..4 {
             let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
             let (old, change) = (member.user, change.clone());
@@ -253,7 +284,7 @@ impl Services {
                 status,
                 metadata: change.metadata.unwrap_or(old.metadata),
             };
-            match self.change_member(caller, by, user_id, what, event).await {
+            match self.change_member(caller, by, user_id, what, event, &changed).await {
                 Ok(_) => return self.user(by, user_id).await,
                 Err(Changing::Stale) => {}
                 Err(Changing::Error(e)) => return Err(e),
@@ -268,26 +299,28 @@ impl Services {
     /// `NotFound`; `Forbidden` outside the fence; `Conflict` for the last owner.
     pub async fn delete_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<()> {
         let bin = self.scope(by.tenant_id).await?.policy.recycle_bin();
-        let what = MemberChange::Delete { purge_after: self.clock.now().plus(bin) };
-        Ok(self.change_member(caller, by, user_id, what, "user.deleted").await.map(drop)?)
+        let member = self.allowed(by, user_id, Action::Delete).await?;
+        let job = Message::AccountDeleted { user_id, epoch: member.user.credential_epoch + 1, own: false };
+        let what = MemberChange::Delete { purge_after: self.clock.now().plus(bin), job: Some(self.job(job)) };
+        self.change_member(caller, by, user_id, what, "user.deleted", &[]).await?;
+        Ok(())
     }
 
     /// Sets a user's password: all sessions end.
     ///
     /// # Errors
-    /// `WeakPassword`, `NotFound`; `Forbidden` outside the fence.
-    pub async fn set_password(&self, caller: &Caller, by: &Operator, user_id: UserId, password: Password) -> Result<()> {
-        let member = self.store.member(by.tenant_id, user_id).await?.filter(|m| m.user.deleted_at.is_none()).ok_or(Error::NotFound)?;
-        // Before any work is done for him; the store decides.
-        if !member.sole || !Self::fence(by).permissions.covers(member.permissions) {
-            return Err(Error::Forbidden);
+    /// `WeakPassword`, `NotFound`; `Denied`.
+    pub async fn set_password(&self, caller: &Caller, by: &Operator, user_id: UserId, password: Password, must_change: bool) -> Result<()> {
+        // Before any work is done for them; the store decides.
+        let member = self.allowed(by, user_id, Action::SetPassword).await?;
+        if member.user.deleted_at.is_some() {
+            return Err(Error::NotFound);
         }
         self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, &member.user.email).await?;
         let flow = Flow { group: *by.tenant_id.as_bytes(), network: caller.network };
         let hash = self.pool.hash(password, flow, Class::Interactive).await?;
-        let what = MemberChange::SetPassword { hash, job: Some(self.job(Message::PasswordChanged { user_id })) };
-        self.change_member(caller, by, user_id, what, "password.set").await?;
-        (self.wake_outbox)();
+        let what = MemberChange::SetPassword { hash, must_change, job: Some(self.job(Message::PasswordChanged { user_id })) };
+        self.change_member(caller, by, user_id, what, "password.set", &[]).await?;
         Ok(())
     }
 
@@ -297,7 +330,7 @@ impl Services {
     /// `NotFound`; `Forbidden` outside the fence.
     pub async fn end_sessions_of(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<u64> {
         let known = self.store.sessions(user_id).await?;
-        let revoked = self.change_member(caller, by, user_id, MemberChange::EndSessions, "session.all_ended").await?;
+        let revoked = self.change_member(caller, by, user_id, MemberChange::EndSessions, "session.all_ended", &[]).await?;
         self.keys.revoke(known.into_iter().map(|s| Revocation::Session(s.id)));
         Ok(revoked)
     }
@@ -307,7 +340,8 @@ impl Services {
     /// # Errors
     /// `NotFound` if he isn't in it; `Forbidden` outside the fence.
     pub async fn restore_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<UserView> {
-        self.change_member(caller, by, user_id, MemberChange::Restore, "user.restored").await?;
+        let job = Some(self.job(Message::Secured { user_id, why: SecuredBy::Restored }));
+        self.change_member(caller, by, user_id, MemberChange::Restore { job }, "user.restored", &[]).await?;
         self.user(by, user_id).await
     }
 
@@ -317,10 +351,20 @@ impl Services {
     /// `NotFound`; `Conflict` if he isn't in the recycle bin; `Forbidden` outside the fence.
     pub async fn purge_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<()> {
         let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
-        self.change_member(caller, by, user_id, MemberChange::Purge, "user.purged").await?;
+        self.change_member(caller, by, user_id, MemberChange::Purge, "user.purged", &[]).await?;
         // Best effort, for a second's worth of memory.
         let _ = self.ask_contact(caller, member.user.email.digest(), ContactCommand::Forget).await;
         Ok(())
+    }
+
+    /// A member to whom the operator may do that, in the recycle bin or not. The store decides once more as it writes.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied`.
+    pub async fn allowed(&self, by: &Operator, user_id: UserId, action: Action) -> Result<Member> {
+        let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
+        may(&by.acting(), action, &member.target(by.tenant_id), &by.place)?;
+        Ok(member)
     }
 
     async fn change_member(
@@ -330,8 +374,10 @@ impl Services {
         user_id: UserId,
         what: MemberChange,
         event: &'static str,
+        changed: &[&'static str],
     ) -> std::result::Result<u64, Changing> {
-        let cmd = ChangeMember { user_id, by: Self::fence(by), what, audit: vec![self.audit_of(caller, by, Some(user_id), event)] };
+        let audit = self.audit_of(caller, by, Some(user_id), event).changing(changed.iter().copied());
+        let cmd = ChangeMember { user_id, by: by.by(), what, audit: vec![audit] };
         let ctx = self.ctx_of(caller, by);
         match self.ask_user(caller, user_id, UserCommand::Change(Box::new((ctx, cmd)))).await? {
             UserReply::Changed(MemberOutcome::Done { raised_to, revoked }) => {
@@ -341,7 +387,7 @@ impl Services {
                 Ok(revoked)
             }
             UserReply::Changed(MemberOutcome::NotFound) => Err(Error::NotFound.into()),
-            UserReply::Changed(MemberOutcome::Forbidden) => Err(Error::Forbidden.into()),
+            UserReply::Changed(MemberOutcome::Denied(why)) => Err(Error::Denied(why).into()),
             UserReply::Changed(MemberOutcome::LastOwner) => {
                 Err(Error::Conflict("the last active owner can't be suspended or deleted").into())
             }

@@ -114,10 +114,7 @@ impl Services {
             new_email,
         };
         match self.ask_user(caller, user.id, UserCommand::StartCode(Box::new(start))).await? {
-            UserReply::Done => {
-                (self.wake_outbox)();
-                Ok(())
-            }
+            UserReply::Done => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
@@ -138,7 +135,8 @@ impl Services {
             (link, JobId::new(&*self.clock, &*self.rng))
         });
         let audit = vec![self.audit(caller, Actor::User(who.user_id), who.tenant_id, who.user_id, event)];
-        let attempt = TryCode { ctx, purpose, code, keep: Some(who.session_id), undo, audit };
+        let personal = (purpose == CodePurpose::Email).then(|| Box::new(self.personal_tenant()));
+        let attempt = TryCode { ctx, purpose, code, keep: Some(who.session_id), undo, personal, audit };
         match self.ask_user(caller, who.user_id, UserCommand::TryCode(Box::new(attempt))).await? {
             UserReply::Confirmed => Ok(()),
             other => Err(unexpected(&other)),

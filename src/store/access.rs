@@ -7,11 +7,13 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::AuditEvent,
+    authority::{Acting, By, Denied},
     context::Ctx,
     ids::{ApiKeyId, RoleId, TenantId, UserId},
     permission::{PermissionSet, Role},
     tenant::{Tenant, TenantKind},
     time::Timestamp,
+    user::Membership,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,8 @@ pub struct Grant {
     pub permissions: PermissionSet,
     /// The kind of the tenant.
     pub kind: TenantKind,
+    /// The operator has given its admins power over credentials.
+    pub managed: bool,
 }
 
 /// A new role; at most 100 a tenant.
@@ -56,6 +60,10 @@ pub struct ChangeRole {
     pub tenant_id: TenantId,
     /// Which; a system role or one of the tenant.
     pub role_id: RoleId,
+    /// Who gives or takes it.
+    pub by: By,
+    /// The personal tenant of a member whose last membership ends; `None`: the role is given.
+    pub personal: Option<Box<Tenant>>,
     /// Written with it, if it changes something.
     pub audit: Vec<AuditEvent>,
 }
@@ -73,8 +81,10 @@ pub enum ChangeRoleOutcome {
     NoRole,
     /// The last owner keeps the role: nothing was written.
     LastOwner,
-    /// The last role of somebody who belongs nowhere else can't be taken: nothing was written.
+    /// The last role of somebody who belongs nowhere else can't be taken in a managed tenant: nothing was written.
     OnlyTenant,
+    /// Whoever asked may not: nothing was written.
+    Denied(Denied),
 }
 
 /// A new API key; at most 1,000 live ones a tenant.
@@ -82,6 +92,8 @@ pub enum ChangeRoleOutcome {
 pub struct CreateApiKey {
     /// The key.
     pub key: ApiKey,
+    /// Who makes it.
+    pub by: By,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -95,15 +107,19 @@ pub enum CreateApiKeyOutcome {
     NoTenant,
     /// The tenant has as many as it may.
     TooMany,
+    /// Whoever makes it may not: nothing was written.
+    Denied(Denied),
 }
 
-/// A new organization that nobody belongs to yet, and the key with which the first people are let in.
+/// A new organization of the operator's, with the key with which the first people are let in, or with its first owner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoundTenant {
     /// The tenant.
     pub tenant: Tenant,
     /// Its first API key.
-    pub key: ApiKey,
+    pub key: Option<ApiKey>,
+    /// Its first owner, an account that exists.
+    pub owner: Option<Membership>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -119,6 +135,58 @@ pub struct RevokeApiKey {
     pub audit: Vec<AuditEvent>,
 }
 
+/// An owner answers for a key from now on, and for the keys that it made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TakeOverKey {
+    /// Which.
+    pub key_id: ApiKeyId,
+    /// Who takes it over, and in which tenant: an owner, in person.
+    pub by: By,
+    /// Written with it.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// Outcome of [`TakeOverKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TakeOverOutcome {
+    /// It is theirs.
+    Taken,
+    /// Whoever asked may not: nothing was written.
+    Denied(Denied),
+}
+
+/// Which of a person's keys end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// All.
+    All,
+    /// Those of the personal tenant, and those of organizations that were made or taken over since then.
+    PersonalAndSince(Option<Timestamp>),
+}
+
+impl Keys {
+    /// Whether a key is one of them.
+    pub fn has(self, key: &ApiKey, personal: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::PersonalAndSince(since) => {
+                personal || since.is_some_and(|since| key.created_at.max(key.taken_over_at.unwrap_or(key.created_at)) >= since)
+            }
+        }
+    }
+}
+
+/// What an API key may do at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Who acts through it.
+    pub acting: Acting,
+    /// The kind of its tenant.
+    pub kind: TenantKind,
+    /// The operator has given the tenant's admins power over credentials.
+    pub managed: bool,
+}
+
 /// Roles and API keys. The rules of [`super::Store`] hold.
 #[async_trait]
 pub trait AccessStore: Send + Sync + 'static {
@@ -132,9 +200,15 @@ pub trait AccessStore: Send + Sync + 'static {
     async fn give_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome>;
     /// Takes a role. Not had: `Done`, and no audit. The last owner (active, not in the bin) keeps his; taking the last role ends the membership.
     async fn take_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome>;
-    /// Makes an API key.
+    /// Makes an API key, and tells its maker and the owners.
     async fn create_api_key(&self, ctx: &Ctx, cmd: CreateApiKey) -> Result<CreateApiKeyOutcome>;
-    /// Makes an organization without members, and its first API key.
+    /// A key of a tenant, ended ones too.
+    async fn api_key_by_id(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>>;
+    /// What a key may do now: its scopes, within what its maker may do; `None` if the maker is gone and nobody has taken it over.
+    async fn standing(&self, key: &ApiKey) -> Result<Option<Standing>>;
+    /// Has an owner answer for a key; `Stale`: the tenant has no such live key.
+    async fn take_over_key(&self, ctx: &Ctx, cmd: TakeOverKey) -> Result<Cas<TakeOverOutcome>>;
+    /// Makes an organization, and its first API key or owner.
     async fn found_tenant(&self, ctx: &Ctx, cmd: FoundTenant) -> Result<CreateTenantOutcome>;
     /// A live tenant by its slug.
     async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>>;

@@ -7,6 +7,7 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::{AuditEntry, AuditEvent},
+    authority::{Action, By, Denied, Target},
     contact::{Email, Phone},
     context::Ctx,
     hash::PasswordHash,
@@ -14,6 +15,7 @@ use crate::domain::{
     network::Network,
     outbox::Job,
     permission::PermissionSet,
+    policy::AuthPolicy,
     session::Session,
     tenant::Tenant,
     time::Timestamp,
@@ -21,6 +23,17 @@ use crate::domain::{
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+/// Logs what a migration has left without power that had it before.
+pub(crate) fn without_power(organizations: u64, keys: u64) {
+    if organizations + keys > 0 {
+        tracing::warn!(
+            organizations,
+            api_keys_ended = keys,
+            "organizations no longer have power over credentials, and keys without a maker have ended: see qeetid tenant list and qeetid tenant manage"
+        );
+    }
+}
 
 /// A user as a member of one tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +46,14 @@ pub struct Member {
     pub permissions: PermissionSet,
     /// It belongs to no other tenant (deleted ones count).
     pub sole: bool,
+}
+
+impl Member {
+    /// To whoever decides what may be done to them.
+    pub fn target(&self, tenant: TenantId) -> Target {
+        let (owner, home) = (self.roles.contains(&RoleId::OWNER), self.user.home_tenant == tenant);
+        Target { user: self.user.id, permissions: self.permissions, owner, home, sole: self.sole, independent: self.user.independent }
+    }
 }
 
 /// Which members of a tenant. None of them is in the recycle bin.
@@ -72,6 +93,10 @@ pub struct CreateMember {
     pub user: User,
     /// In the tenant.
     pub membership: Membership,
+    /// Who makes it.
+    pub by: By,
+    /// It has a password, a phone number, or an address that the admin says is right: only a managed tenant may make such.
+    pub vouched: bool,
     /// The mail with the link to set a password.
     pub job: Option<Job>,
     /// Written with it.
@@ -91,15 +116,8 @@ pub enum CreateMemberOutcome {
     NoTenant,
     /// The tenant has no such role.
     NoRole,
-}
-
-/// Who changes something, and in which tenant: he may do so to users who belong there and nowhere else, and who may do no more than he.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fence {
-    /// His tenant.
-    pub tenant_id: TenantId,
-    /// What he may do, with what every member may.
-    pub permissions: PermissionSet,
+    /// Whoever asked may not: nothing was written.
+    Denied(Denied),
 }
 
 /// A change of one user.
@@ -122,6 +140,8 @@ pub enum MemberChange {
     SetPassword {
         /// Of the new one.
         hash: PasswordHash,
+        /// Its owner has to change it before they sign in.
+        must_change: bool,
         /// The notice.
         job: Option<Job>,
     },
@@ -129,13 +149,35 @@ pub enum MemberChange {
     Delete {
         /// When it leaves the bin.
         purge_after: Timestamp,
+        /// The notice.
+        job: Option<Job>,
     },
-    /// Out of the bin, with its memberships and the status it had.
-    Restore,
+    /// Out of the bin, with its memberships and the status it had, and without its password: epoch up.
+    Restore {
+        /// The mail with a link to set a password.
+        job: Option<Job>,
+    },
     /// Out of the bin for good: every row of it goes, the address is free.
     Purge,
     /// All sessions end.
     EndSessions,
+}
+
+impl MemberChange {
+    /// What it is, to whoever decides whether it may be. Writing what was there before changes nothing.
+    pub fn action(&self, before: &User) -> Action {
+        match self {
+            Self::Update { display_name, phone, status, .. } => {
+                let same = *display_name == before.display_name && *phone == before.phone && *status == before.status;
+                if same { Action::SetMetadata } else { Action::Update }
+            }
+            Self::SetPassword { .. } => Action::SetPassword,
+            Self::Delete { .. } => Action::Delete,
+            Self::Restore { .. } => Action::Restore,
+            Self::Purge => Action::Purge,
+            Self::EndSessions => Action::EndSessions,
+        }
+    }
 }
 
 /// A change of one user by an admin.
@@ -144,7 +186,7 @@ pub struct ChangeMember {
     /// Whose.
     pub user_id: UserId,
     /// By whom.
-    pub by: Fence,
+    pub by: By,
     /// What.
     pub what: MemberChange,
     /// Written with it. For [`MemberChange::Purge`] it is the receipt, and must hold nothing personal.
@@ -163,8 +205,8 @@ pub enum MemberOutcome {
     },
     /// No such member (for restore and purge: of all, bin or not).
     NotFound,
-    /// He belongs to another tenant too, or may do more than who asks.
-    Forbidden,
+    /// Whoever asked may not.
+    Denied(Denied),
     /// The last active owner can't be suspended or deleted.
     LastOwner,
     /// Restore and purge are for the recycle bin only; all else for users outside it.
@@ -244,6 +286,47 @@ pub struct DeleteTenant {
     pub audit: Vec<AuditEvent>,
 }
 
+/// The operator's word on a tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ManageTenant {
+    /// Which.
+    pub tenant_id: TenantId,
+    /// Its admins have power over credentials from now on, or no longer.
+    pub managed: bool,
+    /// Written with it, if it changes something.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// The operator makes somebody an owner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MakeOwner {
+    /// Of which organization.
+    pub tenant_id: TenantId,
+    /// Whom.
+    pub user_id: UserId,
+    /// Written with it, if it changes something.
+    pub audit: Vec<AuditEvent>,
+}
+
+/// What personal tenants are made of where no command brings one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Newcomers {
+    /// What they start with.
+    pub policy: AuthPolicy,
+    /// Random part of their ids.
+    pub salt: [u8; 16],
+}
+
+impl Newcomers {
+    /// The personal tenant of a user. Its id follows from who it is for: two runs make the same.
+    pub fn personal(&self, user: UserId, now: Timestamp) -> Tenant {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[&self.salt[..], user.as_bytes()].concat());
+        let mut random = [0; 10];
+        random.copy_from_slice(&digest.as_ref()[..10]);
+        Tenant::personal(TenantId::of(now, &random), self.policy.clone(), now)
+    }
+}
+
 /// What a step of [`AdminStore::end_tenants`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndedTenants {
@@ -266,7 +349,7 @@ pub trait AdminStore: Send + Sync + 'static {
     async fn members(&self, filter: MemberFilter, after: Option<MemberPosition>, limit: u32) -> Result<MemberPage>;
     /// Members in the recycle bin, the latest deletion first.
     async fn deleted_members(&self, tenant: TenantId, after: Option<(Timestamp, UserId)>, limit: u32) -> Result<Vec<User>>;
-    /// Changes one user, within the fence.
+    /// Changes one user, if whoever asks may do that ([`crate::domain::authority::may`]).
     async fn change_member(&self, ctx: &Ctx, cmd: ChangeMember) -> Result<MemberOutcome>;
     /// All that is kept about one user.
     async fn kept_about(&self, user: UserId) -> Result<Option<Kept>>;
@@ -278,9 +361,17 @@ pub trait AdminStore: Send + Sync + 'static {
     async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome>;
     /// Deletes an organization, softly: its API keys die with it. `Stale`: there is none. Members, sessions and invites follow by [`AdminStore::end_tenants`].
     async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>>;
-    /// A step towards the end of deleted tenants, a few hundred rows: their pending invites are revoked, sessions scoped to them end, members who belong nowhere else go to the recycle bin;
-    /// after 30 days the tenants are removed, chains of audit events from their ends, so that they are whole at each step. Call again while `more`.
-    async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants>;
+    /// A step towards the end of deleted tenants, a few hundred rows: their pending invites are revoked, sessions scoped to them end. Members who belong nowhere else go to the recycle bin
+    /// if the tenant was managed; the others get a personal tenant. After 30 days the tenants are removed, chains of audit events from their ends, so that they are whole at each step. Call again while `more`.
+    async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants>;
+    /// Says whether a tenant's admins have power over the credentials of its accounts; `Stale`: there is no such organization.
+    async fn manage_tenant(&self, ctx: &Ctx, cmd: ManageTenant) -> Result<Cas<()>>;
+    /// Makes an account an owner of an organization, whether it belonged there or not; `Stale`: one of them is not there.
+    async fn make_owner(&self, ctx: &Ctx, cmd: MakeOwner) -> Result<Cas<()>>;
+    /// Live organizations by id, at most `limit`, after the last one of the page before. For the operator: it may read all tenants.
+    async fn organizations(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<Tenant>>;
+    /// The owners of a tenant, at most 100.
+    async fn owners(&self, tenant: TenantId) -> Result<Vec<UserId>>;
     /// Wipes what is left of erased rows in unused space and logs, if something was erased since; `false`: nothing to do.
     async fn scrub(&self) -> Result<bool>;
 }

@@ -1,7 +1,9 @@
 //! What goes into the store's commands and what comes out.
 
+pub use super::recovery::*;
 use crate::domain::{
     audit::AuditEvent,
+    authority::By,
     contact::{Email, Phone},
     hash::PasswordHash,
     ids::{ApiKeyId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
@@ -105,6 +107,8 @@ pub struct DeleteUser {
     pub expect_epoch: u64,
     /// When it leaves the recycle bin.
     pub purge_after: Timestamp,
+    /// The notice.
+    pub job: Option<Job>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -163,12 +167,17 @@ pub struct ResetLink {
     pub expires_at: Timestamp,
     /// When it was used.
     pub used_at: Option<Timestamp>,
+    /// The admin who made it, and in which tenant: whoever uses it learned of it from them, and has proved nothing. `None`: the person
+    /// asked for it, and it was mailed.
+    #[serde(default)]
+    pub made_by: Option<By>,
 }
 
 /// Uses a reset link, all in one: conditional on the link being unused and in time and on the account's epoch being the
 /// link's; sets the hash; epoch up; all sessions and the pending e-mail change die; the e-mail counts as proved. If it was
 /// unproved until now, whoever made the account may not have been its owner: phone cleared, its API keys and
-/// invites revoked, and in tenants that the user owns, other owners become members.
+/// invites revoked. Keys of the personal tenant end in any case. A link that an admin made ([`ResetLink::made_by`]) proves nothing, has
+/// none of these effects, and is good only while that admin may still set the password.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompleteReset {
     /// Whose.
@@ -177,8 +186,12 @@ pub struct CompleteReset {
     pub link_id: LinkId,
     /// Of the new password.
     pub new_hash: PasswordHash,
-    /// The notice.
-    pub job: Option<Job>,
+    /// Keys that the user made in organizations since then end, too.
+    pub end_keys_since: Option<Timestamp>,
+    /// The personal tenant of an account that an organization without power made, for its first proof.
+    pub personal: Option<Box<Tenant>>,
+    /// The notices.
+    pub jobs: Vec<Job>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -286,6 +299,8 @@ pub struct ConfirmEmail {
     pub epoch: u64,
     /// The code's serial.
     pub serial: u64,
+    /// The personal tenant of an account that an organization without power made, for its first proof.
+    pub personal: Option<Box<Tenant>>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -378,19 +393,17 @@ pub struct UndoLink {
     pub used_at: Option<Timestamp>,
 }
 
-/// Puts the old address back, all in one: conditional on the link being unused and in time; claims the old address and
-/// frees the present one; proved (the link proved it); epoch up; all sessions, reset links, the pending change and the
-/// user's undo links made after this one die; the password is removed if it was set after the change (whoever made the
-/// change may know it: the owner sets a new one by a reset). If the old address had never been proved, it is unproved as before and the
-/// password goes in any case: the account may have been made in advance by a stranger, and the reset that follows is its first proof.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct UndoEmailChange {
-    /// Whose.
-    pub user_id: UserId,
-    /// The link.
-    pub link_id: LinkId,
-    /// Written with it.
-    pub audit: Vec<AuditEvent>,
+impl UndoLink {
+    /// The address that it leads to stays taken for as long as it works.
+    pub fn reserves(&self) -> bool {
+        self.old_verified_at.is_some()
+    }
+}
+
+/// Whether an address that an account leaves stays taken for as long as the account can move back: one that was proved (or that an admin
+/// vouched for). Whoever made an account for somebody else's must not keep that from them.
+pub fn reserves(verified_at: Option<Timestamp>, asserted_at: Option<Timestamp>) -> bool {
+    verified_at.is_some() || asserted_at.is_some()
 }
 
 /// Outcome of an e-mail change or its undoing.
@@ -429,6 +442,8 @@ pub struct LeaveTenant {
     pub user_id: UserId,
     /// What.
     pub tenant_id: TenantId,
+    /// Their personal tenant, if they belong nowhere else.
+    pub personal: Box<Tenant>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -442,7 +457,7 @@ pub enum LeaveOutcome {
     NotMember,
     /// The only owner: nothing was written.
     LastOwner,
-    /// Who leaves belongs nowhere else, and couldn't sign in any more: nothing was written.
+    /// Who leaves belongs nowhere else, and the tenant is managed, so that it keeps them: nothing was written.
     OnlyTenant,
 }
 

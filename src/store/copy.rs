@@ -106,7 +106,7 @@ pub enum Item {
     /// A message that is still to be sent, or was given up.
     Job(MovedJob),
     /// An audit event as it lies there, and its link if it has one.
-    Event(AuditEntry, Option<[u8; 32]>),
+    Event(Box<AuditEntry>, Option<[u8; 32]>),
     /// A link of an audit chain.
     Link(MovedLink),
     /// The end of an audit chain, and where its events and links lie.

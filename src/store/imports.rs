@@ -3,11 +3,13 @@
 use super::Result;
 use crate::domain::{
     audit::AuditEvent,
+    authority::{By, Denied},
     contact::ContactDigest,
     context::Ctx,
     ids::{RoleId, TenantId},
+    outbox::Job,
     time::Timestamp,
-    user::User,
+    user::{User, UserStatus},
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -29,8 +31,20 @@ pub struct ImportUser {
     pub user: User,
     /// Its role in the tenant.
     pub role: RoleId,
+    /// The mail that tells of it, if it is made.
+    #[serde(default)]
+    pub job: Option<Job>,
     /// Written with it, if it is made.
     pub audit: Vec<AuditEvent>,
+}
+
+impl ImportUser {
+    /// It has a password, a phone number, or an address that somebody says is right, or may not sign in: only a managed tenant (and the
+    /// operator) may make such.
+    pub fn vouched(&self) -> bool {
+        let u = &self.user;
+        u.password_hash.is_some() || u.phone.is_some() || u.email_asserted_at.is_some() || u.status != UserStatus::Active
+    }
 }
 
 /// What a batch settles of an import.
@@ -55,6 +69,8 @@ pub struct ImportStep {
 pub struct ImportUsers {
     /// An organization.
     pub tenant_id: TenantId,
+    /// Who makes them.
+    pub by: By,
     /// The accounts.
     pub users: Vec<ImportUser>,
     /// The import that they are a step of, if it keeps count.
@@ -72,15 +88,26 @@ pub enum RowOutcome {
     IsMember,
     /// Somebody elsewhere has the address.
     EmailTaken,
-    /// The tenant has no such role.
+    /// The tenant has no such role, or whoever acts may not give it to this account.
     NoRole,
     /// Its password would not do: it never came to the store.
     Unfit,
+    /// It has a password, a phone number or an assertion, and the tenant has no power over credentials.
+    NotManaged,
+    /// Whoever acts has not proved their own address.
+    GiverUnproved,
 }
 
 impl RowOutcome {
-    const LETTERS: [(Self, char); 5] =
-        [(Self::Unfit, 'p'), (Self::Created, '+'), (Self::IsMember, 'm'), (Self::EmailTaken, 't'), (Self::NoRole, 'r')];
+    const LETTERS: [(Self, char); 7] = [
+        (Self::GiverUnproved, 'g'),
+        (Self::NotManaged, 'n'),
+        (Self::Unfit, 'p'),
+        (Self::Created, '+'),
+        (Self::IsMember, 'm'),
+        (Self::EmailTaken, 't'),
+        (Self::NoRole, 'r'),
+    ];
     fn letter(self) -> char {
         Self::LETTERS.iter().find(|(outcome, _)| *outcome == self).map_or('?', |(_, letter)| *letter)
     }
@@ -123,6 +150,8 @@ pub enum ImportOutcome {
     NoTenant,
     /// The import has not come so far, or further: nothing was written.
     Stale,
+    /// Whoever asked may not: nothing was written.
+    Denied(Denied),
 }
 
 /// How far an import has come.

@@ -3,6 +3,7 @@
 use super::{Result, commands::Cas};
 use crate::domain::{
     audit::AuditEvent,
+    authority::{By, Denied},
     contact::ContactDigest,
     context::Ctx,
     ids::{ApiKeyId, InviteId, TenantId, UserId},
@@ -26,6 +27,8 @@ pub const KEPT: Duration = Duration::from_secs(90 * 86_400);
 pub struct CreateInvite {
     /// The invite.
     pub invite: Invite,
+    /// Who invites.
+    pub by: By,
     /// Its mail, if one may go out.
     pub job: Option<Job>,
     /// Written with it.
@@ -41,6 +44,8 @@ pub enum CreateInviteOutcome {
     NoTenant,
     /// The tenant has no such role.
     NoRole,
+    /// Whoever invites may not: nothing was written.
+    Denied(Denied),
 }
 
 /// Sends an invite again: the serial goes up by one, so that the tokens of before die. Conditional on the serial, and on
@@ -55,6 +60,8 @@ pub struct ResendInvite {
     pub expect_serial: u64,
     /// When it is void now.
     pub expires_at: Timestamp,
+    /// Who sends it.
+    pub by: By,
     /// Who answers for it from now on; see [`Invite::inviter`].
     pub inviter: Option<UserId>,
     /// See [`Invite::inviter_key`].
@@ -72,6 +79,8 @@ pub enum ResendOutcome {
     Sent,
     /// It had expired, and there is a newer one to the address.
     Superseded,
+    /// Whoever sends it may not: nothing was written.
+    Denied(Denied),
 }
 
 /// Takes an invite back.
@@ -144,6 +153,8 @@ pub struct AcceptInvite {
     pub serial: u64,
     /// Who joins.
     pub joins: Joins,
+    /// The personal tenant of who joins, if this is the first proof of an account that an organization without power makes or made.
+    pub personal: Option<Box<Tenant>>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -159,6 +170,8 @@ pub enum AcceptOutcome {
     EmailTaken(UserId),
     /// The account is no longer as it was read, or its address is not the invited one.
     Stale,
+    /// Only somebody with a proved address may have the role: nothing was written.
+    Denied(Denied),
 }
 
 /// Declines an invite to the account's proved address.

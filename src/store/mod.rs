@@ -17,6 +17,7 @@ pub mod imports;
 pub mod invites;
 pub mod leases;
 pub mod policy;
+pub mod recovery;
 pub mod scylla;
 pub mod sqlite;
 mod unknown;
@@ -129,6 +130,12 @@ pub trait Store:
     async fn undo_link(&self, user: UserId, link: LinkId) -> Result<Option<UndoLink>>;
     /// Puts the old address back: see [`UndoEmailChange`].
     async fn undo_email_change(&self, ctx: &Ctx, cmd: UndoEmailChange) -> Result<Cas<EmailChangeOutcome>>;
+    /// The person says that a change was not theirs: see [`SecureAccount`].
+    async fn secure_account(&self, ctx: &Ctx, cmd: SecureAccount) -> Result<Cas<()>>;
+    /// The person takes their account out of the recycle bin: see [`RestoreAccount`].
+    async fn restore_account(&self, ctx: &Ctx, cmd: RestoreAccount) -> Result<Cas<()>>;
+    /// The session counts as signed in now; `Stale` if it has ended, or the epoch has moved on.
+    async fn sign_in_again(&self, ctx: &Ctx, cmd: SignInAgain) -> Result<Cas<()>>;
 
     // ---- tenants ----
 

@@ -1,7 +1,9 @@
 //! Sends what the commands wrote into the outbox: at least once, each message on its own, nothing that is dead by then.
-//! `worker` takes jobs and settles them, `prepare` (with `reset` and `invite`) makes a message of a job, `pauses` says when to try again.
+//! `worker` takes jobs and settles them, `prepare` (with `reset`, `invite` and `notices`) makes a message of a job, `pauses` says when to
+//! try again.
 
 mod invite;
+mod notices;
 mod pauses;
 mod prepare;
 mod reset;

@@ -19,8 +19,16 @@ const PAUSES: [u64; 5] = [5, 30, 120, 600, 3600];
 pub(super) fn next_try(job: &Job, now: Timestamp, rng: &dyn Rng) -> Option<Timestamp> {
     let longest = match job.message {
         Message::EmailCode { .. } | Message::EmailChangeCode { .. } | Message::PhoneCode { .. } | Message::SignupRequested { .. } => 60,
-        Message::ResetRequested { .. } => 300,
-        Message::AccountExists { .. } | Message::EmailChanged { .. } | Message::PasswordChanged { .. } | Message::Invite { .. } => 3600,
+        Message::ResetRequested { .. } | Message::Secured { .. } => 300,
+        Message::AccountExists { .. }
+        | Message::EmailChanged { .. }
+        | Message::PasswordChanged { .. }
+        | Message::Invite { .. }
+        | Message::AccountMade { .. }
+        | Message::ApiKeyMade { .. }
+        | Message::ApiKeyStopped { .. }
+        | Message::ApiKeyEnded { .. }
+        | Message::AccountDeleted { .. } => 3600,
     };
     let step = usize::try_from(job.attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
     let seconds = PAUSES[step].min(longest);
@@ -34,6 +42,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         ids::{JobId, UserId},
+        outbox::SecuredBy,
         rng::SeededRng,
     };
 
@@ -53,6 +62,7 @@ mod tests {
             assert!((seconds * 800..=seconds * 1200).contains(&millis), "attempt {n}: {millis} ms");
         }
         assert!(pause(&Message::EmailCode { user_id, serial: 1 }, 9) <= 72_000);
+        assert!(pause(&Message::Secured { user_id, why: SecuredBy::NotMe }, 9) <= 360_000, "its link is worth an hour");
         let many: std::collections::HashSet<u64> = (0..50).map(|_| pause(&notice, 5)).collect();
         assert!(many.len() > 10, "jittered");
     }

@@ -1,6 +1,10 @@
-//! From a job to the message it stands for: looks at what is true now, and derives the code or link.
+//! From a job to the message it stands for: looks at what is true now, and derives the code or link. `notices` does so for accounts that
+//! others made, deleted or secured, and for API keys.
 
-use super::{ACCOUNT_EXISTS, OutboxDeps, PASSWORD_CHANGED, invite, reset};
+use super::{
+    ACCOUNT_EXISTS, OutboxDeps, PASSWORD_CHANGED, invite,
+    reset::{self, RESET_TTL},
+};
 use crate::{
     domain::{
         contact::{ContactDigest, Email, Phone},
@@ -9,7 +13,7 @@ use crate::{
         outbox::{Job, Message},
         secret::SecretText,
         time::Timestamp,
-        token::{CodePurpose, UndoToken, one_time_code},
+        token::{CodePurpose, NO_NONCE, NotMeToken, UndoToken, one_time_code},
         user::User,
     },
     ephemeral::{CodeKey, CodeRecord, EphemeralError, Limit, Subject},
@@ -58,7 +62,7 @@ impl From<RenderError> for Trouble {
     }
 }
 
-type Result<T> = std::result::Result<T, Trouble>;
+pub(super) type Result<T> = std::result::Result<T, Trouble>;
 
 /// A live code and what it proves.
 struct LiveCode {
@@ -91,13 +95,19 @@ impl Preparing<'_> {
                 None => Ok(Prepared::Dead("the account is gone")),
             },
             Message::Invite { tenant_id, invite_id, serial } => self.invite(tenant_id, invite_id, serial).await,
+            Message::AccountMade { user_id, tenant_id } => self.account_made(user_id, tenant_id).await,
+            Message::ApiKeyMade { user_id, tenant_id, key_id, maker } => self.api_key_made(user_id, tenant_id, key_id, maker).await,
+            Message::ApiKeyStopped { user_id, tenant_id, key_id } => self.api_key_stopped(user_id, tenant_id, key_id).await,
+            Message::ApiKeyEnded { user_id, tenant_id, key_id } => self.api_key_ended(user_id, tenant_id, key_id).await,
+            Message::AccountDeleted { user_id, epoch, own } => self.account_deleted(user_id, epoch, own).await,
+            Message::Secured { user_id, why } => self.secured(user_id, why).await,
         }
     }
 
     /// Where it can't be counted it goes out: an owner is rather told too often.
     async fn password_changed(&self, user: User) -> Result<Prepared> {
         let who = Subject::contact(&user.email.digest());
-        let mail = self.letter(user.email, &Letter::PasswordChanged)?;
+        let mail = self.letter(user.email, &Letter::PasswordChanged { not_me: Some(self.not_me(user.id)) })?;
         Ok(match self.deps.ephemeral.hit(&PASSWORD_CHANGED, &who, self.now).await {
             Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told often enough today"),
             Ok(_) => Prepared::CountedMail(mail, &PASSWORD_CHANGED, who),
@@ -105,7 +115,7 @@ impl Preparing<'_> {
         })
     }
 
-    fn mail(&self, to: Email, letter: &Letter) -> Result<Prepared> {
+    pub(super) fn mail(&self, to: Email, letter: &Letter) -> Result<Prepared> {
         Ok(Prepared::Mail(self.letter(to, letter)?))
     }
 
@@ -114,8 +124,14 @@ impl Preparing<'_> {
         Ok(Mail { job: self.job.id, to, subject: r.subject, text: r.text, html: r.html })
     }
 
-    fn link(&self, path: &str, token: &SecretText) -> SecretText {
+    pub(super) fn link(&self, path: &str, token: &SecretText) -> SecretText {
         SecretText::new(format!("{}/{path}?token={}", self.deps.app_url, token.reveal()))
+    }
+
+    /// The link by which the account's owner says that what this job tells of was not theirs. It is the same at every attempt.
+    pub(super) fn not_me(&self, user_id: UserId) -> SecretText {
+        let made_at = u64::try_from(self.job.created_at.millis()).unwrap_or(0);
+        self.link("not-me", &NotMeToken::issue(&self.deps.keyring, user_id, self.job.id, made_at, &NO_NONCE))
     }
 
     /// The code of a user, if the serial's code is still the live one and the account is as it was.
@@ -202,7 +218,7 @@ impl Preparing<'_> {
                 Some(user) if user.may_sign_in() => user,
                 _ => return Ok(Prepared::Dead("no account that could be reset")),
             };
-            if let Some(link) = reset::link_for(self.deps, self.job.id, &user, self.now).await? {
+            if let Some(link) = reset::link_for(self.deps, self.job.id, &user, RESET_TTL, self.now).await? {
                 let minutes = minutes(link.expires_at.since(self.now));
                 return self.mail(user.email, &Letter::Reset { link: self.link("reset-password", &link.token), minutes });
             }
@@ -236,11 +252,11 @@ impl Preparing<'_> {
 }
 
 /// Hours left, to the nearest: a mail that leaves a second after the change says 72, not 71.
-fn hours(left: std::time::Duration) -> u64 {
+pub(super) fn hours(left: std::time::Duration) -> u64 {
     (left.as_secs() + 1800).max(3600) / 3600
 }
 
 /// Whole minutes left, at least 1: rather too few than too many. The second that passed since the start doesn't count.
-fn minutes(left: std::time::Duration) -> u64 {
+pub(super) fn minutes(left: std::time::Duration) -> u64 {
     ((left.as_secs() + 5) / 60).max(1)
 }

@@ -15,8 +15,8 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How long a reset link works.
-const RESET_TTL: Duration = Duration::from_secs(3600);
+/// How long a reset link works that somebody asked for, or that takes the place of a password that was removed.
+pub(super) const RESET_TTL: Duration = Duration::from_secs(3600);
 
 /// A link that works, and until when.
 pub(super) struct Link {
@@ -24,9 +24,9 @@ pub(super) struct Link {
     pub expires_at: Timestamp,
 }
 
-/// The reset link of a job: made at the first attempt, the same one at every later attempt. `None`: it was used, it has had
-/// its time, or the account has changed since it was read.
-pub(super) async fn link_for(deps: &OutboxDeps, job: JobId, user: &User, now: Timestamp) -> store::Result<Option<Link>> {
+/// The reset link of a job: made at the first attempt, for the time of `ttl`, and the same one at every later attempt. `None`: it was
+/// used, it has had its time, or the account has changed since it was read.
+pub(super) async fn link_for(deps: &OutboxDeps, job: JobId, user: &User, ttl: Duration, now: Timestamp) -> store::Result<Option<Link>> {
     // Of the epoch too: after a change of password a retry makes a new link, and can't find the old one used.
     let derive = |what: &[u8]| -> [u8; 32] {
         let parts: [&[u8]; 4] = [b"of an outbox job", what, job.as_bytes(), &user.credential_epoch.to_be_bytes()];
@@ -37,12 +37,13 @@ pub(super) async fn link_for(deps: &OutboxDeps, job: JobId, user: &User, now: Ti
         Some(link) => link,
         None => {
             let link = ResetLink {
+                made_by: None,
                 id,
                 user_id: user.id,
                 nonce: first_16(&derive(b"nonce")),
                 epoch: user.credential_epoch,
                 created_at: now,
-                expires_at: now.plus(RESET_TTL),
+                expires_at: now.plus(ttl),
                 used_at: None,
             };
             let command = CommandId::from_bytes(id_bytes(job, &derive(b"command")));

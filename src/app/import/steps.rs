@@ -4,6 +4,7 @@ use super::{AppError, Rejects, Tally};
 use crate::{
     domain::{
         audit::AuditEvent,
+        authority::By,
         contact::ContactDigest,
         context::{Actor, Ctx},
         ids::{AuditId, CommandId},
@@ -162,7 +163,8 @@ impl Steps {
         let step = ImportStep { id: self.id, from, next: self.seen, refused: refusals.len() as u64, unfit, finished };
         let ctx = self.ctx();
         let audit = if users.is_empty() { Vec::new() } else { vec![self.audit(&ctx)] };
-        let cmd = ImportUsers { tenant_id: self.importer.tenant, users, step: Some(step), audit };
+        let by = By::operator(self.importer.tenant);
+        let cmd = ImportUsers { tenant_id: self.importer.tenant, by, users, step: Some(step), audit };
         let mut answer = run(self.store.clone(), ctx.clone(), cmd.clone());
         // Polled once, it stands in the writer's queue, behind those before it.
         let answer = match poll!(&mut answer) {
@@ -189,6 +191,7 @@ impl Steps {
         }
         let Outcomes(outcomes) = match outcome {
             Ok(ImportOutcome::Done(outcomes)) => outcomes,
+            Ok(ImportOutcome::Denied(why)) => return Err(AppError::new("--tenant", why.text())),
             Ok(ImportOutcome::NoTenant) => return Err(AppError::new("--tenant", "the tenant is gone")),
             Ok(ImportOutcome::Stale) => {
                 return Err(AppError::new("import", "another import of this file is running; start again to go on"));
@@ -248,16 +251,8 @@ impl Steps {
     }
 
     fn audit(&self, ctx: &Ctx) -> AuditEvent {
-        AuditEvent {
-            id: AuditId::new(&*self.importer.clock, &*self.importer.rng),
-            tenant_id: self.importer.tenant,
-            event: "users.imported".into(),
-            actor: ctx.actor,
-            user_id: None,
-            network: None,
-            request_id: None,
-            at: ctx.now,
-        }
+        let id = AuditId::new(&*self.importer.clock, &*self.importer.rng);
+        AuditEvent::new(id, self.importer.tenant, "users.imported", ctx.actor, ctx.now)
     }
 }
 
@@ -287,6 +282,8 @@ const fn reason(outcome: RowOutcome) -> Option<&'static str> {
         RowOutcome::EmailTaken => Some("another account has this address"),
         RowOutcome::Unfit => Some("the password is one that the tenant's policy does not allow"),
         RowOutcome::NoRole => Some("the tenant has no such role"),
+        RowOutcome::GiverUnproved => Some("whoever acts has not proved their address"),
+        RowOutcome::NotManaged => Some("the tenant has no power over credentials: qeetid tenant manage"),
     }
 }
 

@@ -10,6 +10,8 @@ form.addEventListener("submit", async (event) => {
   if (first) {
     if (first.value !== again.value) return say("The two passwords are not the same.", true);
     body.new_password = first.value;
+    // Whoever sets a new password by mail may do it because somebody else was in the account.
+    body.end_api_keys = true;
   }
   const button = form.querySelector("button");
   button.disabled = true;

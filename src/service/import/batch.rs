@@ -120,8 +120,11 @@ impl Importer {
             created_at: now,
             updated_at: now,
             deleted_at: None,
+            independent: false,
+            must_change: false,
+            not_me_at: None,
             purge_after: None,
         };
-        ImportUser { user, role: row.role.unwrap_or(self.role), audit: Vec::new() }
+        ImportUser { user, role: row.role.unwrap_or(self.role), job: None, audit: Vec::new() }
     }
 }

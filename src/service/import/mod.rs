@@ -107,6 +107,13 @@ pub struct NewUser {
     pub role: Option<RoleId>,
 }
 
+impl NewUser {
+    /// It has a password, a phone number, an address that the source says is proved, or may not sign in.
+    pub fn vouched(&self) -> bool {
+        !matches!(self.secret, Secret::None) || self.phone.is_some() || self.email_verified || self.suspended
+    }
+}
+
 /// A row that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {

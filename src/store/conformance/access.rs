@@ -3,7 +3,8 @@
 use super::fixture::*;
 use crate::{
     domain::{
-        api_key::{self, ApiKey},
+        api_key::{self, ApiKey, Origin},
+        authority::By,
         ids::{ApiKeyId, RoleId, TenantId, UserId},
         permission::{Permission, PermissionSet, Role},
         rng::SystemRng,
@@ -36,6 +37,10 @@ pub(crate) fn key_of(tenant: TenantId, user_id: Option<UserId>) -> ApiKey {
     ApiKey {
         id: api_key_id(),
         tenant_id: tenant,
+        origin: if user_id.is_some() { Origin::User } else { Origin::Operator },
+        parent_id: None,
+        stopped_at: None,
+        taken_over_at: None,
         user_id,
         name: "Billing".into(),
         prefix,
@@ -52,7 +57,7 @@ pub(crate) async fn giver(store: &S, tenant: TenantId) -> ApiKeyId {
     keyed(store, ApiKey { scopes: PermissionSet::all(), expires_at: None, ..key_of(tenant, None) }).await.id
 }
 async fn keyed(store: &S, key: ApiKey) -> ApiKey {
-    let cmd = CreateApiKey { key: key.clone(), audit: vec![] };
+    let cmd = CreateApiKey { by: By::operator(key.tenant_id), key: key.clone(), audit: vec![] };
     assert_eq!(store.create_api_key(&ctx(T), cmd).await.unwrap(), CreateApiKeyOutcome::Created);
     key
 }
@@ -117,7 +122,14 @@ pub(crate) async fn roles_are_given_and_taken(store: S) {
     let (owner, tenant) = owned(&store).await;
     let extra = made(&store, role(tenant, "Extra", &[Permission::AuditRead])).await;
     let foreign = made(&store, role(owned(&store).await.1, "Foreign", &[])).await;
-    let change = |role_id, name| ChangeRole { user_id: owner.user.id, tenant_id: tenant, role_id, audit: vec![event(tenant, None, name)] };
+    let change = |role_id, name| ChangeRole {
+        user_id: owner.user.id,
+        tenant_id: tenant,
+        role_id,
+        by: By::operator(tenant),
+        personal: None,
+        audit: vec![event(tenant, None, name)],
+    };
     let give = async |id| store.give_role(&ctx(T), change(id, "role.given")).await.unwrap();
     let take = async |id| store.take_role(&ctx(T), change(id, "role.taken")).await.unwrap();
     let roles = async || store.membership(owner.user.id, tenant).await.unwrap().unwrap().roles;
@@ -149,7 +161,7 @@ pub(crate) async fn every_field_of_a_key_survives(store: S) {
     let key = keyed(&store, key(tenant)).await;
     assert_eq!(store.api_key(&key.prefix).await.unwrap(), Some(key.clone()));
     assert_eq!(store.api_key("nobodyhasit2").await.unwrap(), None);
-    let nowhere = CreateApiKey { key: self::key(tenant_id()), audit: vec![] };
+    let nowhere = CreateApiKey { key: self::key(tenant_id()), by: By::operator(tenant), audit: vec![] };
     assert_eq!(store.create_api_key(&ctx(T), nowhere).await.unwrap(), CreateApiKeyOutcome::NoTenant);
 }
 
@@ -212,7 +224,7 @@ pub(crate) async fn a_tenant_has_at_most_1000_live_keys(store: S) {
     for _ in 1..1000 {
         last = keyed(&store, key(tenant)).await;
     }
-    let one_more = || CreateApiKey { key: key(tenant), audit: vec![] };
+    let one_more = || CreateApiKey { key: key(tenant), by: By::operator(tenant), audit: vec![] };
     assert_eq!(store.create_api_key(&ctx(T), one_more()).await.unwrap(), CreateApiKeyOutcome::TooMany);
     let revoke = RevokeApiKey { tenant_id: tenant, key_id: last.id, audit: vec![] };
     assert_eq!(store.revoke_api_key(&ctx(T), revoke).await.unwrap(), Cas::Done(()));
@@ -221,19 +233,24 @@ pub(crate) async fn a_tenant_has_at_most_1000_live_keys(store: S) {
 
 pub(crate) async fn a_tenant_is_founded_with_its_key(store: S) {
     let tenant = tenant(TenantKind::Organization, T);
-    let found = || FoundTenant { tenant: tenant.clone(), key: key(tenant.id), audit: vec![event(tenant.id, None, "tenant.created")] };
+    let found = || FoundTenant {
+        tenant: tenant.clone(),
+        key: Some(key(tenant.id)),
+        owner: None,
+        audit: vec![event(tenant.id, None, "tenant.created")],
+    };
     let (cmd, first) = (found(), ctx(T));
     for _ in 0..2 {
         assert_eq!(store.found_tenant(&first, cmd.clone()).await.unwrap(), CreateTenantOutcome::Created, "a rerun changes nothing");
         assert_eq!(store.tenant(tenant.id).await.unwrap(), Some(tenant.clone()));
-        assert_eq!(store.api_keys(tenant.id, None, 9).await.unwrap(), std::slice::from_ref(&cmd.key));
+        assert_eq!(store.api_keys(tenant.id, None, 9).await.unwrap(), std::slice::from_ref(cmd.key.as_ref().unwrap()));
         assert_eq!(events(&store, tenant.id).await, ["tenant.created"]);
     }
     assert_eq!(store.tenant_by_slug(&tenant.slug).await.unwrap(), Some(tenant.clone()));
     assert_eq!(store.tenant_by_slug("nobody-has-this-slug").await.unwrap(), None);
     let again = found();
     assert_eq!(store.found_tenant(&ctx(T), again.clone()).await.unwrap(), CreateTenantOutcome::SlugTaken);
-    assert_eq!(store.api_key(&again.key.prefix).await.unwrap(), None, "nothing was written");
+    assert_eq!(store.api_key(&again.key.as_ref().unwrap().prefix).await.unwrap(), None, "nothing was written");
 }
 
 /// Each command again with its id: the first outcome, no second row, no second event.
@@ -242,9 +259,16 @@ pub(crate) async fn reruns_give_the_first_outcome(store: S) {
     let told = |name| vec![event(tenant, None, name)];
     let extra = role(tenant, "Extra", &[]);
     let create = CreateRole { role: extra.clone(), audit: told("role.created") };
-    let change = |name| ChangeRole { user_id: owner.user.id, tenant_id: tenant, role_id: extra.id, audit: told(name) };
+    let change = |name| ChangeRole {
+        user_id: owner.user.id,
+        tenant_id: tenant,
+        role_id: extra.id,
+        by: By::operator(tenant),
+        personal: None,
+        audit: told(name),
+    };
     let key = key(tenant);
-    let make = CreateApiKey { key: key.clone(), audit: told("api_key.created") };
+    let make = CreateApiKey { by: By::operator(key.tenant_id), key: key.clone(), audit: told("api_key.created") };
     let revoke = RevokeApiKey { tenant_id: tenant, key_id: key.id, audit: told("api_key.revoked") };
     let (a, b, c, d, e) = (ctx(T), ctx(T), ctx(T), ctx(T), ctx(T));
     let (given, taken) = (change("role.given"), change("role.taken"));

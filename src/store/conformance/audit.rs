@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::{
     domain::{
-        audit::{AuditEvent, Head},
+        audit::{AuditEvent, FORMAT, Head},
         context::Actor,
         ids::{AuditId, TenantId, UserId},
         time::Timestamp,
@@ -77,6 +77,47 @@ pub(crate) async fn events_are_listed_newest_first(store: S) {
     let page = store.audit_events(tenant, Some(events[1].id), 2).await.unwrap();
     assert_eq!(page.iter().map(|(e, _)| e.id).collect::<Vec<_>>(), ids(&events[2..4]));
     assert_eq!(store.audit_events(tenant, Some(events[4].id), 2).await.unwrap(), []);
+}
+
+pub(crate) async fn every_field_of_an_event_survives(store: S) {
+    let _turn = TURN.lock().await;
+    let (tenant, who, role) = (tenant_id(), user_id(), role_id());
+    let full = || {
+        let e = event(tenant, Some(who), "role.given").about_resource("role", role.as_bytes()).changing(["one", "an \"other\""]);
+        AuditEvent { actor: Actor::User(who), user_agent: Some("agent/1 (ä)".into()), ..e }
+    };
+    let bare = event(tenant, None, "sign_in.refused");
+    let of_user = event(tenant, Some(who), "user.updated").changing(["phone"]);
+    // One is linked before the user is erased, one afterwards.
+    let (early, late) = (full(), full());
+    told(&store, vec![early.clone(), bare.clone(), of_user.clone()]).await;
+    linked_up(&store).await;
+    told(&store, vec![late.clone()]).await;
+    let shown = async |id: AuditId| {
+        let all = store.audit_events(tenant, None, 50).await.unwrap();
+        all.into_iter().find(|(e, _)| e.id == id).map(|(e, _)| e).expect("it is listed")
+    };
+    for written in [&early, &late] {
+        let e = shown(written.id).await;
+        assert_eq!((e.format, e.agent_seal.is_some_and(|seal| !seal.is_erased())), (FORMAT, true));
+        assert_eq!((e.resource_type.as_deref(), e.resource_id), (Some("role"), Some(*role.as_bytes())));
+        assert_eq!((&e.changed, &e.user_agent), (&written.changed, &written.user_agent));
+        assert!(e.agent_seal != Some(e.actor_seal) && e.agent_seal != Some(e.subject_seal));
+    }
+    let e = shown(bare.id).await;
+    assert_eq!((e.format, e.resource_type, e.resource_id, e.changed, e.user_agent), (FORMAT, None, None, vec![], None));
+    let e = shown(of_user.id).await;
+    assert_eq!((e.resource_type.as_deref(), e.resource(), &e.changed), (Some("user"), Some(who.as_bytes()), &of_user.changed));
+    store.erase_from_audit(who).await.unwrap();
+    linked_up(&store).await;
+    assert_eq!(walked(&store, tenant).await.len(), 4);
+    for id in [early.id, late.id] {
+        let e = shown(id).await;
+        assert_eq!((e.actor_id, &e.user_agent, e.agent_seal.is_some_and(|seal| seal.is_erased())), (None, &None, true));
+        assert_eq!((e.resource_id, &e.changed), (Some(*role.as_bytes()), &early.changed));
+    }
+    let e = shown(of_user.id).await;
+    assert_eq!((e.resource_type.as_deref(), e.resource()), (Some("user"), None));
 }
 
 pub(crate) async fn each_tenant_has_one_chain(store: S) {

@@ -48,7 +48,7 @@ pub(crate) async fn confirming_moves_the_claim(store: S) {
     let undo = store.undo_link(p.user.id, cmd.undo.id).await.unwrap().unwrap();
     assert_eq!((undo.old_email, undo.old_verified_at, undo.epoch, undo.used_at), (p.user.email.clone(), None, 1, None));
     assert_eq!((undo.nonce, undo.created_at, undo.expires_at), (cmd.undo.nonce, at, cmd.undo.expires_at));
-    // The old address is free, the new one isn't.
+    // The old address, which nobody had proved, is free; the new one isn't.
     let mut next = newcomer(at);
     next.user.email = p.user.email.clone();
     signed_up(&store, next).await;

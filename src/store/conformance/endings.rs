@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::By,
         ids::{RoleId, TenantId},
         invite::InviteStatus,
         time::Timestamp,
@@ -29,7 +30,7 @@ pub(crate) async fn members_and_invites_of_a_deleted_tenant_end(store: S) {
         user.home_tenant = tenant.id;
         let membership = Membership { user_id: user.id, tenant_id: tenant.id, roles: vec![RoleId::MEMBER], joined_at: T };
         sole.push(user.id);
-        let cmd = CreateMember { user, membership, job: None, audit: vec![] };
+        let cmd = CreateMember { user, membership, by: By::operator(tenant.id), vouched: true, job: None, audit: vec![] };
         assert_eq!(store.create_member(&ctx(T), cmd).await.unwrap(), CreateMemberOutcome::Created);
     }
     // More than one step sees to.
@@ -38,7 +39,7 @@ pub(crate) async fn members_and_invites_of_a_deleted_tenant_end(store: S) {
         invites.push(invited(&store, invite(tenant.id, address(), t)).await);
     }
     deleted(&store, tenant.id, t).await;
-    while store.end_tenants(t).await.unwrap().more {}
+    while store.end_tenants(t, &newcomers()).await.unwrap().more {}
     for i in &invites {
         assert_eq!(store.invite(tenant.id, i.id).await.unwrap().map(|i| i.status), Some(InviteStatus::Revoked));
     }
@@ -60,7 +61,7 @@ pub(crate) async fn a_chain_goes_from_its_end(store: S) {
     store.write_audit(&ctx(t), some(tenant.id, 5)).await.unwrap();
     deleted(&store, tenant.id, t).await;
     let (mut before, mut steps) = (600, 0);
-    while store.end_tenants(t.plus(days(30))).await.unwrap().more {
+    while store.end_tenants(t.plus(days(30)), &newcomers()).await.unwrap().more {
         let left = walked(&store, tenant.id).await.len();
         assert!(left <= before);
         (before, steps) = (left, steps + 1);

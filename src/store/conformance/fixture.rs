@@ -16,7 +16,7 @@ use crate::{
         time::{SystemClock, Timestamp},
         user::{CodeSerials, Membership, User, UserStatus},
     },
-    store::{Store, commands::*},
+    store::{Store, admin::Newcomers, commands::*},
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, MutexGuard};
@@ -81,8 +81,8 @@ pub(crate) fn job(now: Timestamp, user_id: UserId) -> Job {
 
 /// An event by nobody known, from [`HOME`].
 pub(crate) fn event(tenant_id: TenantId, user_id: Option<UserId>, name: &str) -> AuditEvent {
-    let (actor, network, request_id) = (Actor::Anonymous, Some(HOME), Some("r".into()));
-    AuditEvent { id: audit_id(), tenant_id, event: name.into(), actor, user_id, network, request_id, at: T }
+    let (network, request_id) = (Some(HOME), Some("r".into()));
+    AuditEvent { user_id, network, request_id, ..AuditEvent::new(audit_id(), tenant_id, name, Actor::Anonymous, T) }
 }
 
 pub(crate) fn tenant(kind: TenantKind, now: Timestamp) -> Tenant {
@@ -92,6 +92,8 @@ pub(crate) fn tenant(kind: TenantKind, now: Timestamp) -> Tenant {
         slug: format!("t-{id}"),
         name: "T".into(),
         kind,
+        // As the operator makes them: admins have power over the accounts that belong there alone.
+        managed: kind == TenantKind::Organization,
         metadata: Default::default(),
         policy: AuthPolicy::default(),
         version: 1,
@@ -112,6 +114,7 @@ pub(crate) fn session(user_id: UserId, tenant_id: TenantId, epoch: u64, now: Tim
         ip: "192.0.2.1".into(),
         user_agent: Some("agent".into()),
         created_at: now,
+        signed_in_at: None,
         last_seen_at: now,
         turned_at: now,
         turned_by: HOME,
@@ -144,6 +147,9 @@ pub(crate) fn newcomer(now: Timestamp) -> CreateUser {
         created_at: now,
         updated_at: now,
         deleted_at: None,
+        independent: false,
+        must_change: false,
+        not_me_at: None,
         purge_after: None,
     };
     let membership = Membership { user_id: id, tenant_id: tenant.id, roles: vec![RoleId::OWNER], joined_at: now };
@@ -201,7 +207,7 @@ pub(crate) async fn revocations(store: &S) -> Vec<Revocation> {
 
 pub(crate) fn reset_link(p: &CreateUser, epoch: u64, now: Timestamp) -> ResetLink {
     let expires_at = now.plus(secs(3600));
-    ResetLink { id: link_id(), user_id: p.user.id, nonce: nonce(), epoch, created_at: now, expires_at, used_at: None }
+    ResetLink { id: link_id(), user_id: p.user.id, nonce: nonce(), epoch, created_at: now, expires_at, used_at: None, made_by: None }
 }
 /// A link that lies in the store.
 pub(crate) async fn linked(store: &S, p: &CreateUser, epoch: u64, now: Timestamp) -> ResetLink {
@@ -210,13 +216,21 @@ pub(crate) async fn linked(store: &S, p: &CreateUser, epoch: u64, now: Timestamp
     link
 }
 pub(crate) fn reset(link: &ResetLink, tag: &str) -> CompleteReset {
-    CompleteReset { user_id: link.user_id, link_id: link.id, new_hash: hash(tag), job: None, audit: vec![] }
+    CompleteReset {
+        user_id: link.user_id,
+        link_id: link.id,
+        new_hash: hash(tag),
+        end_keys_since: None,
+        personal: Some(spare()),
+        jobs: vec![],
+        audit: vec![],
+    }
 }
 pub(crate) fn change_password(p: &CreateUser, epoch: u64, tag: &str, keep: Option<SessionId>) -> ChangePassword {
     ChangePassword { user_id: p.user.id, expect_epoch: epoch, new_hash: hash(tag), keep, job: None, audit: vec![] }
 }
 pub(crate) fn delete(p: &CreateUser, epoch: u64) -> DeleteUser {
-    DeleteUser { user_id: p.user.id, expect_epoch: epoch, purge_after: T.plus(days(30)), audit: vec![] }
+    DeleteUser { user_id: p.user.id, expect_epoch: epoch, purge_after: T.plus(days(30)), job: None, audit: vec![] }
 }
 pub(crate) fn rotate(s: &Session, expect: u64, epoch: u64) -> RotateSession {
     let (user_id, session_id) = (s.user_id, s.id);
@@ -250,13 +264,28 @@ pub(crate) async fn moved(store: &S, p: &CreateUser, epoch: u64, now: Timestamp)
     cmd.undo
 }
 pub(crate) fn undo(p: &CreateUser, link: LinkId) -> UndoEmailChange {
-    UndoEmailChange { user_id: p.user.id, link_id: link, audit: vec![] }
+    UndoEmailChange { user_id: p.user.id, link_id: link, personal: Box::new(p.tenant.clone()), job: None, audit: vec![] }
 }
 
 pub(crate) fn organization(p: &CreateUser, now: Timestamp) -> CreateTenant {
     let tenant = tenant(TenantKind::Organization, now);
     let membership = Membership { user_id: p.user.id, tenant_id: tenant.id, roles: vec![RoleId::OWNER], joined_at: now };
     CreateTenant { tenant, membership, audit: vec![] }
+}
+
+/// A personal tenant that may be needed.
+pub(crate) fn spare() -> Box<Tenant> {
+    Box::new(tenant(TenantKind::Personal, T))
+}
+pub(crate) fn newcomers() -> Newcomers {
+    Newcomers { policy: AuthPolicy::default(), salt: nonce() }
+}
+/// Has an address proved by a code.
+pub(crate) async fn prove(store: &S, id: UserId) {
+    let u = user(store, id).await;
+    let (epoch, serial) = (u.credential_epoch, u.code_serials.email + 1);
+    let cmd = ConfirmEmail { user_id: id, epoch, serial, personal: Some(spare()), audit: vec![] };
+    assert_eq!(store.confirm_email(&ctx(T), cmd).await.unwrap(), Cas::Done(()));
 }
 
 /// Runs `n` at once and gives what they gave.

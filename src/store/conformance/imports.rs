@@ -3,6 +3,7 @@
 use super::fixture::*;
 use crate::{
     domain::{
+        authority::By,
         ids::{RoleId, TenantId},
         user::User,
     },
@@ -20,10 +21,10 @@ async fn company(store: &S) -> TenantId {
 }
 pub(crate) fn row(tenant: TenantId) -> ImportUser {
     let user = User { home_tenant: tenant, last_login_at: None, ..newcomer(T).user };
-    ImportUser { user, role: RoleId::MEMBER, audit: vec![] }
+    ImportUser { user, role: RoleId::MEMBER, job: None, audit: vec![] }
 }
 pub(crate) fn batch(tenant_id: TenantId, users: Vec<ImportUser>) -> ImportUsers {
-    ImportUsers { tenant_id, users, step: None, audit: vec![] }
+    ImportUsers { tenant_id, by: By::operator(tenant_id), users, step: None, audit: vec![] }
 }
 pub(crate) fn done(outcomes: &[RowOutcome]) -> ImportOutcome {
     ImportOutcome::Done(Outcomes(outcomes.to_vec()))

@@ -3,6 +3,7 @@
 use super::{access::giver, fixture::*};
 use crate::{
     domain::{
+        authority::By,
         ids::{RoleId, TenantId},
         invite::{Invite, InviteStatus},
         permission::{Permission, PermissionSet, Role},
@@ -26,11 +27,14 @@ pub(crate) async fn joined(store: &S, tenant_id: TenantId, p: &CreateUser, role_
         accepted_at: None,
         created_at: T,
     };
-    let cmd = CreateInvite { invite: invite.clone(), job: None, audit: vec![] };
+    let cmd = CreateInvite { by: By::operator(invite.tenant_id), invite: invite.clone(), job: None, audit: vec![] };
     assert_eq!(store.create_invite(&ctx(T), cmd).await.unwrap(), CreateInviteOutcome::Created);
+    if role_id != RoleId::MEMBER && user(store, p.user.id).await.email_verified_at.is_none() {
+        prove(store, p.user.id).await;
+    }
     let epoch = user(store, p.user.id).await.credential_epoch;
     let joins = Joins::Account { user_id: p.user.id, epoch, mailbox: Mailbox::NotProved, sign_in: None };
-    let cmd = AcceptInvite { tenant_id, invite_id: invite.id, serial: 1, joins, audit: vec![] };
+    let cmd = AcceptInvite { tenant_id, invite_id: invite.id, serial: 1, joins, personal: Some(spare()), audit: vec![] };
     assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Joined);
 }
 async fn owned(store: &S) -> (CreateUser, TenantId) {
@@ -40,7 +44,14 @@ async fn owned(store: &S) -> (CreateUser, TenantId) {
     (owner, cmd.tenant.id)
 }
 fn change(p: &CreateUser, tenant_id: TenantId, role_id: RoleId) -> ChangeRole {
-    ChangeRole { user_id: p.user.id, tenant_id, role_id, audit: vec![event(tenant_id, Some(p.user.id), "role.changed")] }
+    ChangeRole {
+        user_id: p.user.id,
+        tenant_id,
+        role_id,
+        by: By::operator(tenant_id),
+        personal: Some(spare()),
+        audit: vec![event(tenant_id, Some(p.user.id), "role.changed")],
+    }
 }
 async fn roles(store: &S, p: &CreateUser, tenant: TenantId) -> Vec<RoleId> {
     store.membership(p.user.id, tenant).await.unwrap().map(|m| m.roles).unwrap_or_default()
@@ -50,6 +61,7 @@ pub(crate) async fn a_member_may_what_his_roles_allow(store: S) {
     let (_, tenant) = owned(&store).await;
     let member = person(&store).await;
     joined(&store, tenant, &member, RoleId::MEMBER).await;
+    prove(&store, member.user.id).await;
     let may = async || store.grant(member.user.id, tenant).await.unwrap().unwrap().permissions;
     assert_eq!(may().await.keys(), ["tenant.read"]);
     let custom = super::access::role(tenant, "Custom", &[Permission::UserRead]);
@@ -104,10 +116,10 @@ pub(crate) async fn who_belongs_nowhere_else_keeps_his_last_role(store: S) {
         accepted_at: None,
         created_at: T,
     };
-    let cmd = CreateInvite { invite: invite.clone(), job: None, audit: vec![] };
+    let cmd = CreateInvite { by: By::operator(invite.tenant_id), invite: invite.clone(), job: None, audit: vec![] };
     assert_eq!(store.create_invite(&ctx(T), cmd).await.unwrap(), CreateInviteOutcome::Created);
     let joins = Joins::New { user: Box::new(new.user.clone()), session: Box::new(new.session.clone()), network: HOME };
-    let cmd = AcceptInvite { tenant_id: tenant, invite_id: invite.id, serial: 1, joins, audit: vec![] };
+    let cmd = AcceptInvite { tenant_id: tenant, invite_id: invite.id, serial: 1, joins, personal: Some(spare()), audit: vec![] };
     assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Joined);
     assert_eq!(store.take_role(&ctx(T), change(&new, tenant, RoleId::MEMBER)).await.unwrap(), ChangeRoleOutcome::OnlyTenant);
     assert_eq!(roles(&store, &new, tenant).await, [RoleId::MEMBER]);
@@ -148,7 +160,7 @@ pub(crate) async fn a_first_proof_by_a_reset_ends_the_makers_keys(store: S) {
     let key = |maker| super::access::key_of(tenant, maker);
     let (his, mine, nobodys) = (key(Some(owner.user.id)), key(Some(other.user.id)), key(None));
     for key in [&his, &mine, &nobodys] {
-        let cmd = CreateApiKey { key: key.clone(), audit: vec![] };
+        let cmd = CreateApiKey { by: By::operator(key.tenant_id), key: key.clone(), audit: vec![] };
         assert_eq!(store.create_api_key(&ctx(T), cmd).await.unwrap(), CreateApiKeyOutcome::Created);
     }
     let link = linked(&store, &owner, 1, T).await;
@@ -158,7 +170,7 @@ pub(crate) async fn a_first_proof_by_a_reset_ends_the_makers_keys(store: S) {
     assert_eq!(count(&revocations(&store).await, &Revocation::ApiKey(his.id)), 1);
     // The next reset proves nothing new: keys made since stay.
     let later = key(Some(owner.user.id));
-    store.create_api_key(&ctx(T), CreateApiKey { key: later.clone(), audit: vec![] }).await.unwrap();
+    store.create_api_key(&ctx(T), CreateApiKey { by: By::operator(later.tenant_id), key: later.clone(), audit: vec![] }).await.unwrap();
     let link = linked(&store, &owner, 2, T).await;
     assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "y")).await.unwrap(), Cas::Done(r) if !r.first_proof));
     assert!(!ended(&later).await);

@@ -8,12 +8,14 @@ pub(crate) mod access;
 pub(crate) mod accounts;
 pub(crate) mod admin;
 pub(crate) mod audit;
+pub(crate) mod authority;
 pub(crate) mod deletion;
 pub(crate) mod email_change;
 pub(crate) mod endings;
 pub(crate) mod fixture;
 pub(crate) mod imports;
 pub(crate) mod invites;
+pub(crate) mod keys_of_makers;
 pub(crate) mod leases;
 pub(crate) mod members;
 pub(crate) mod outbox;
@@ -53,8 +55,8 @@ macro_rules! store_conformance_suite {
             email_change: a_change_waits_and_is_replaced, a_change_needs_the_epoch, confirming_moves_the_claim, one_change_8_at_once,
                 wrong_codes_change_nothing, a_taken_address_ends_the_change, two_accounts_one_address, a_change_racing_a_signup,
                 back_to_ones_own_address;
-            undo: undoing_puts_the_address_back, a_password_of_before_stays, undoing_proves_no_address_that_never_was, one_undo_link_8_at_once, later_links_die,
-                used_and_expired_links, an_address_taken_meanwhile;
+            undo: undoing_puts_the_address_back, undoing_removes_the_password_whenever_it_was_set, undoing_proves_no_address_that_never_was, one_undo_link_8_at_once, later_links_die,
+                used_and_expired_links, nobody_takes_the_address_that_an_account_can_move_back_to;
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
             policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
             admin: a_member_is_made_or_the_holder_told, one_address_16_members_at_once, members_are_listed_and_found,
@@ -67,8 +69,23 @@ macro_rules! store_conformance_suite {
             members: a_member_may_what_his_roles_allow, the_last_role_takes_the_membership_with_it,
                 who_belongs_nowhere_else_keeps_his_last_role, owners_who_demote_each_other_leave_one,
                 a_first_proof_by_a_reset_ends_the_makers_keys;
-            audit: events_are_listed_newest_first, each_tenant_has_one_chain, a_former_holder_links_nothing, chainers_at_once_make_one_chain,
-                erasing_keeps_the_chain_whole, every_audited_tenant_is_found, events_without_another_command_are_written_once;
+            authority: only_power_makes_accounts_with_credentials, accounts_made_without_power_belong_to_their_people,
+                power_is_given_and_taken, no_command_sets_a_password_once_the_power_is_gone,
+                no_password_changes_after_the_end_of_power, nobody_administers_themselves,
+                only_an_owner_makes_owners_and_nobody_gives_themselves_a_role,
+                who_gives_roles_and_who_can_give_them_has_a_proved_address,
+                the_first_proof_of_an_independent_account_gives_it_a_home, two_first_proofs_at_once_give_one_home,
+                who_leaves_their_only_organization_gets_a_home, of_two_owners_who_go_at_once_one_stays;
+            keys_of_makers: a_key_may_what_its_maker_may, a_key_stands_still_once_its_maker_has_gone, an_owner_takes_a_key_over,
+                a_key_that_nobody_takes_over_ends, a_key_ends_with_the_one_that_made_it, keys_of_somebody_who_is_gone_for_good,
+                a_reset_ends_personal_keys_and_those_made_since, whoever_signed_in_before_a_reset_makes_nothing_after_it,
+                a_key_made_beside_a_reset_ends_with_it, not_me_ends_what_may_be_somebody_elses_once,
+                the_way_back_from_the_bin_is_by_the_epoch_of_the_deletion, signing_in_again_counts_for_that_session,
+                members_of_a_deleted_organization_keep_their_accounts_or_go_with_it, reruns_give_the_first_outcome,
+                reruns_about_keys_and_credentials_give_the_first_outcome;
+            audit: events_are_listed_newest_first, every_field_of_an_event_survives, each_tenant_has_one_chain,
+                a_former_holder_links_nothing, chainers_at_once_make_one_chain, erasing_keeps_the_chain_whole,
+                every_audited_tenant_is_found, events_without_another_command_are_written_once;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
                 retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
             reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,

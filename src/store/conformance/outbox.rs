@@ -2,8 +2,8 @@
 
 use super::fixture::*;
 use crate::{
-    domain::{ids::JobId, outbox::Job, time::Timestamp},
-    store::commands::*,
+    domain::{authority::By, ids::JobId, outbox::Job, time::Timestamp},
+    store::{commands::*, invites::*},
 };
 use std::collections::HashSet;
 
@@ -120,7 +120,7 @@ pub(crate) async fn jobs_come_with_their_commands(store: S) {
     let cmd = ChangePassword { job: Some(new_job(t)), ..change_password(&p, 1, "a", None) };
     assert_eq!(store.change_password(&ctx(t), cmd).await.unwrap(), Cas::Done(()));
     let link = linked(&store, &p, 2, t).await;
-    let cmd = CompleteReset { job: Some(new_job(t)), ..reset(&link, "b") };
+    let cmd = CompleteReset { jobs: vec![new_job(t)], ..reset(&link, "b") };
     assert!(matches!(store.complete_reset(&ctx(t), cmd).await.unwrap(), Cas::Done(_)));
     let change = email_change(&p, 3, 5, t);
     assert_eq!(store.begin_email_change(&ctx(t), change.clone(), new_job(t)).await.unwrap(), Cas::Done(()));
@@ -136,8 +136,12 @@ pub(crate) async fn a_refused_command_writes_no_job(store: S) {
     assert_eq!(store.change_password(&ctx(t), cmd).await.unwrap(), Cas::Stale);
     let mut link = linked(&store, &p, 1, t).await;
     link.id = link_id();
-    let cmd = CompleteReset { job: Some(job(t, p.user.id)), ..reset(&link, "b") };
+    let cmd = CompleteReset { jobs: vec![job(t, p.user.id)], ..reset(&link, "b") };
     assert_eq!(store.complete_reset(&ctx(t), cmd).await.unwrap(), Cas::Stale);
     assert_eq!(store.begin_email_change(&ctx(t), email_change(&p, 9, 5, t), job(t, p.user.id)).await.unwrap(), Cas::Stale);
+    // Nor an invite to a personal tenant.
+    let invite = super::invites::invite(p.tenant.id, address(), t);
+    let cmd = CreateInvite { by: By::operator(p.tenant.id), invite, job: Some(job(t, p.user.id)), audit: vec![] };
+    assert_eq!(store.create_invite(&ctx(t), cmd).await.unwrap(), CreateInviteOutcome::NoTenant);
     assert_eq!(lease(&store, t).await, []);
 }

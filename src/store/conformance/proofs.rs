@@ -4,7 +4,7 @@ use super::fixture::*;
 use crate::{domain::ids::UserId, store::commands::*};
 
 fn email(user_id: UserId, epoch: u64, serial: u64) -> ConfirmEmail {
-    ConfirmEmail { user_id, epoch, serial, audit: vec![] }
+    ConfirmEmail { user_id, epoch, serial, personal: None, audit: vec![] }
 }
 fn number(user_id: UserId, epoch: u64, serial: u64) -> ConfirmPhone {
     ConfirmPhone { user_id, epoch, serial, phone: phone(), audit: vec![] }

@@ -113,7 +113,7 @@ pub(crate) async fn create_reset_link(store: S) {
 pub(crate) async fn complete_reset(store: S) {
     let p = person(&store).await;
     let cmd = reset(&linked(&store, &p, 1, T).await, "reset");
-    let cmd = CompleteReset { job: Some(job(T, p.user.id)), ..cmd };
+    let cmd = CompleteReset { jobs: vec![job(T, p.user.id)], ..cmd };
     thrice!(store, p.user.id, Cas::Done(ResetOutcome { revoked: 1, .. }), new_password(&store, &p, 2).await, complete_reset(cmd));
 }
 pub(crate) async fn create_session(store: S) {
@@ -137,7 +137,7 @@ pub(crate) async fn revoke_sessions(store: S) {
 }
 pub(crate) async fn confirm_email(store: S) {
     let p = person(&store).await;
-    let cmd = ConfirmEmail { user_id: p.user.id, epoch: 1, serial: 5, audit: vec![] };
+    let cmd = ConfirmEmail { user_id: p.user.id, epoch: 1, serial: 5, personal: None, audit: vec![] };
     thrice!(store, p.user.id, Cas::Done(()), new_password(&store, &p, 1).await, confirm_email(cmd));
 }
 pub(crate) async fn confirm_phone(store: S) {
@@ -169,7 +169,7 @@ pub(crate) async fn create_tenant(store: S) {
 }
 pub(crate) async fn leave_tenant(store: S) {
     let p = person(&store).await;
-    let cmd = LeaveTenant { user_id: p.user.id, tenant_id: p.tenant.id, audit: vec![] };
+    let cmd = LeaveTenant { user_id: p.user.id, tenant_id: p.tenant.id, personal: spare(), audit: vec![] };
     thrice!(store, p.user.id, LeaveOutcome::LastOwner, new_name(&store, &p).await, leave_tenant(cmd));
 }
 pub(crate) async fn enqueue(store: S) {

@@ -53,7 +53,7 @@ pub(crate) async fn the_last_owner_stays(store: S) {
     let org = organization(&p, T);
     assert_eq!(store.create_tenant(&ctx(T), org.clone()).await.unwrap(), CreateTenantOutcome::Created);
     for tenant_id in [p.tenant.id, org.tenant.id] {
-        let cmd = LeaveTenant { user_id: p.user.id, tenant_id, audit: vec![] };
+        let cmd = LeaveTenant { user_id: p.user.id, tenant_id, personal: spare(), audit: vec![] };
         assert_eq!(store.leave_tenant(&ctx(T), cmd).await.unwrap(), LeaveOutcome::LastOwner);
     }
     assert_eq!(store.memberships(p.user.id).await.unwrap().len(), 2);
@@ -63,7 +63,7 @@ pub(crate) async fn the_last_owner_stays(store: S) {
 pub(crate) async fn no_member_no_leave(store: S) {
     let (p, other) = (person(&store).await, person(&store).await);
     for tenant_id in [other.tenant.id, tenant_id()] {
-        let cmd = LeaveTenant { user_id: p.user.id, tenant_id, audit: vec![] };
+        let cmd = LeaveTenant { user_id: p.user.id, tenant_id, personal: spare(), audit: vec![] };
         assert_eq!(store.leave_tenant(&ctx(T), cmd).await.unwrap(), LeaveOutcome::NotMember);
     }
     assert_eq!(store.memberships(other.user.id).await.unwrap().len(), 1);

@@ -1,7 +1,7 @@
 //! Changes of the address, undone by the link that went to the old one.
 
 use super::fixture::*;
-use crate::store::commands::*;
+use crate::{domain::contact::Email, store::commands::*};
 
 const CHANGED: Cas<EmailChangeOutcome> = Cas::Done(EmailChangeOutcome::Changed);
 
@@ -34,14 +34,14 @@ pub(crate) async fn undoing_puts_the_address_back(store: S) {
     assert_eq!(store.undo_link(p.user.id, link.id).await.unwrap().unwrap().used_at, Some(at));
 }
 
-pub(crate) async fn a_password_of_before_stays(store: S) {
+pub(crate) async fn undoing_removes_the_password_whenever_it_was_set(store: S) {
     let p = proved(&store).await;
     assert_eq!(store.change_password(&ctx(T), change_password(&p, 1, "mine", None)).await.unwrap(), Cas::Done(()));
     let link = moved(&store, &p, 2, T).await;
     let rehash = Rehash { user_id: p.user.id, expect_hash: hash("mine"), new_hash: hash("mine, stronger") };
     assert!(store.rehash(&ctx(T), rehash).await.unwrap());
     assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), CHANGED);
-    assert_eq!(user(&store, p.user.id).await.password_hash, Some(hash("mine, stronger")));
+    assert_eq!(user(&store, p.user.id).await.password_hash, None, "whoever made the change may have known it");
 }
 
 /// An account made in advance by a stranger, for an address that he can't read: with the undo link he would have it proved.
@@ -93,16 +93,18 @@ pub(crate) async fn used_and_expired_links(store: S) {
     assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), Cas::Stale);
 }
 
-pub(crate) async fn an_address_taken_meanwhile(store: S) {
-    let p = person(&store).await;
+pub(crate) async fn nobody_takes_the_address_that_an_account_can_move_back_to(store: S) {
+    let p = proved(&store).await;
     let link = moved(&store, &p, 1, T).await;
-    let mut next = newcomer(T);
-    next.user.email = p.user.email.clone();
-    let next = signed_up(&store, next).await;
-    let present = user(&store, p.user.id).await;
-    let outcome = store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap();
-    assert_eq!(outcome, Cas::Done(EmailChangeOutcome::Taken));
-    assert_eq!(user(&store, p.user.id).await, present);
-    assert_eq!(user(&store, next.user.id).await, next.user);
-    assert_eq!(store.undo_link(p.user.id, link.id).await.unwrap().unwrap().used_at, None);
+    let as_new = |email: &Email| {
+        let mut next = newcomer(T);
+        next.user.email = email.clone();
+        next
+    };
+    let (old, new) = (p.user.email.clone(), user(&store, p.user.id).await.email);
+    assert_eq!(store.create_user(&ctx(T), as_new(&old)).await.unwrap(), CreateUserOutcome::EmailTaken(p.user.id));
+    assert_eq!(store.undo_email_change(&ctx(T), undo(&p, link.id)).await.unwrap(), CHANGED);
+    // The one that they have left is anybody's, and what they have is theirs.
+    signed_up(&store, as_new(&new)).await;
+    assert_eq!(store.create_user(&ctx(T), as_new(&old)).await.unwrap(), CreateUserOutcome::EmailTaken(p.user.id));
 }

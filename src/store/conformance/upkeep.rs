@@ -96,7 +96,9 @@ pub(crate) async fn sweeping_sessions(store: S) {
 
 pub(crate) async fn sweeping_links(store: S) {
     let (t, _alone) = era(&store, 13).await;
-    let p = signed_up(&store, newcomer(t)).await;
+    let mut p = newcomer(t);
+    p.user.email_verified_at = Some(t);
+    let p = signed_up(&store, p).await;
     let undo = moved(&store, &p, 1, t).await;
     let (used, unused) = (linked(&store, &p, 2, t).await, linked(&store, &p, 2, t).await);
     assert!(matches!(store.complete_reset(&ctx(t), reset(&used, "x")).await.unwrap(), Cas::Done(_)));
@@ -108,8 +110,13 @@ pub(crate) async fn sweeping_links(store: S) {
     assert!(sweep_all(&store, unused.expires_at.plus(secs(86_401))).await.links >= 1);
     assert!(!reset_left(unused.id).await);
     assert!(store.undo_link(p.user.id, undo.id).await.unwrap().is_some());
+    // With the link the address goes that it leads to.
+    let mut next = newcomer(t);
+    next.user.email = p.user.email.clone();
+    assert_eq!(store.create_user(&ctx(t), next.clone()).await.unwrap(), CreateUserOutcome::EmailTaken(p.user.id));
     sweep_all(&store, undo.expires_at.plus(secs(86_401))).await;
     assert_eq!(store.undo_link(p.user.id, undo.id).await.unwrap(), None);
+    signed_up(&store, next).await;
 }
 
 pub(crate) async fn sweeping_records(store: S) {

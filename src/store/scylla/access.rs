@@ -3,7 +3,7 @@
 use super::{
     ScyllaStore,
     accounts::{ACCOUNT, HOLDER, ONE, account, ones, put_account},
-    api_keys,
+    api_keys, authority,
     cql::Cql,
     policy::live,
     sessions, tenants,
@@ -14,9 +14,11 @@ use super::{
 use crate::{
     domain::{
         api_key::ApiKey,
+        authority::{Denied, needs_proof},
         context::Ctx,
         ids::{ApiKeyId, RoleId, TenantId, UserId},
-        permission::{PermissionSet, Role},
+        outbox::{Job, OWNERS_TOLD},
+        permission::{Permission, PermissionSet, Role},
         tenant::Tenant,
         time::Timestamp,
     },
@@ -84,6 +86,15 @@ impl AccessStore for ScyllaStore {
     async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Cas<()>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
+    async fn api_key_by_id(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
+        self.engine.read(api_keys::one(&self.engine.cql, tenant, id)).await
+    }
+    async fn standing(&self, key: &ApiKey) -> Result<Option<Standing>> {
+        self.engine.read(api_keys::standing(&self.engine.cql, key)).await
+    }
+    async fn take_over_key(&self, ctx: &Ctx, cmd: TakeOverKey) -> Result<Cas<TakeOverOutcome>> {
+        self.engine.command(ctx, Unit::tenant(cmd.by.tenant_id), cmd).await
+    }
     async fn touch_api_key(&self, key: ApiKeyId, at: Timestamp) -> Result<()> {
         api_keys::touch(&self.engine.cql, key, at).await
     }
@@ -115,12 +126,7 @@ pub(super) async fn grant(cql: &Cql, user: UserId, tenant: TenantId) -> Result<O
     let mut roles = member.roles;
     roles.sort_unstable();
     let permissions = allowed_by(cql, tenant, &roles).await?;
-    Ok(Some((Grant { roles, permissions, kind: found.kind }, found)))
-}
-
-/// Whether there is such a role in the tenant. That is no condition of the commit: roles stay.
-pub(super) async fn has_role(tx: &Tx<'_>, tenant: TenantId, role: RoleId) -> Planned<bool> {
-    Ok(Role::system_permissions(role).is_some() || tx.peek::<Role>(&Unit::tenant(tenant), ROLE, role.as_bytes()).await?.is_some())
+    Ok(Some((Grant { roles, permissions, kind: found.kind, managed: found.managed }, found)))
 }
 
 #[async_trait]
@@ -162,6 +168,23 @@ async fn membership(tx: &mut Tx<'_>, cmd: &ChangeRole) -> Planned<Option<Member>
     Ok(if tenants::is_live(tx, cmd.tenant_id).await? { member } else { None })
 }
 
+/// Whether whoever asks may give (or take) the role; if not, the answer.
+async fn may_change(
+    tx: &Tx<'_>,
+    cmd: &ChangeRole,
+    taker: Option<UserId>,
+) -> Planned<std::result::Result<PermissionSet, ChangeRoleOutcome>> {
+    let acting = match authority::acting(tx.cql(), tx.now, cmd.by).await?.and_then(|a| a.needs(Permission::RoleWrite).map(|()| a)) {
+        Ok(acting) => acting,
+        Err(why) => return Ok(Err(ChangeRoleOutcome::Denied(why))),
+    };
+    Ok(match authority::givable(tx.cql(), &acting, cmd.tenant_id, cmd.role_id, taker).await? {
+        None => Err(ChangeRoleOutcome::NoRole),
+        Some(Err(why)) => Err(ChangeRoleOutcome::Denied(why)),
+        Some(Ok(allows)) => Ok(allows),
+    })
+}
+
 fn first_of_change(cmd: &ChangeRole) -> Vec<Name> {
     vec![name(ACCOUNT, ONE), name(MEMBER, cmd.tenant_id.as_bytes())]
 }
@@ -179,8 +202,12 @@ impl Plan for Give {
         let (Some(member), Some(account)) = (membership(tx, cmd).await?, account(tx, cmd.user_id).await?) else {
             return Ok(ChangeRoleOutcome::NotMember);
         };
-        if !has_role(tx, cmd.tenant_id, cmd.role_id).await? {
-            return Ok(ChangeRoleOutcome::NoRole);
+        match may_change(tx, cmd, Some(cmd.user_id)).await? {
+            Err(outcome) => return Ok(outcome),
+            Ok(allows) if needs_proof(cmd.role_id, allows) && !authority::has_proved(tx.cql(), cmd.user_id, cmd.tenant_id).await? => {
+                return Ok(ChangeRoleOutcome::Denied(Denied::TakerUnproved));
+            }
+            Ok(_) => {}
         }
         if add_role(tx, cmd.user_id, cmd.tenant_id, member, cmd.role_id).await? {
             // Whoever decided on the old roles decides again.
@@ -204,8 +231,8 @@ impl Plan for Take {
         let (Some(mut member), Some(mut account)) = (membership(tx, cmd).await?, account(tx, user).await?) else {
             return Ok(ChangeRoleOutcome::NotMember);
         };
-        if !has_role(tx, tenant, cmd.role_id).await? {
-            return Ok(ChangeRoleOutcome::NoRole);
+        if let Err(outcome) = may_change(tx, cmd, None).await? {
+            return Ok(outcome);
         }
         if !member.roles.contains(&cmd.role_id) {
             return Ok(ChangeRoleOutcome::Done);
@@ -216,7 +243,12 @@ impl Plan for Take {
         let last = member.roles.len() == 1;
         if last {
             if !tenants::belongs_elsewhere(tx, user, tenant).await? {
-                return Ok(ChangeRoleOutcome::OnlyTenant);
+                match &cmd.personal {
+                    Some(personal) if !tenants::is_managed(tx, tenant).await? => {
+                        tenants::give_personal(tx, &mut account, personal).await?;
+                    }
+                    _ => return Ok(ChangeRoleOutcome::OnlyTenant),
+                }
             }
             tenants::end_membership(tx, &mut account, tenant).await?;
             sessions::revoke_in_tenant(tx, &mut account, tenant).await?;
@@ -238,7 +270,15 @@ impl Plan for FoundTenant {
             return Ok(CreateTenantOutcome::SlugTaken);
         }
         tenants::insert(tx, &self.tenant).await?;
-        api_keys::insert(tx, &self.key)?;
+        if let Some(key) = &self.key {
+            api_keys::insert(tx, key)?;
+        }
+        if let Some(membership) = &self.owner {
+            tenants::join(tx, membership, self.tenant.kind).await?;
+            if let Some(account) = account(tx, membership.user_id).await? {
+                put_account(tx, account).await?;
+            }
+        }
         tx.audit(&self.audit)?;
         Ok(CreateTenantOutcome::Created)
     }
@@ -255,10 +295,22 @@ impl Plan for CreateApiKey {
         if live(tx, tenant).await?.is_none() {
             return Ok(CreateApiKeyOutcome::NoTenant);
         }
+        match authority::acting_surely(tx, self.by).await?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+            Err(why) => return Ok(CreateApiKeyOutcome::Denied(why)),
+            Ok(acting) if !acting.actor.permissions.covers(self.key.scopes) => {
+                return Ok(CreateApiKeyOutcome::Denied(Denied::NoPermission));
+            }
+            Ok(acting) => authority::makes(tx, &acting)?,
+        }
         if api_keys::has_as_many_as_it_may(tx, tenant).await? {
             return Ok(CreateApiKeyOutcome::TooMany);
         }
         api_keys::insert(tx, &self.key)?;
+        let owners = tenants::owners(tx.cql(), tenant, OWNERS_TOLD as usize).await?;
+        let maker = self.key.user_id;
+        for user in maker.into_iter().chain(owners.into_iter().filter(|owner| Some(*owner) != maker)) {
+            tx.job(&Job::key_made(user, &self.key))?;
+        }
         tx.audit(&self.audit)?;
         Ok(CreateApiKeyOutcome::Created)
     }

@@ -1,8 +1,8 @@
 //! Accounts: made, looked up, changed, deleted.
 
 use super::{
+    api_keys,
     effects::Effect,
-    email_change,
     engine::Engine,
     member_lists,
     sessions::{self, KNOWN},
@@ -159,6 +159,9 @@ impl Plan for DeleteUser {
             return Ok(Cas::Done(DeleteOutcome::LastOwner));
         }
         into_bin(tx, account, self.purge_after).await?;
+        if let Some(job) = &self.job {
+            tx.job(job)?;
+        }
         tx.audit(&self.audit)?;
         Ok(Cas::Done(DeleteOutcome::Deleted))
     }
@@ -170,8 +173,19 @@ pub(super) async fn into_bin(tx: &mut Tx<'_>, mut account: Account, purge_after:
     account.user.deleted_at = Some(tx.now);
     account.user.purge_after = Some(purge_after);
     account.user.updated_at = tx.now;
-    email_change::use_up(tx, id, 0).await?;
+    api_keys::stop_keys_of_maker(tx, id, None).await?;
     tenants::act_as_owner(tx, id, false).await?;
+    sessions::raise_epoch(tx, account, None).await
+}
+
+/// Takes a user out of the recycle bin, with the memberships and the status of before and without the password: whoever deleted the
+/// account may have known it.
+pub(super) async fn out_of_bin(tx: &mut Tx<'_>, mut account: Account) -> Planned<u64> {
+    let u = &mut account.user;
+    (u.deleted_at, u.purge_after, u.password_hash, u.must_change, u.updated_at) = (None, None, None, false, tx.now);
+    account.password_epoch = None;
+    let (id, may_act) = (account.user.id, account.user.may_sign_in());
+    tenants::act_as_owner(tx, id, may_act).await?;
     sessions::raise_epoch(tx, account, None).await
 }
 

@@ -1,11 +1,14 @@
 //! What admins do to the users of their tenant, within the fence; and [`AdminStore`]: which unit is the home of each command.
 
 use super::{
-    ScyllaStore, access,
-    accounts::{self, Account, HOLDER, ONE, account, count_kind, into_bin, ones, put_account},
+    ScyllaStore,
+    accounts::{self, ACCOUNT, Account, HOLDER, ONE, account, count_kind, into_bin, ones, out_of_bin, put_account},
+    authority, email_change,
     invites_of::takes_members,
-    members, sessions, signups, tenants,
-    tenants::MEMBER,
+    members, passwords,
+    policy::{live, put_tenant},
+    sessions, signups, tenants,
+    tenants::{MEMBER, TENANT},
     tx::{Outcome, Plan, Planned, Tx},
     unit::{Name, Unit, name},
     upkeep::{self, What},
@@ -13,10 +16,13 @@ use super::{
 use crate::{
     domain::{
         audit::AuditEvent,
+        authority::{Action, By, Denied, Place, is_proved, may, needs_proof},
         context::Ctx,
         ids::{RoleId, TenantId, UserId},
+        permission::Permission,
+        tenant::{Tenant, TenantKind},
         time::Timestamp,
-        user::{User, UserStatus},
+        user::{Membership, User, UserStatus},
     },
     store::{Result, StoreError, admin::*, commands::*},
 };
@@ -70,9 +76,21 @@ impl AdminStore for ScyllaStore {
     async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
-    async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants> {
+    async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants> {
         // Longer than other calls: nobody waits for it, and each command in it is bounded.
-        self.engine.end_tenants(now).await.map_err(StoreError::maybe)
+        self.engine.end_tenants(now, newcomers).await.map_err(StoreError::maybe)
+    }
+    async fn manage_tenant(&self, ctx: &Ctx, cmd: ManageTenant) -> Result<Cas<()>> {
+        self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
+    }
+    async fn make_owner(&self, ctx: &Ctx, cmd: MakeOwner) -> Result<Cas<()>> {
+        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+    }
+    async fn organizations(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<Tenant>> {
+        self.engine.organizations(after, limit).await
+    }
+    async fn owners(&self, tenant: TenantId) -> Result<Vec<UserId>> {
+        self.engine.read(tenants::owners(&self.engine.cql, tenant, 100)).await
     }
     async fn scrub(&self) -> Result<bool> {
         // What is erased goes with the next compactions, which are the server's.
@@ -91,9 +109,24 @@ impl Plan for CreateMember {
         if !takes_members(tx.cql(), tenant).await? {
             return Ok(CreateMemberOutcome::NoTenant);
         }
+        let Some(found) = tx.peek::<Tenant>(&Unit::tenant(tenant), TENANT, ONE).await? else { return Ok(CreateMemberOutcome::NoTenant) };
+        let acting = match authority::acting(tx.cql(), tx.now, self.by).await?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+            Ok(acting) => acting,
+            Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
+        };
+        if self.vouched
+            && let Err(why) = Place::of(&found).may_make_credentials()
+        {
+            return Ok(CreateMemberOutcome::Denied(why));
+        }
         for role in &self.membership.roles {
-            if !access::has_role(tx, tenant, *role).await? {
-                return Ok(CreateMemberOutcome::NoRole);
+            let allows = match authority::givable(tx.cql(), &acting, tenant, *role, None).await? {
+                None => return Ok(CreateMemberOutcome::NoRole),
+                Some(Err(why)) => return Ok(CreateMemberOutcome::Denied(why)),
+                Some(Ok(allows)) => allows,
+            };
+            if needs_proof(*role, allows) && !is_proved(&self.user, &found) {
+                return Ok(CreateMemberOutcome::Denied(Denied::TakerUnproved));
             }
         }
         let claim = Unit::email(&email);
@@ -101,7 +134,7 @@ impl Plan for CreateMember {
             let inside = tx.peek::<tenants::Member>(&Unit::user(holder), MEMBER, tenant.as_bytes()).await?.is_some();
             return Ok(if inside { CreateMemberOutcome::TakenInside } else { CreateMemberOutcome::TakenOutside });
         }
-        accounts::insert(tx, &self.user)?;
+        accounts::insert(tx, &User { independent: !found.managed, ..self.user.clone() })?;
         tenants::join(tx, &self.membership, crate::domain::tenant::TenantKind::Organization).await?;
         signups::forget(tx, &claim).await?;
         // What is recorded there is looked at again when a rerun can no longer come.
@@ -117,28 +150,36 @@ impl Plan for CreateMember {
 /// The account and the membership of who is to be changed, if whoever asks may do so; if not, why.
 pub(super) async fn fenced(
     tx: &mut Tx<'_>,
-    by: Fence,
+    by: By,
     user: UserId,
     in_bin: bool,
+    action: impl FnOnce(&User) -> Action,
 ) -> Planned<std::result::Result<(Account, tenants::Member), MemberOutcome>> {
     let tenant = by.tenant_id;
     let (Some(account), Some(member)) = (account(tx, user).await?, tenants::member(tx, user, tenant).await?) else {
         return Ok(Err(MemberOutcome::NotFound));
     };
-    if !tenants::is_live(tx, tenant).await? {
+    // Whether the tenant has power is a condition of the commit, and so is what whoever acts may do.
+    tx.touch(&Unit::tenant(tenant)).await?;
+    let found: Option<Tenant> = tx.peek(&Unit::tenant(tenant), TENANT, ONE).await?;
+    let (Some(found), Some(target)) = (found.filter(|t| t.deleted_at.is_none()), passwords::target(tx, by, &account.user).await?) else {
         return Ok(Err(MemberOutcome::NotFound));
+    };
+    let acting = match authority::acting_surely(tx, by).await? {
+        Ok(acting) => acting,
+        Err(why) => return Ok(Err(MemberOutcome::Denied(why))),
+    };
+    let allowed = acting.needs(Permission::UserWrite).and_then(|()| may(&acting.actor, action(&account.user), &target, &Place::of(&found)));
+    if let Err(why) = allowed {
+        return Ok(Err(MemberOutcome::Denied(why)));
     }
     if account.user.deleted_at.is_some() != in_bin {
         return Ok(Err(MemberOutcome::WrongPlace));
     }
-    let sole = tenants::members_of(tx, user).await?.iter().all(|(other, _)| *other == tenant);
-    if !sole || !by.permissions.covers(access::allowed_by(tx.cql(), tenant, &member.roles).await?) {
-        return Ok(Err(MemberOutcome::Forbidden));
-    }
     Ok(Ok((account, member)))
 }
 
-async fn is_last_owner(tx: &mut Tx<'_>, by: Fence, user: UserId, member: &tenants::Member) -> Planned<bool> {
+async fn is_last_owner(tx: &mut Tx<'_>, by: By, user: UserId, member: &tenants::Member) -> Planned<bool> {
     Ok(member.roles.contains(&RoleId::OWNER) && !tenants::has_other_owner(tx, by.tenant_id, user).await?)
 }
 
@@ -150,7 +191,8 @@ impl Plan for ChangeMember {
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<MemberOutcome> {
         let (id, by) = (self.user_id, self.by);
-        let (mut account, member) = match fenced(tx, by, id, matches!(self.what, MemberChange::Restore | MemberChange::Purge)).await? {
+        let in_bin = matches!(self.what, MemberChange::Restore { .. } | MemberChange::Purge);
+        let (mut account, member) = match fenced(tx, by, id, in_bin, |before| self.what.action(before)).await? {
             Ok(found) => found,
             Err(why) => return Ok(why),
         };
@@ -181,8 +223,9 @@ impl Plan for ChangeMember {
                     NOTHING
                 }
             }
-            MemberChange::SetPassword { hash, job } => {
+            MemberChange::SetPassword { hash, must_change, job } => {
                 account.user.password_hash = Some(hash.clone());
+                account.user.must_change = *must_change;
                 account.password_epoch = Some(epoch + 1);
                 account.user.updated_at = tx.now;
                 count_kind(tx, hash);
@@ -192,19 +235,25 @@ impl Plan for ChangeMember {
                 }
                 MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }
             }
-            MemberChange::Delete { purge_after } => {
+            MemberChange::Delete { purge_after, job } => {
                 if is_last_owner(tx, by, id, &member).await? {
                     return Ok(MemberOutcome::LastOwner);
                 }
+                let email = account.user.email.clone();
                 let revoked = into_bin(tx, account, *purge_after).await?;
+                // Whom an admin has deleted doesn't come back by a link.
+                email_change::use_up(tx, id, 0, &email).await?;
+                if let Some(job) = job {
+                    tx.job(job)?;
+                }
                 MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }
             }
-            MemberChange::Restore => {
-                let u = &mut account.user;
-                (u.deleted_at, u.purge_after, u.updated_at) = (None, None, tx.now);
-                tenants::act_as_owner(tx, id, u.may_sign_in()).await?;
-                put_account(tx, account).await?;
-                NOTHING
+            MemberChange::Restore { job } => {
+                let revoked = out_of_bin(tx, account).await?;
+                if let Some(job) = job {
+                    tx.job(job)?;
+                }
+                MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }
             }
             MemberChange::EndSessions => {
                 let all = RevokeSessions { user_id: id, which: Which::All, audit: Vec::new() };
@@ -215,5 +264,50 @@ impl Plan for ChangeMember {
         };
         tx.audit(&self.audit)?;
         Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl Plan for ManageTenant {
+    type Out = Cas<()>;
+    fn first(&self) -> Vec<Name> {
+        ones(&[TENANT])
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
+        let Some(tenant) = live(tx, self.tenant_id).await?.filter(|t| t.kind == TenantKind::Organization) else { return Ok(Cas::Stale) };
+        if tenant.managed != self.managed {
+            put_tenant(tx, Tenant { managed: self.managed, ..tenant })?;
+            tx.audit(&self.audit)?;
+        }
+        Ok(Cas::Done(()))
+    }
+}
+
+#[async_trait]
+impl Plan for MakeOwner {
+    type Out = Cas<()>;
+    fn first(&self) -> Vec<Name> {
+        vec![name(ACCOUNT, ONE), name(MEMBER, self.tenant_id.as_bytes())]
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
+        let (user_id, tenant_id) = (self.user_id, self.tenant_id);
+        let Some(account) = account(tx, user_id).await?.filter(|a| a.user.may_sign_in()) else { return Ok(Cas::Stale) };
+        if live(tx, tenant_id).await?.is_none_or(|t| t.kind != TenantKind::Organization) {
+            return Ok(Cas::Stale);
+        }
+        match tenants::member(tx, user_id, tenant_id).await? {
+            Some(member) if member.roles.contains(&RoleId::OWNER) => return Ok(Cas::Done(())),
+            Some(mut member) => {
+                member.roles.push(RoleId::OWNER);
+                tenants::put_member(tx, user_id, tenant_id, &member).await?;
+            }
+            None => {
+                let membership = Membership { user_id, tenant_id, roles: vec![RoleId::OWNER], joined_at: tx.now };
+                tenants::join(tx, &membership, TenantKind::Organization).await?;
+            }
+        }
+        put_account(tx, account).await?;
+        tx.audit(&self.audit)?;
+        Ok(Cas::Done(()))
     }
 }

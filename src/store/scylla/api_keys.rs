@@ -3,17 +3,21 @@
 
 use super::{
     accounts::ONE,
+    authority,
     cql::Cql,
     effects::Effect,
-    tenants::TENANT,
+    tenants::{self, TENANT},
     tx::{Outcome, Plan, Planned, Tx, json, parse},
     unit::{Bytes, List, Name, Unit, name},
 };
 use crate::{
     domain::{
-        api_key::ApiKey,
+        api_key::{ApiKey, Origin},
+        authority::{Authority, Denied},
         ids::{ApiKeyId, TenantId, UserId},
-        tenant::Tenant,
+        outbox::{Job, OWNERS_TOLD},
+        permission::Permission,
+        tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
     store::{Result, access::*, commands::*},
@@ -29,6 +33,7 @@ const KEYS: usize = 1000;
 const AT_ONCE: usize = 16;
 
 impl Outcome for CreateApiKeyOutcome {}
+impl Outcome for TakeOverOutcome {}
 
 /// Where a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,22 +113,128 @@ impl Plan for RevokeApiKey {
         let key: Option<ApiKey> = tx.get(&Unit::tenant(self.tenant_id), KEY, self.key_id.as_bytes()).await?;
         let Some(key) = key else { return Ok(Cas::Stale) };
         if key.revoked_at.is_none() {
-            revoke(tx, key)?;
+            end_with_children(tx, key).await?;
             tx.audit(&self.audit)?;
         }
         Ok(Cas::Done(()))
     }
 }
 
-/// Ends every key that a person made, in all tenants: the account's maker may not have been its owner.
-pub(super) async fn revoke_keys_of_maker(tx: &mut Tx<'_>, user: UserId) -> Planned<()> {
-    for (tenant, id) in made(tx.cql(), user, KEY).await? {
-        let key: Option<ApiKey> = tx.get(&Unit::tenant(tenant), KEY, &id).await?;
-        if let Some(key) = key.filter(|k| k.user_id == Some(user) && k.revoked_at.is_none()) {
-            revoke(tx, key)?;
+/// A key and all that it made, and that these made: the last found comes last.
+async fn family(tx: &mut Tx<'_>, key: ApiKey) -> Planned<Vec<ApiKey>> {
+    let all: Vec<ApiKey> = tx.scan(&Unit::tenant(key.tenant_id), KEY).await?.into_iter().map(|(_, key)| key).collect();
+    let (mut family, mut next) = (vec![key], 0);
+    while let Some(parent) = family.get(next).map(|k| k.id) {
+        family.extend(all.iter().filter(|k| k.parent_id == Some(parent)).cloned());
+        next += 1;
+    }
+    Ok(family)
+}
+
+/// Ends a key, and with it those that it made.
+async fn end_with_children(tx: &mut Tx<'_>, key: ApiKey) -> Planned<()> {
+    for key in family(tx, key).await?.into_iter().filter(|k| k.revoked_at.is_none()) {
+        revoke(tx, key)?;
+    }
+    Ok(())
+}
+
+/// The keys that a person made and that haven't ended, in all tenants; the units of those tenants are conditions of the commit.
+async fn of_maker(tx: &mut Tx<'_>, user: UserId, tenant: Option<TenantId>) -> Planned<Vec<ApiKey>> {
+    let mut keys = Vec::new();
+    for (place, id) in made(tx.cql(), user, KEY).await? {
+        if tenant.is_some_and(|t| t != place) {
+            continue;
+        }
+        let key: Option<ApiKey> = tx.get(&Unit::tenant(place), KEY, &id).await?;
+        keys.extend(key.filter(|k| k.user_id == Some(user) && k.is_live(tx.now)));
+    }
+    Ok(keys)
+}
+
+/// Ends those of a person's keys that `which` names; they are of all tenants.
+pub(super) async fn revoke_keys_of_maker(tx: &mut Tx<'_>, user: UserId, which: Keys) -> Planned<()> {
+    for key in of_maker(tx, user, None).await? {
+        let tenant: Option<Tenant> = tx.peek(&Unit::tenant(key.tenant_id), TENANT, ONE).await?;
+        let personal = tenant.is_some_and(|t| t.kind == TenantKind::Personal);
+        if which.has(&key, personal) {
+            if !personal {
+                tell_owners(tx, user, &key, Job::key_ended).await?;
+            }
+            end_with_children(tx, key).await?;
         }
     }
     Ok(())
+}
+
+/// The maker of keys has left a tenant (`None`: has gone from all): their keys stand still there until an owner takes them over.
+pub(super) async fn stop_keys_of_maker(tx: &mut Tx<'_>, user: UserId, tenant: Option<TenantId>) -> Planned<()> {
+    for key in of_maker(tx, user, tenant).await? {
+        if key.origin == Origin::User && key.stopped_at.is_none() {
+            tell_owners(tx, user, &key, Job::key_stopped).await?;
+            let stopped = ApiKey { stopped_at: Some(tx.now), ..key.clone() };
+            tx.put(&Unit::tenant(key.tenant_id), KEY, key.id.as_bytes(), &stopped)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a notice to each owner of a key's tenant but its maker.
+async fn tell_owners(tx: &mut Tx<'_>, maker: UserId, key: &ApiKey, notice: fn(UserId, &ApiKey, Timestamp) -> Job) -> Planned<()> {
+    let owners = tenants::owners(tx.cql(), key.tenant_id, OWNERS_TOLD as usize).await?;
+    let now = tx.now;
+    owners.into_iter().filter(|owner| *owner != maker).try_for_each(|owner| tx.job(&notice(owner, key, now)))
+}
+
+#[async_trait]
+impl Plan for TakeOverKey {
+    type Out = Cas<TakeOverOutcome>;
+    fn first(&self) -> Vec<Name> {
+        vec![name(KEY, self.key_id.as_bytes())]
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<TakeOverOutcome>> {
+        let denied = |why| Ok(Cas::Done(TakeOverOutcome::Denied(why)));
+        if !matches!(self.by.authority, Authority::Person { .. }) {
+            return denied(Denied::InPerson);
+        }
+        let acting = match authority::acting_surely(tx, self.by).await?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+            Ok(acting) if acting.is_owner => acting,
+            Ok(_) => return denied(Denied::NotOwner),
+            Err(why) => return denied(why),
+        };
+        let Some(owner) = acting.actor.person else { return denied(Denied::NotOwner) };
+        let unit = Unit::tenant(self.by.tenant_id);
+        let key: Option<ApiKey> = tx.get(&unit, KEY, self.key_id.as_bytes()).await?;
+        let Some(key) = key.filter(|k| k.is_live(tx.now)) else { return Ok(Cas::Stale) };
+        if key.origin == Origin::Operator {
+            return denied(Denied::NoPermission);
+        }
+        let parent = match key.parent_id {
+            Some(id) => tx.get::<ApiKey>(&unit, KEY, id.as_bytes()).await?,
+            None => None,
+        };
+        let acts = standing(tx.cql(), &key).await?.is_some_and(|s| !s.acting.actor.permissions.is_empty());
+        if acts || parent.is_some_and(|p| p.revoked_at.is_none()) {
+            return denied(Denied::KeyHasMaker);
+        }
+        authority::makes(tx, &acting)?;
+        // What it made goes on with it.
+        for key in family(tx, key).await?.into_iter().filter(|k| k.revoked_at.is_none()) {
+            let taken = ApiKey { user_id: Some(owner), stopped_at: None, taken_over_at: Some(tx.now), ..key };
+            tx.put(&unit, KEY, taken.id.as_bytes(), &taken)?;
+            tx.effects.extend(lists(&taken)?);
+        }
+        tx.audit(&self.audit)?;
+        Ok(Cas::Done(TakeOverOutcome::Taken))
+    }
+}
+
+/// What a key may do now; `None`: nothing, its maker is gone.
+pub(super) async fn standing(cql: &Cql, key: &ApiKey) -> Result<Option<Standing>> {
+    let tenant: Option<Tenant> = cql.peek(&Unit::tenant(key.tenant_id), TENANT, ONE).await?;
+    let Some(tenant) = tenant.filter(|t| t.deleted_at.is_none()) else { return Ok(None) };
+    let acting = authority::through(cql, key, &tenant).await?;
+    Ok(acting.map(|acting| Standing { acting, kind: tenant.kind, managed: tenant.managed }))
 }
 
 /// When a key was used last.

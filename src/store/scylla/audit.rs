@@ -2,7 +2,14 @@
 //!
 //! An event lies in two entries, what happened and by whom, and to whom: a purge of the one rewrites the first, a purge of the
 //! other the second, so that two at once don't undo each other. Its place in the chain is an entry of another list, for the
-//! same reason. Lists lead from a person to what he did and what was done to him, and to what waits for its link.
+//! same reason. Lists lead from a person to what they did and what was done to them, and to what waits for its link.
+
+mod body;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use body::Linked;
 
 use super::{
     cql::Cql,
@@ -13,17 +20,16 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::{ActorKind, AuditEntry, AuditEvent, Seal},
+        audit::{ActorKind, AuditEntry, AuditEvent},
         context::Ctx,
         ids::{AuditId, TenantId, UserId},
-        network::Network,
         time::Timestamp,
     },
-    store::{Result, StoreError, audit::Shown},
+    store::{Result, audit::Shown},
 };
 use async_trait::async_trait;
+use body::{By, To, assemble};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400_000;
@@ -37,32 +43,6 @@ pub(super) const END: &[u8] = &[0xff; 48];
 /// What follows an event's id in the keys of its two entries.
 const BY: u8 = 0;
 const TO: u8 = 1;
-
-/// What happened, and by whom. The seal is a salt of 16 bytes, or a digest of 32.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct By {
-    event: String,
-    actor: String,
-    actor_id: Option<Bytes>,
-    network: Option<Network>,
-    request_id: Option<String>,
-    at: Timestamp,
-    seal: Bytes,
-}
-
-/// To whom.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct To {
-    user_id: Option<UserId>,
-    seal: Bytes,
-}
-
-/// Where an event has its place in the chain.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Linked {
-    pub(super) seq: u64,
-    pub(super) link: [u8; 32],
-}
 
 /// Names an event: its tenant, its day, itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,22 +107,8 @@ pub(super) fn place_of_waiting(key: &[u8]) -> Option<Place> {
 }
 
 /// What writes an event.
-pub(super) fn put(event: &AuditEvent, [actor, subject]: [[u8; 16]; 2]) -> Result<Vec<Effect>> {
-    let (kind, actor_id) = ActorKind::of(&event.actor);
-    let e = AuditEntry {
-        id: event.id,
-        tenant_id: event.tenant_id,
-        event: event.event.clone(),
-        actor: kind,
-        actor_id: actor_id.copied(),
-        user_id: event.user_id,
-        network: event.network,
-        request_id: event.request_id.clone(),
-        at: event.at,
-        actor_seal: Seal::Salt(actor),
-        subject_seal: Seal::Salt(subject),
-        seq: None,
-    };
+pub(super) fn put(event: &AuditEvent, salts: [[u8; 16]; 3]) -> Result<Vec<Effect>> {
+    let e = AuditEntry::new(event, salts);
     let mut effects = as_it_is(&e)?;
     effects.push(note_day(e.tenant_id, Place::of(&e).day));
     Ok(effects)
@@ -156,24 +122,14 @@ pub(super) fn note_day(tenant: TenantId, day: i64) -> Effect {
 /// What writes an event as it is, but for the note of its day, and its place if it has one.
 pub(super) fn as_it_is(e: &AuditEntry) -> Result<Vec<Effect>> {
     let place = Place::of(e);
-    let by = By {
-        event: e.event.clone(),
-        actor: e.actor.name().into(),
-        actor_id: e.actor_id.as_ref().map(Bytes::from),
-        network: e.network,
-        request_id: e.request_id.clone(),
-        at: e.at,
-        seal: Bytes::from(e.actor_seal.as_bytes()),
-    };
-    let to = To { user_id: e.user_id, seal: Bytes::from(e.subject_seal.as_bytes()) };
-    let key = |part| Bytes::join(&[e.id.as_bytes(), &[part]]);
+    let [by, to] = parts(&place);
     let mut effects =
-        vec![entry(List::Audit, place.bucket(), key(BY), json(&by)?), entry(List::Audit, place.bucket(), key(TO), json(&to)?)];
+        vec![entry(List::Audit, place.bucket(), by, json(&By::of(e))?), entry(List::Audit, place.bucket(), to, json(&To::of(e))?)];
     if e.seq.is_none() {
         let (bucket, key) = waiting(&place, e.at);
         effects.push(Effect::Put { list: List::AuditWaiting, bucket, key, body: String::new(), ttl: 0, noted: true });
     }
-    // An API key is nobody who could ask for what is kept about him.
+    // An API key is nobody who could ask for what is kept about them.
     let doer = e.actor_id.filter(|_| e.actor == ActorKind::User).map(UserId::from_bytes);
     let about = [doer, e.user_id.filter(|u| Some(*u) != doer)];
     effects.extend(about.into_iter().flatten().map(|user| entry(List::AuditAbout, user.as_bytes().into(), place.key(), String::new())));
@@ -181,34 +137,9 @@ pub(super) fn as_it_is(e: &AuditEntry) -> Result<Vec<Effect>> {
 }
 
 /// The place of an event in the chain.
-pub(super) fn put_place(e: &AuditEntry, linked: Linked) -> Result<Effect> {
+pub(super) fn put_place(e: &AuditEntry, seq: u64, link: [u8; 32]) -> Result<Effect> {
     let place = Place::of(e);
-    Ok(entry(List::AuditPlaces, place.bucket(), e.id.as_bytes().into(), json(&linked)?))
-}
-
-fn strange(what: &str) -> StoreError {
-    StoreError::certainly_not(format!("an audit event without {what}"))
-}
-
-/// Puts an event together. `None`: one of its entries is missing.
-fn assemble(place: &Place, parts: [Option<&String>; 2], linked: Option<&Linked>) -> Result<Option<AuditEntry>> {
-    let [Some(by), Some(to)] = parts else { return Ok(None) };
-    let (by, to): (By, To) = (parse(by)?, parse(to)?);
-    let actor_id = by.actor_id.map(|id| id.0.as_slice().try_into().map_err(|_| strange("an id of its actor"))).transpose()?;
-    Ok(Some(AuditEntry {
-        id: place.id,
-        tenant_id: place.tenant,
-        event: by.event,
-        actor: ActorKind::from_name(&by.actor).ok_or_else(|| strange("a kind of actor"))?,
-        actor_id,
-        user_id: to.user_id,
-        network: by.network,
-        request_id: by.request_id,
-        at: by.at,
-        actor_seal: Seal::from_bytes(&by.seal.0).ok_or_else(|| strange("a seal"))?,
-        subject_seal: Seal::from_bytes(&to.seal.0).ok_or_else(|| strange("a seal"))?,
-        seq: linked.map(|l| l.seq),
-    }))
+    Ok(entry(List::AuditPlaces, place.bucket(), e.id.as_bytes().into(), json(&Linked::of(e, seq, link))?))
 }
 
 /// One event.
@@ -359,24 +290,12 @@ impl Engine {
         {
             let before = e.clone();
             e.erase(user);
-            let part = |which| Bytes::join(&[place.id.as_bytes(), &[which]]);
+            let [by, to] = parts(&place);
             if e.actor_seal != before.actor_seal {
-                let actor_id = e.actor_id.map(|id| Bytes::from(&id));
-                let seal = Bytes::from(e.actor_seal.as_bytes());
-                let by = By {
-                    event: e.event,
-                    actor: e.actor.name().into(),
-                    actor_id,
-                    network: e.network,
-                    request_id: e.request_id,
-                    at: e.at,
-                    seal,
-                };
-                self.cql.put(List::Audit, &place.bucket().0, &part(BY).0, &json(&by)?, 0, at).await?;
+                self.cql.put(List::Audit, &place.bucket().0, &by.0, &json(&By::of(&e))?, 0, at).await?;
             }
             if e.subject_seal != before.subject_seal {
-                let to = To { user_id: e.user_id, seal: Bytes::from(e.subject_seal.as_bytes()) };
-                self.cql.put(List::Audit, &place.bucket().0, &part(TO).0, &json(&to)?, 0, at).await?;
+                self.cql.put(List::Audit, &place.bucket().0, &to.0, &json(&To::of(&e))?, 0, at).await?;
             }
         }
         self.cql.del(List::AuditAbout, user.as_bytes(), &key.0, at).await

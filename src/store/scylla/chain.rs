@@ -132,9 +132,8 @@ impl Plan for LinkUp {
             if event.seq.is_none() && !end.last.contains(&event.id) {
                 (end.seq, end.link) = (end.seq + 1, event.link(end.seq + 1, &end.link));
                 last.push(event.id);
-                let linked = Linked { seq: end.seq, link: end.link };
                 let link = Link { event: event.id, day: place.day, link: end.link };
-                effects.push(audit::put_place(&event, linked)?);
+                effects.push(audit::put_place(&event, end.seq, end.link)?);
                 effects.push(put_link(self.tenant, end.seq, &link)?);
                 if end.seq % BLOCK == 1 {
                     effects.push(note_block(self.tenant, end.seq));

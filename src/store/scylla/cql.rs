@@ -102,6 +102,7 @@ fn hidden<T: Send + Sync + 'static>(value: T) -> Hidden<T> {
 /// The connection, and every statement.
 pub(super) struct Cql {
     session: RwLock<Hidden<Session>>,
+    keyspace: Arc<str>,
     statements: Hidden<Statements>,
     breaker: Breaker,
     agreement: Agreement,
@@ -114,12 +115,13 @@ impl Cql {
     /// Prepares every statement for the tables of a keyspace.
     pub(super) async fn new(session: Session, keyspace: &str, agreement: Agreement, times: Times) -> Result<Self> {
         let statements = Statements::prepare(&session, keyspace, agreement, times).await?;
-        Ok(Self::with(hidden(session), hidden(statements), agreement))
+        Ok(Self::with(hidden(session), keyspace.into(), hidden(statements), agreement))
     }
 
-    fn with(session: Hidden<Session>, statements: Hidden<Statements>, agreement: Agreement) -> Self {
+    fn with(session: Hidden<Session>, keyspace: Arc<str>, statements: Hidden<Statements>, agreement: Agreement) -> Self {
         Self {
             session: RwLock::new(session),
+            keyspace,
             statements,
             // Open after 8 failures in a row, half a second after the last success; then one call a second asks whether the store is back.
             breaker: Breaker::new(8, Duration::from_secs(1)).after_quiet(Duration::from_millis(500)),
@@ -133,13 +135,18 @@ impl Cql {
     /// What another process would have, but over the same connections: to make some takes longer than what a test does with them.
     #[cfg(test)]
     pub(super) fn beside(&self) -> Self {
-        Self::with(self.session(), self.statements.clone(), self.agreement)
+        Self::with(self.session(), self.keyspace.clone(), self.statements.clone(), self.agreement)
     }
 
     /// As if the store had not answered eight calls in a row, the last of them at `at`.
     #[cfg(test)]
     pub(super) fn unanswered(&self, at: Instant) {
         (0..8).for_each(|_| self.breaker.failed(at));
+    }
+
+    /// The keyspace of its tables.
+    pub(super) fn keyspace(&self) -> &str {
+        &self.keyspace
     }
 
     pub(super) fn session(&self) -> Hidden<Session> {

@@ -2,14 +2,14 @@
 
 use super::{
     accounts::{ACCOUNT, Account, HOLDER, ONE, account, ones},
-    sessions,
+    api_keys, invites, passwords, sessions, tenants,
     tx::{Plan, Planned, Tx},
     unit::{Name, Unit, name},
     upkeep::{self, What},
 };
 use crate::{
     domain::{contact::Email, ids::UserId, outbox::Job, time::Timestamp},
-    store::commands::*,
+    store::{access::Keys, commands::*},
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -20,6 +20,17 @@ pub(super) const UNDO: &str = "undo";
 /// Links are kept a day after their end, so that a used one can be told from one that never was.
 pub(super) fn sweep_at(end: Timestamp) -> Timestamp {
     end.plus(Duration::from_secs(86_400))
+}
+
+/// The account can't move back to an address any more: anybody may have that.
+pub(super) async fn release(tx: &mut Tx<'_>, user: UserId, link: &UndoLink, now_has: &Email) -> Planned<()> {
+    let claim = Unit::email(&link.old_email.digest());
+    let others = tx.scan::<UndoLink>(&Unit::user(user), UNDO).await?;
+    let kept = others.iter().any(|(_, l)| l.id != link.id && l.used_at.is_none() && l.reserves() && l.old_email == link.old_email);
+    if !kept && link.old_email != *now_has && tx.get::<UserId>(&claim, HOLDER, ONE).await? == Some(user) {
+        tx.del(&claim, HOLDER, ONE);
+    }
+    Ok(())
 }
 
 /// The pending change ends.
@@ -35,11 +46,14 @@ fn put_undo(tx: &mut Tx<'_>, link: &UndoLink) -> Planned<()> {
 }
 
 /// Undo links of changes from an epoch on can't be used any more.
-pub(super) async fn use_up(tx: &mut Tx<'_>, user: UserId, from: u64) -> Planned<()> {
-    for (_, link) in tx.scan::<UndoLink>(&Unit::user(user), UNDO).await? {
-        if link.epoch >= from && link.used_at.is_none() {
-            put_undo(tx, &UndoLink { used_at: Some(tx.now), ..link })?;
-        }
+pub(super) async fn use_up(tx: &mut Tx<'_>, user: UserId, from: u64, now_has: &Email) -> Planned<()> {
+    let links = tx.scan::<UndoLink>(&Unit::user(user), UNDO).await?.into_iter().map(|(_, link)| link);
+    let ends: Vec<UndoLink> = links.filter(|l| l.epoch >= from && l.used_at.is_none()).collect();
+    for link in &ends {
+        put_undo(tx, &UndoLink { used_at: Some(tx.now), ..link.clone() })?;
+    }
+    for link in &ends {
+        release(tx, user, link, now_has).await?;
     }
     Ok(())
 }
@@ -82,8 +96,13 @@ impl Plan for ConfirmEmailChange {
         if !in_force || change.serial != self.serial || self.serial <= u.code_serials.email_change {
             return Ok(Cas::Stale);
         }
-        if !move_to(tx, &mut account, &change.new_email).await? {
+        let keep = reserves(account.user.email_verified_at, account.user.email_asserted_at);
+        if !move_to(tx, &mut account, &change.new_email, keep).await? {
             return Ok(Cas::Done(EmailChangeOutcome::Taken));
+        }
+        if u.email_verified_at.is_none() {
+            // The first proof: whoever made the account may have been somebody else.
+            api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(None)).await?;
         }
         account.user.code_serials.email_change = self.serial;
         let link = UndoLink {
@@ -105,8 +124,9 @@ impl Plan for ConfirmEmailChange {
     }
 }
 
-/// Gives the account the address, proved; the caller raises the epoch. If somebody else has it, only the pending change ends.
-async fn move_to(tx: &mut Tx<'_>, account: &mut Account, email: &Email) -> Planned<bool> {
+/// Gives the account the address, proved; the caller raises the epoch. If somebody else has it, only the pending change ends. `keep`: the
+/// one of before stays taken, for as long as the account can move back.
+async fn move_to(tx: &mut Tx<'_>, account: &mut Account, email: &Email, keep: bool) -> Planned<bool> {
     let u = &mut account.user;
     let (new, old) = (Unit::email(&email.digest()), Unit::email(&u.email.digest()));
     if tx.get::<UserId>(&new, HOLDER, ONE).await?.is_some_and(|holder| holder != u.id) {
@@ -114,8 +134,10 @@ async fn move_to(tx: &mut Tx<'_>, account: &mut Account, email: &Email) -> Plann
         return Ok(false);
     }
     if new != old {
-        tx.touch(&old).await?;
-        tx.del(&old, HOLDER, ONE);
+        if !keep {
+            tx.touch(&old).await?;
+            tx.del(&old, HOLDER, ONE);
+        }
         tx.put(&new, HOLDER, ONE, &u.id)?;
     }
     u.email = email.clone();
@@ -135,22 +157,35 @@ impl Plan for UndoEmailChange {
         if link.used_at.is_some() || tx.now >= link.expires_at {
             return Ok(Cas::Stale);
         }
-        if !move_to(tx, &mut account, &link.old_email).await? {
+        if !move_to(tx, &mut account, &link.old_email, false).await? {
             return Ok(Cas::Done(EmailChangeOutcome::Taken));
         }
-        // A password set under a later epoch than the link's was set after the change. Told by epochs and not by times, because
-        // both may fall into one millisecond.
-        if account.password_epoch.is_some_and(|epoch| epoch > link.epoch) {
-            (account.user.password_hash, account.password_epoch) = (None, None);
+        // Whoever made the change may know the password, also that of before: it goes in any case, and with it the phone number. Not-me
+        // links of mails to the other address are dead.
+        passwords::lose_password(tx, &mut account);
+        (account.user.phone, account.user.phone_verified_at) = (None, None);
+        if account.user.deleted_at.is_some() {
+            (account.user.deleted_at, account.user.purge_after) = (None, None);
+            let may_act = account.user.may_sign_in();
+            tenants::act_as_owner(tx, self.user_id, may_act).await?;
         }
-        // Nobody had proved that mailbox: whoever made the account may be a stranger. It is unproved again, and without his password;
-        // who has the mailbox proves it by a reset, which ends the rest of what the stranger made.
+        // Without a tenant nobody could sign in.
+        if !tenants::belongs_somewhere(tx, self.user_id).await? {
+            tenants::give_personal(tx, &mut account, &self.personal).await?;
+        }
+        // Nobody had proved that mailbox: whoever made the account may be a stranger. It is unproved again; who has the mailbox proves it
+        // by a reset, which ends the rest of what the stranger made.
         if link.old_verified_at.is_none() {
-            (account.user.password_hash, account.password_epoch, account.user.email_verified_at) = (None, None, None);
+            account.user.email_verified_at = None;
         }
+        api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(Some(link.created_at))).await?;
+        invites::revoke_of_inviter(tx, self.user_id, Some(link.created_at)).await?;
         // This link, and those of later changes: they lead to addresses that the owner never had.
-        use_up(tx, self.user_id, link.epoch).await?;
+        use_up(tx, self.user_id, link.epoch, &link.old_email).await?;
         sessions::raise_epoch(tx, account, None).await?;
+        if let Some(job) = &self.job {
+            tx.job(job)?;
+        }
         tx.audit(&self.audit)?;
         Ok(Cas::Done(EmailChangeOutcome::Changed))
     }

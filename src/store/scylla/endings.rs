@@ -197,6 +197,10 @@ struct LetGo {
     purge_after: Timestamp,
     /// The membership goes, too.
     for_good: bool,
+    /// The tenant had power over the accounts that belonged to it alone.
+    managed: bool,
+    /// For who belongs nowhere else and doesn't go with the tenant.
+    personal: Tenant,
 }
 
 #[async_trait]
@@ -217,6 +221,11 @@ impl Plan for LetGo {
             if elsewhere.is_none() && other != tenant && tenants::is_live(tx, other).await? {
                 elsewhere = Some(other);
             }
+        }
+        // Only who belonged to it alone goes with it, and only if it had power over them.
+        if elsewhere.is_none() && (!self.managed || account.user.independent) {
+            tenants::give_personal(tx, &mut account, &self.personal).await?;
+            elsewhere = Some(account.user.home_tenant);
         }
         if self.for_good {
             tenants::end_membership(tx, &mut account, tenant).await?;
@@ -297,7 +306,7 @@ impl Plan for Remove {
 
 impl Engine {
     /// See [`AdminStore::end_tenants`]: a step for the tenant that waits for the longest.
-    pub(super) async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants> {
+    pub(super) async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants> {
         let today = now.millis().div_euclid(DAY);
         for bucket in self.buckets(List::TenantsEnding, &ordered(today + 1)).await? {
             let due = self.cql.entries(List::TenantsEnding, &bucket.key.0, &[], &ordered(now.millis() + 1), 1, false).await?;
@@ -311,7 +320,7 @@ impl Engine {
             let before = self.micros();
             let ending: Option<Ending> = self.cql.peek(&Unit::tenant(tenant), ENDING, ONE).await?;
             return match ending.filter(|e| entry(tenant, e.due()).1 == *key) {
-                Some(ending) => self.end_tenant(now, tenant, ending).await,
+                Some(ending) => self.end_tenant(now, tenant, ending, newcomers).await,
                 // It was moved on, or is gone.
                 None => {
                     self.cql.del(List::TenantsEnding, &bucket.key.0, &key.0, before).await?;
@@ -322,12 +331,12 @@ impl Engine {
         Ok(EndedTenants::default())
     }
 
-    async fn end_tenant(&self, now: Timestamp, tenant: TenantId, ending: Ending) -> Result<EndedTenants> {
+    async fn end_tenant(&self, now: Timestamp, tenant: TenantId, ending: Ending, newcomers: &Newcomers) -> Result<EndedTenants> {
         let mut ended = EndedTenants { more: true, ..Default::default() };
         let to = match ending.phase {
             Phase::Invites | Phase::InviteRows => self.end_invites(now, tenant, &ending).await?,
             Phase::Members | Phase::Memberships => {
-                let (members, to) = self.let_members_go(now, tenant, &ending).await?;
+                let (members, to) = self.let_members_go(now, tenant, &ending, newcomers).await?;
                 ended.members = members;
                 to
             }
@@ -377,7 +386,8 @@ impl Engine {
     }
 
     /// Some members: how many, and how far it has come. Those in the recycle bin come first: so nobody is seen to twice.
-    async fn let_members_go(&self, now: Timestamp, tenant: TenantId, ending: &Ending) -> Result<(u64, Ending)> {
+    async fn let_members_go(&self, now: Timestamp, tenant: TenantId, ending: &Ending, newcomers: &Newcomers) -> Result<(u64, Ending)> {
+        let managed = self.tenant(tenant).await?.is_some_and(|t| t.managed);
         let (begun, for_good) = (Instant::now(), ending.phase == Phase::Memberships);
         let (mut reached, mut members) = (ending.clone(), 0);
         let purge_after = ending.deleted_at.plus(KEPT);
@@ -388,7 +398,9 @@ impl Engine {
                 try_join_all(some.iter().map(async |(key, _)| {
                     let Some(user) = key.0.last_chunk::<16>().map(|id| UserId::from_bytes(*id)) else { return Ok(()) };
                     let before = self.micros();
-                    self.change(now, Unit::user(user), LetGo { user, tenant, purge_after, for_good }).await?;
+                    let personal = newcomers.personal(user, now);
+                    let let_go = LetGo { user, tenant, purge_after, for_good, managed, personal };
+                    self.change(now, Unit::user(user), let_go).await?;
                     if for_good { self.cql.del(List::Members, &bucket.0, &key.0, before).await } else { Ok(()) }
                 }))
                 .await?;

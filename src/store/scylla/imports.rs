@@ -3,8 +3,9 @@
 //! made as its own. How far an import has come is a unit; whoever works on a step holds it for a while.
 
 use super::{
-    ScyllaStore, access,
+    ScyllaStore,
     accounts::{self, HOLDER, ONE, ones},
+    authority,
     invites_of::takes_members,
     tenants::{self, MEMBER, Member},
     tx::{Outcome, Plan, Planned, Tx, json},
@@ -13,12 +14,14 @@ use super::{
 use crate::{
     domain::{
         audit::AuditEvent,
+        authority::{Acting, Authority, By, Denied, needs_proof},
         contact::ContactDigest,
         context::Ctx,
         ids::{CommandId, TenantId, UserId},
+        permission::Permission,
         tenant::TenantKind,
         time::Timestamp,
-        user::Membership,
+        user::{Membership, User},
     },
     store::{Result, copy::MovedImport, imports::*},
 };
@@ -62,7 +65,16 @@ impl ImportStore for ScyllaStore {
             Some(step) => unit(step.id),
             None => Unit { family: Family::Commands, key: ctx.command.as_bytes().into() },
         };
-        let (tenant, step) = (cmd.tenant_id, cmd.step.clone());
+        let (tenant, step, by) = (cmd.tenant_id, cmd.step.clone(), cmd.by);
+        let acting = self.engine.read(authority::acting(&self.engine.cql, ctx.now, by)).await?;
+        let acting = match acting.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+            Ok(acting) => acting,
+            Err(why) => {
+                // Of a tenant that is gone, nobody is a member.
+                let there = self.engine.tenant(tenant).await?.is_some_and(|t| t.deleted_at.is_none());
+                return Ok(if there { ImportOutcome::Denied(why) } else { ImportOutcome::NoTenant });
+            }
+        };
         let begin = Begin { home: home.clone(), command: ctx.command, at: ctx.now, tenant, step: step.clone() };
         let begun_by = match self.engine.change(self.engine.now(), home.clone(), begin).await? {
             Begun::Go(begun_by) => begun_by,
@@ -71,7 +83,7 @@ impl ImportStore for ScyllaStore {
             Begun::Stale => return Ok(ImportOutcome::Stale),
         };
         let from = step.as_ref().map_or(0, |s| s.from);
-        let outcomes = self.rows(ctx, tenant, cmd.users, |digest, nth| part_of(begun_by, from, digest, nth)).await?;
+        let outcomes = self.rows(ctx, (by, acting), cmd.users, |digest, nth| part_of(begun_by, from, digest, nth)).await?;
         let finish = Finish { home: home.clone(), command: ctx.command, at: ctx.now, step, outcomes, audit: cmd.audit };
         Ok(match self.engine.change(self.engine.now(), home, finish).await? {
             Begun::Was(outcomes) => ImportOutcome::Done(outcomes),
@@ -112,7 +124,7 @@ impl ScyllaStore {
     async fn rows(
         &self,
         ctx: &Ctx,
-        tenant: TenantId,
+        (by, acting): (By, Acting),
         users: Vec<ImportUser>,
         command: impl Fn(&ContactDigest, usize) -> CommandId + Copy + Sync,
     ) -> Result<Outcomes> {
@@ -124,7 +136,7 @@ impl ScyllaStore {
             let mut out = Vec::with_capacity(rows.len());
             for (nth, (i, row)) in rows.into_iter().enumerate() {
                 let ctx = Ctx { command: command(&digest, nth), ..ctx.clone() };
-                out.push((i, self.engine.command(&ctx, Unit::email(&digest), One { tenant, row }).await?));
+                out.push((i, self.engine.command(&ctx, Unit::email(&digest), One { by, acting, row }).await?));
             }
             Ok::<_, crate::store::StoreError>(out)
         });
@@ -302,7 +314,9 @@ impl From<RowOutcome> for Letter {
 
 /// One account. An organization's members aren't written into its unit, so that a batch has no place to meet.
 struct One {
-    tenant: TenantId,
+    by: By,
+    /// Whoever acts, as they were when the batch began.
+    acting: Acting,
     row: ImportUser,
 }
 
@@ -313,18 +327,30 @@ impl Plan for One {
         ones(&[HOLDER])
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Letter> {
-        let (user, tenant) = (&self.row.user, self.tenant);
-        if !access::has_role(tx, tenant, self.row.role).await? {
-            return Ok(RowOutcome::NoRole.into());
+        let (user, tenant) = (&self.row.user, self.by.tenant_id);
+        let (managed, operator) = (tenants::is_managed(tx, tenant).await?, self.by.authority == Authority::Operator);
+        if self.row.vouched() && !managed && !operator {
+            return Ok(RowOutcome::NotManaged.into());
+        }
+        match authority::givable(tx.cql(), &self.acting, tenant, self.row.role, None).await? {
+            Some(Ok(allows)) if !operator && needs_proof(self.row.role, allows) && !(managed && user.email_asserted_at.is_some()) => {
+                return Ok(RowOutcome::NoRole.into());
+            }
+            Some(Ok(_)) => {}
+            Some(Err(Denied::GiverUnproved)) => return Ok(RowOutcome::GiverUnproved.into()),
+            None | Some(Err(_)) => return Ok(RowOutcome::NoRole.into()),
         }
         let claim = Unit::email(&user.email.digest());
         if let Some(holder) = tx.get::<UserId>(&claim, HOLDER, ONE).await? {
             let member = tx.peek::<Member>(&Unit::user(holder), MEMBER, tenant.as_bytes()).await?;
             return Ok(if member.is_some() { RowOutcome::IsMember } else { RowOutcome::EmailTaken }.into());
         }
-        accounts::insert(tx, user)?;
+        accounts::insert(tx, &User { independent: !managed, ..user.clone() })?;
         let membership = Membership { user_id: user.id, tenant_id: tenant, roles: vec![self.row.role], joined_at: user.created_at };
         tenants::join(tx, &membership, TenantKind::Organization).await?;
+        if let Some(job) = &self.row.job {
+            tx.job(job)?;
+        }
         tx.audit(&self.row.audit)?;
         Ok(RowOutcome::Created.into())
     }

@@ -4,25 +4,29 @@
 use super::{
     ScyllaStore, access,
     accounts::{self, HOLDER, ONE, account, put_account},
-    api_keys::{made, made_by},
+    api_keys::{self, made, made_by},
+    authority,
     effects::Effect,
-    invites_of::{self, INVITE, Row, digest_of, still_given, takes_members, unit},
-    sessions, signups, tenants,
+    invites_of::{self, INVITE, Row, digest_of, giver, still_given, takes_members, unit},
+    sessions, signups,
+    tenants::{self, TENANT},
     tx::{Halt, Outcome, Plan, Planned, Tx, json},
     unit::{Bytes, List, Unit},
     upkeep::{self, What},
 };
 use crate::{
     domain::{
+        authority::{By, Denied, is_proved, needs_proof},
         contact::ContactDigest,
         context::Ctx,
-        ids::{InviteId, TenantId, UserId},
+        ids::{InviteId, RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
+        permission::Permission,
         tenant::{Tenant, TenantKind},
         time::Timestamp,
         user::{Membership, User},
     },
-    store::{Result, StoreError, commands::*, invites::*},
+    store::{Result, StoreError, access::Keys, commands::*, invites::*},
 };
 use async_trait::async_trait;
 
@@ -147,8 +151,10 @@ impl Plan for CreateInvite {
         if !takes_members(tx.cql(), i.tenant_id).await? {
             return Ok(CreateInviteOutcome::NoTenant);
         }
-        if !access::has_role(tx, i.tenant_id, i.role_id).await? {
-            return Ok(CreateInviteOutcome::NoRole);
+        match may_invite(tx, self.by, i.role_id).await? {
+            None => return Ok(CreateInviteOutcome::NoRole),
+            Some(Err(why)) => return Ok(CreateInviteOutcome::Denied(why)),
+            Some(Ok(())) => {}
         }
         let digest = i.email.digest();
         for (_, row) in tx.scan::<Row>(&unit(i.tenant_id, &digest), INVITE).await? {
@@ -174,8 +180,13 @@ impl Plan for At<ResendInvite> {
         let cmd = &self.cmd;
         let invite = read(tx, &self.home, cmd.invite_id).await?.filter(|i| i.serial == cmd.expect_serial && i.can_be_sent_again());
         let Some(invite) = invite else { return Ok(Cas::Stale) };
-        if !takes_members(tx.cql(), cmd.tenant_id).await? || !access::has_role(tx, cmd.tenant_id, invite.role_id).await? {
+        if !takes_members(tx.cql(), cmd.tenant_id).await? {
             return Ok(Cas::Stale);
+        }
+        match may_invite(tx, cmd.by, invite.role_id).await? {
+            None => return Ok(Cas::Stale),
+            Some(Err(why)) => return Ok(Cas::Done(ResendOutcome::Denied(why))),
+            Some(Ok(())) => {}
         }
         let all = tx.scan::<Row>(&self.home, INVITE).await?;
         if all.iter().any(|(_, row)| row.invite.status == InviteStatus::Pending && row.invite.id != invite.id) {
@@ -238,9 +249,20 @@ impl Plan for At<AcceptInvite> {
         let cmd = &self.cmd;
         let invite = read(tx, &self.home, cmd.invite_id).await?.filter(|i| i.is_open(tx.now) && i.serial == cmd.serial);
         let Some(invite) = invite else { return Ok(AcceptOutcome::Gone) };
+        // Whoever answers for it is a condition of the commit: an owner who leaves as the only one, while somebody joins by an invite of
+        // theirs, comes before or after that.
+        if let (None, Some(inviter)) = (invite.inviter_key, invite.inviter) {
+            tx.touch(&Unit::user(inviter)).await?;
+        }
         if !takes_members(tx.cql(), invite.tenant_id).await? || !still_given(tx.cql(), tx.now, &invite).await? {
             return Ok(AcceptOutcome::Gone);
         }
+        let Some(tenant) = tx.peek::<Tenant>(&Unit::tenant(invite.tenant_id), TENANT, ONE).await? else { return Ok(AcceptOutcome::Gone) };
+        let allows = access::allows(tx.cql(), invite.tenant_id, invite.role_id).await?.unwrap_or_default();
+        let needs_proof = needs_proof(invite.role_id, allows);
+        // Of a key of the operator's it is enough that somebody says that the address is right.
+        let operators = giver(tx.cql(), tx.now, &invite).await?.is_some_and(|g| g.actor.person.is_none());
+        let proved = |u: &User| is_proved(u, &tenant) || (operators && u.email_asserted_at.is_some());
         match &cmd.joins {
             Joins::New { user, session, network } => {
                 if user.email != invite.email {
@@ -250,8 +272,18 @@ impl Plan for At<AcceptInvite> {
                 if let Some(owner) = tx.get::<UserId>(&claim, HOLDER, ONE).await? {
                     return Ok(AcceptOutcome::EmailTaken(owner));
                 }
-                accounts::insert(tx, user)?;
+                if needs_proof && !proved(user) {
+                    return Ok(AcceptOutcome::Denied(Denied::TakerUnproved));
+                }
+                let personal = cmd.personal.as_deref().filter(|_| !tenant.managed && user.email_verified_at.is_some());
+                let home_tenant = personal.map_or(user.home_tenant, |p| p.id);
+                accounts::insert(tx, &User { independent: !tenant.managed, home_tenant, ..(**user).clone() })?;
                 join(tx, user.id, &invite).await?;
+                if let Some(personal) = personal {
+                    tenants::insert(tx, personal).await?;
+                    let membership = Membership { user_id: user.id, tenant_id: personal.id, roles: vec![RoleId::OWNER], joined_at: tx.now };
+                    tenants::join(tx, &membership, TenantKind::Personal).await?;
+                }
                 sessions::insert(tx, session)?;
                 sessions::know(tx, user.id, *network).await?;
                 signups::forget(tx, &claim).await?;
@@ -261,7 +293,12 @@ impl Plan for At<AcceptInvite> {
                 let Some(mut account) = account(tx, *user_id).await?.filter(|a| fits(&a.user)) else { return Ok(AcceptOutcome::Stale) };
                 match mailbox {
                     Mailbox::ProvedBefore if account.user.email_verified_at.is_none() => return Ok(AcceptOutcome::Stale),
+                    Mailbox::NotProved if needs_proof && !proved(&account.user) => {
+                        return Ok(AcceptOutcome::Denied(Denied::TakerUnproved));
+                    }
                     Mailbox::ProvedNow if account.user.email_verified_at.is_none() => {
+                        tenants::first_proof(tx, &mut account, cmd.personal.as_deref()).await?;
+                        api_keys::revoke_keys_of_maker(tx, *user_id, Keys::PersonalAndSince(None)).await?;
                         (account.user.email_verified_at, account.user.updated_at) = (Some(tx.now), tx.now);
                     }
                     _ => {}
@@ -284,6 +321,20 @@ impl Plan for At<AcceptInvite> {
     }
 }
 
+/// Whether whoever asks may invite with a role now; `None`: there is no such role. A person is a condition of the commit: what they offer
+/// is taken back with their credentials.
+async fn may_invite(tx: &mut Tx<'_>, by: By, role: RoleId) -> Planned<Option<std::result::Result<(), Denied>>> {
+    let acting = match authority::acting_surely(tx, by).await?.and_then(|a| a.needs(Permission::InviteWrite).map(|()| a)) {
+        Ok(acting) => acting,
+        Err(why) => return Ok(Some(Err(why))),
+    };
+    let given = authority::givable(tx.cql(), &acting, by.tenant_id, role, None).await?;
+    if matches!(given, Some(Ok(_))) {
+        authority::makes(tx, &acting)?;
+    }
+    Ok(given.map(|given| given.map(drop)))
+}
+
 /// A member with the role of the invite. Who was one before keeps what he had.
 async fn join(tx: &mut Tx<'_>, user_id: UserId, invite: &Invite) -> Planned<()> {
     match tenants::member(tx, user_id, invite.tenant_id).await? {
@@ -297,12 +348,12 @@ async fn join(tx: &mut Tx<'_>, user_id: UserId, invite: &Invite) -> Planned<()> 
 }
 
 /// Takes back what a person offered, in all tenants, by hand or by his API keys: the account's maker may not have been its owner.
-pub(super) async fn revoke_of_inviter(tx: &mut Tx<'_>, user: UserId) -> Planned<()> {
+pub(super) async fn revoke_of_inviter(tx: &mut Tx<'_>, user: UserId, since: Option<Timestamp>) -> Planned<()> {
     for (tenant, id) in made(tx.cql(), user, INVITE).await? {
         let id = InviteId::from_bytes(id);
         let Some(digest) = digest_of(tx.cql(), tenant, id).await? else { continue };
         let Some(invite) = read(tx, &unit(tenant, &digest), id).await? else { continue };
-        if invite.inviter == Some(user) && invite.can_be_sent_again() {
+        if invite.inviter == Some(user) && invite.can_be_sent_again() && since.is_none_or(|since| invite.created_at >= since) {
             end(tx, invite, InviteStatus::Revoked)?;
         }
     }

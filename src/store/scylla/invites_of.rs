@@ -2,9 +2,9 @@
 
 use super::{
     access,
-    accounts::{ACCOUNT, Account, ONE},
-    api_keys,
+    accounts::ONE,
     audit::END,
+    authority,
     cql::Cql,
     tenants::TENANT,
     tx::parse,
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::{Acting, Authority, By},
         contact::ContactDigest,
         ids::{InviteId, TenantId},
         invite::{Invite, InviteStatus},
@@ -72,16 +73,18 @@ pub(super) async fn takes_members(cql: &Cql, tenant: TenantId) -> Result<bool> {
 /// Nobody gives more than he holds, at the time when it is taken: whether the role is still there, and whoever invited holds
 /// all that it allows.
 pub(super) async fn still_given(cql: &Cql, now: Timestamp, invite: &Invite) -> Result<bool> {
-    let tenant = invite.tenant_id;
-    let Some(given) = access::allows(cql, tenant, invite.role_id).await? else { return Ok(false) };
-    if let Some(key) = invite.inviter_key {
-        return Ok(api_keys::live_key(cql, now, tenant, key).await?.is_some_and(|k| k.scopes.covers(given)));
+    let Some(given) = access::allows(cql, invite.tenant_id, invite.role_id).await? else { return Ok(false) };
+    Ok(giver(cql, now, invite).await?.is_some_and(|g| g.may_give(invite.role_id, given, None).is_ok()))
+}
+
+/// Who answers for an invite, by their rows of now.
+pub(super) async fn giver(cql: &Cql, now: Timestamp, invite: &Invite) -> Result<Option<Acting>> {
+    let tenant_id = invite.tenant_id;
+    match (invite.inviter_key, invite.inviter) {
+        (Some(key), _) => Ok(authority::acting(cql, now, By { tenant_id, authority: Authority::Key(key) }).await?.ok()),
+        (None, Some(user)) => authority::member_of(cql, user, tenant_id).await,
+        (None, None) => Ok(None),
     }
-    let Some(inviter) = invite.inviter else { return Ok(false) };
-    if !cql.peek::<Account>(&Unit::user(inviter), ACCOUNT, ONE).await?.is_some_and(|a| a.user.may_sign_in()) {
-        return Ok(false);
-    }
-    Ok(access::grant(cql, inviter, tenant).await?.is_some_and(|(grant, _)| grant.permissions.covers(given)))
 }
 
 pub(super) async fn list(

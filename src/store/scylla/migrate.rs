@@ -26,7 +26,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 4, name: "invites", oldest: 4, cql: include_str!("../../../schema/scylla/0004_invites.cql") },
     Migration { number: 5, name: "admin", oldest: 5, cql: include_str!("../../../schema/scylla/0005_admin.cql") },
     Migration { number: 6, name: "audit", oldest: 6, cql: include_str!("../../../schema/scylla/0006_audit.cql") },
+    Migration { number: AUTHORITY, name: "authority", oldest: AUTHORITY, cql: include_str!("../../../schema/scylla/0007_authority.cql") },
 ];
+
+/// The step with which rows change: [`super::upgrade::authority`].
+const AUTHORITY: i32 = 7;
 
 /// A schema change on a slow cluster.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -105,7 +109,12 @@ pub(super) async fn newest(session: &Session, keyspace: &str) -> Result<Option<i
 ///
 /// # Errors
 /// The keyspace is of a newer version; or a step failed: it is run again the next time.
-pub(super) async fn migrate(session: &Session, place: &Place, holder: uuid::Uuid) -> Result<usize> {
+pub(super) async fn migrate<F: Future<Output = Result<()>>>(
+    session: &Session,
+    place: &Place,
+    holder: uuid::Uuid,
+    authority: impl Fn() -> F,
+) -> Result<usize> {
     let ks = &place.keyspace;
     // SimpleStrategy knows no data centers; where one is named, the copies go there.
     let replication = match &place.datacenter {
@@ -142,18 +151,22 @@ pub(super) async fn migrate(session: &Session, place: &Place, holder: uuid::Uuid
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let ran = steps(session, ks).await;
+    let ran = steps(session, ks, authority).await;
     run(session, &format!("DELETE FROM {ks}.schema_locks WHERE name = 'store' IF holder = {holder}")).await?;
     ran
 }
 
-async fn steps(session: &Session, ks: &str) -> Result<usize> {
+/// `authority` is what step [`AUTHORITY`] does to rows: in a keyspace that is new there are none.
+async fn steps<F: Future<Output = Result<()>>>(session: &Session, ks: &str, authority: impl Fn() -> F) -> Result<usize> {
     let (before, mut ran) = (newest(session, ks).await?.unwrap_or(0), 0);
     for step in MIGRATIONS.iter().filter(|step| step.number > before) {
         for cql in statements(step.cql, ks) {
             ddl(session, &cql).await?;
         }
         let (number, name) = (step.number, step.name);
+        if number == AUTHORITY && before > 0 {
+            authority().await?;
+        }
         // The note first: a step that is noted without one is in the way of older programs.
         for (room, name) in [(OLDEST, step.oldest.to_string()), ("store", name.to_owned())] {
             run(session, &format!("INSERT INTO {ks}.schema_migrations (room, number, name) VALUES ('{room}', {number}, '{name}')")).await?;

@@ -34,6 +34,7 @@ mod accounts;
 mod admin;
 mod api_keys;
 mod audit;
+mod authority;
 mod chain;
 pub mod copy;
 mod cql;
@@ -70,6 +71,7 @@ mod tenants;
 mod tx;
 mod unchain;
 mod unit;
+mod upgrade;
 mod upkeep;
 
 #[cfg(test)]
@@ -177,10 +179,10 @@ impl ScyllaStore {
     ///
     /// # Errors
     /// The keyspace is of a newer version, or no node answers, or a step failed.
-    pub async fn migrate(place: &Place, clock: &dyn Clock, rng: &dyn Rng) -> Result<usize> {
+    pub async fn migrate(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<usize> {
         let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
-        let holder = uuid::Builder::from_unix_timestamp_millis(millis, &crate::domain::rng::bytes(rng)).into_uuid();
-        migrate::migrate(&connect(place).await?, place, holder).await
+        let holder = uuid::Builder::from_unix_timestamp_millis(millis, &crate::domain::rng::bytes(&*rng)).into_uuid();
+        migrate::migrate(&connect(place).await?, place, holder, || upgrade::authority(place, clock.clone(), rng.clone())).await
     }
 
     /// Takes a keyspace into use. `clock` is for locks and leftovers: commands bring their own time.
@@ -198,6 +200,15 @@ impl ScyllaStore {
         if let Some(why) = migrate::refuses(&session, &place.keyspace).await? {
             return Err(StoreError::certainly_not(why));
         }
+        Self::over(session, place, clock, rng).await
+    }
+
+    /// Whatever the version of the keyspace is.
+    async fn at(place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
+        Self::over(connect(place).await?, place, clock, rng).await
+    }
+
+    async fn over(session: Session, place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
         let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };
         let times = Times::of(place.timeout);
         let cql = Cql::new(session, &place.keyspace, agreement, times).await?;

@@ -2,10 +2,11 @@
 
 use super::{
     accounts::{ACCOUNT, account, ones, put_account},
+    api_keys, tenants,
     tx::{Plan, Planned, Tx},
     unit::Name,
 };
-use crate::store::commands::*;
+use crate::store::{access::Keys, commands::*};
 use async_trait::async_trait;
 
 #[async_trait]
@@ -18,6 +19,10 @@ impl Plan for ConfirmEmail {
         let usable =
             account(tx, self.user_id).await?.filter(|a| a.user.credential_epoch == self.epoch && self.serial > a.user.code_serials.email);
         let Some(mut account) = usable else { return Ok(Cas::Stale) };
+        if account.user.email_verified_at.is_none() {
+            tenants::first_proof(tx, &mut account, self.personal.as_deref()).await?;
+            api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(None)).await?;
+        }
         account.user.email_verified_at.get_or_insert(tx.now);
         account.user.code_serials.email = self.serial;
         account.user.updated_at = tx.now;

@@ -8,7 +8,8 @@ use super::{
     admin::{NOTHING, fenced},
     api_keys,
     audit::END,
-    email_change::{PENDING, UNDO},
+    authority::MADE,
+    email_change::{self, PENDING, UNDO},
     engine::{Engine, RECORD},
     invites::{Orphan, RemoveAll},
     invites_of, member_lists,
@@ -23,6 +24,7 @@ use crate::{
     domain::{
         api_key::ApiKey,
         audit::AuditEvent,
+        authority::Action,
         context::Ctx,
         ids::{ApiKeyId, InviteId, TenantId, UserId},
         time::Timestamp,
@@ -66,7 +68,7 @@ struct ByAdmin(ChangeMember);
 impl Plan for ByAdmin {
     type Out = MemberOutcome;
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<MemberOutcome> {
-        match fenced(tx, self.0.by, self.0.user_id, true).await? {
+        match fenced(tx, self.0.by, self.0.user_id, true, |_| Action::Purge).await? {
             Ok((account, _)) => mark(tx, account, &self.0.audit).map(|()| NOTHING),
             Err(why) => Ok(why),
         }
@@ -140,7 +142,12 @@ impl Plan for Unmake {
         let unit = Unit::tenant(self.tenant);
         let key: Option<ApiKey> = tx.get(&unit, api_keys::KEY, self.key.as_bytes()).await?;
         match key.filter(|k| k.user_id == Some(self.user)) {
-            Some(key) => tx.put(&unit, api_keys::KEY, self.key.as_bytes(), &ApiKey { user_id: None, ..key }),
+            Some(key) => tx.put(
+                &unit,
+                api_keys::KEY,
+                self.key.as_bytes(),
+                &ApiKey { user_id: None, stopped_at: key.stopped_at.or(Some(tx.now)), ..key },
+            ),
             None => Ok(()),
         }
     }
@@ -176,6 +183,11 @@ impl Plan for Rows {
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<bool> {
         let (id, unit) = (self.0, Unit::user(self.0));
         let Some(account) = marked(tx, id).await? else { return Ok(false) };
+        for (_, link) in
+            tx.scan::<crate::store::commands::UndoLink>(&unit, UNDO).await?.into_iter().filter(|(_, link)| link.used_at.is_none())
+        {
+            email_change::release(tx, id, &link, &account.user.email).await?;
+        }
         let mut many = Vec::new();
         for kind in [SESSION, RESET, UNDO, RECORD] {
             many.extend(tx.scan::<IgnoredAny>(&unit, kind).await?.into_iter().map(|(key, _)| (kind, key)));
@@ -195,7 +207,7 @@ impl Plan for Rows {
             tx.audit(&audit)?;
             tx.effect(upkeep::no_look_at(&What::Purge(id), marked_at));
         }
-        for kind in [KNOWN, PENDING, PURGE, ACCOUNT] {
+        for kind in [KNOWN, PENDING, PURGE, MADE, ACCOUNT] {
             tx.del(&unit, kind, ONE);
         }
         tx.forget(&unit);

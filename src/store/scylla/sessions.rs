@@ -326,3 +326,24 @@ impl Engine {
         Ok(all)
     }
 }
+
+#[async_trait]
+impl Plan for SignInAgain {
+    type Out = Cas<()>;
+    fn first(&self) -> Vec<Name> {
+        vec![name(ACCOUNT, ONE), name(SESSION, self.session_id.as_bytes())]
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
+        let unit = Unit::user(self.user_id);
+        let row: Option<Row> = tx.get(&unit, SESSION, self.session_id.as_bytes()).await?;
+        let (Some(account), Some(mut row)) = (account(tx, self.user_id).await?, row) else { return Ok(Cas::Stale) };
+        let shown = row.clone().shown(&account.endings);
+        let epochs = [account.user.credential_epoch, shown.credential_epoch];
+        if !account.user.may_sign_in() || shown.revoked_at.is_some() || epochs != [self.epoch; 2] {
+            return Ok(Cas::Stale);
+        }
+        row.session.signed_in_at = Some(tx.now);
+        put_row(tx, &unit, &row)?;
+        Ok(Cas::Done(()))
+    }
+}

@@ -124,6 +124,15 @@ impl Store for ScyllaStore {
     async fn undo_email_change(&self, ctx: &Ctx, cmd: UndoEmailChange) -> Result<Cas<EmailChangeOutcome>> {
         self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
     }
+    async fn secure_account(&self, ctx: &Ctx, cmd: SecureAccount) -> Result<Cas<()>> {
+        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+    }
+    async fn restore_account(&self, ctx: &Ctx, cmd: RestoreAccount) -> Result<Cas<()>> {
+        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+    }
+    async fn sign_in_again(&self, ctx: &Ctx, cmd: SignInAgain) -> Result<Cas<()>> {
+        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+    }
 
     async fn create_tenant(&self, ctx: &Ctx, cmd: CreateTenant) -> Result<CreateTenantOutcome> {
         let claim = Unit::slug(&cmd.tenant.slug);

@@ -3,6 +3,8 @@
 
 use super::{
     accounts::{ACCOUNT, Account, HOLDER, ONE, account, ones, put_account},
+    api_keys,
+    cql::Cql,
     engine::Engine,
     member_lists::{self, State},
     sessions,
@@ -114,6 +116,7 @@ pub(super) async fn end_membership(tx: &mut Tx<'_>, account: &mut Account, tenan
     let user = account.user.id;
     let (unit, tenant_unit) = (Unit::user(user), Unit::tenant(tenant));
     let Some(member) = member(tx, user, tenant).await? else { return Ok(()) };
+    api_keys::stop_keys_of_maker(tx, user, Some(tenant)).await?;
     if member.roles.contains(&RoleId::OWNER) {
         tx.touch(&tenant_unit).await?;
         tx.del(&tenant_unit, OWNER, user.as_bytes());
@@ -176,20 +179,47 @@ async fn has_other_members(tx: &Tx<'_>, tenant: TenantId, but: UserId) -> Planne
     Ok(false)
 }
 
-/// In the tenants that the user owns, all other owners become plain members.
-pub(super) async fn demote_other_owners(tx: &mut Tx<'_>, user: UserId) -> Planned<()> {
-    for tenant in owned(tx, user).await? {
-        for (key, _) in tx.scan::<bool>(&Unit::tenant(tenant), OWNER).await? {
-            let Ok(other) = key.0.as_slice().try_into().map(UserId::from_bytes) else { continue };
-            if other == user {
-                continue;
-            }
-            if let Some(m) = member(tx, other, tenant).await? {
-                put_member(tx, other, tenant, &Member { roles: vec![RoleId::MEMBER], ..m }).await?;
-            }
+/// Whether the operator has given the tenant's admins power over credentials; no condition of the commit.
+pub(super) async fn is_managed(tx: &Tx<'_>, tenant: TenantId) -> Planned<bool> {
+    Ok(tx.peek::<Tenant>(&Unit::tenant(tenant), TENANT, ONE).await?.is_some_and(|t| t.managed))
+}
+
+/// Whether a user is a member of a tenant that is there.
+pub(super) async fn belongs_somewhere(tx: &mut Tx<'_>, user: UserId) -> Planned<bool> {
+    for (id, _) in members_of(tx, user).await? {
+        if tx.peek::<Tenant>(&Unit::tenant(id), TENANT, ONE).await?.is_some_and(|t| t.deleted_at.is_none()) {
+            return Ok(true);
         }
     }
+    Ok(false)
+}
+
+/// Gives a user who has none a personal tenant, which is their home from now on. The caller writes the account.
+pub(super) async fn give_personal(tx: &mut Tx<'_>, account: &mut Account, tenant: &Tenant) -> Planned<()> {
+    let user_id = account.user.id;
+    if members_of(tx, user_id).await?.iter().any(|(_, m)| m.kind == TenantKind::Personal) {
+        return Ok(());
+    }
+    insert(tx, tenant).await?;
+    let membership = Membership { user_id, tenant_id: tenant.id, roles: vec![RoleId::OWNER], joined_at: tx.now };
+    join(tx, &membership, TenantKind::Personal).await?;
+    account.user.home_tenant = tenant.id;
     Ok(())
+}
+
+/// The account's first proof: one that an organization without power made gets a personal tenant. The caller writes the account, which
+/// is unproved still.
+pub(super) async fn first_proof(tx: &mut Tx<'_>, account: &mut Account, personal: Option<&Tenant>) -> Planned<()> {
+    match personal {
+        Some(tenant) if account.user.independent && account.user.email_verified_at.is_none() => give_personal(tx, account, tenant).await,
+        _ => Ok(()),
+    }
+}
+
+/// The owners of a tenant.
+pub(super) async fn owners(cql: &Cql, tenant: TenantId, limit: usize) -> Result<Vec<UserId>> {
+    let rows = cql.peek_all::<bool>(&Unit::tenant(tenant), OWNER).await?;
+    Ok(rows.into_iter().filter_map(|(key, _)| Some(UserId::from_bytes(key.0.as_slice().try_into().ok()?))).take(limit).collect())
 }
 
 #[async_trait]
@@ -227,7 +257,10 @@ impl Plan for LeaveTenant {
             return Ok(LeaveOutcome::LastOwner);
         }
         if !belongs_elsewhere(tx, user, tenant).await? {
-            return Ok(LeaveOutcome::OnlyTenant);
+            if is_managed(tx, tenant).await? {
+                return Ok(LeaveOutcome::OnlyTenant);
+            }
+            give_personal(tx, &mut account, &self.personal).await?;
         }
         end_membership(tx, &mut account, tenant).await?;
         sessions::revoke_in_tenant(tx, &mut account, tenant).await?;

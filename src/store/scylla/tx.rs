@@ -264,7 +264,7 @@ impl<'a> Tx<'a> {
     /// Writes audit events.
     pub(super) fn audit(&mut self, events: &[AuditEvent]) -> Planned<()> {
         for event in events {
-            let salts = [bytes(self.rng), bytes(self.rng)];
+            let salts = [bytes(self.rng), bytes(self.rng), bytes(self.rng)];
             self.effects.extend(super::audit::put(event, salts)?);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::{
     accounts::{ACCOUNT, Account, ONE},
     effects::{Effect, number, ordered},
-    email_change::{PENDING, UNDO, sweep_at},
+    email_change::{self, PENDING, UNDO, sweep_at},
     engine::{Engine, sweep_records},
     invites, invites_of,
     passwords::RESET,
@@ -129,6 +129,11 @@ impl Plan for Look {
         }
         for (key, link) in tx.scan::<UndoLink>(&unit, UNDO).await? {
             if sweep_at(link.used_at.unwrap_or(link.expires_at)) <= tx.now && removed.links < ROWS as u64 {
+                if link.used_at.is_none()
+                    && let Some(account) = tx.get::<Account>(&unit, ACCOUNT, ONE).await?
+                {
+                    email_change::release(tx, link.user_id, &link, &account.user.email).await?;
+                }
                 tx.del(&unit, UNDO, &key.0);
                 removed.links += 1;
             }

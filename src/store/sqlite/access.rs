@@ -1,16 +1,20 @@
 //! Roles and API keys.
 
 use super::{
+    authority,
     command::Outcome,
-    ending,
+    ending, outbox,
     rows::{self, json, stamp, strange},
     sessions, tenants,
 };
 use crate::{
     domain::{
-        api_key::ApiKey,
+        api_key::{ApiKey, Origin, STANDS_FOR},
+        authority::{Authority, By, Denied, needs_proof},
         ids::{ApiKeyId, RoleId, TenantId, UserId},
-        permission::{PermissionSet, Role},
+        outbox::{Job, OWNERS_TOLD},
+        permission::{Permission, PermissionSet, Role},
+        tenant::TenantKind,
         time::Timestamp,
     },
     sqlite::{
@@ -23,6 +27,7 @@ use crate::{
 impl Outcome for CreateRoleOutcome {}
 impl Outcome for ChangeRoleOutcome {}
 impl Outcome for CreateApiKeyOutcome {}
+impl Outcome for TakeOverOutcome {}
 
 /// Roles that a tenant may make.
 const ROLES: i64 = 100;
@@ -43,23 +48,18 @@ pub(super) fn allows(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite
         .optional()
 }
 
-/// Whether there is such a role in the tenant.
-pub(super) fn has_role(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite::Result<bool> {
-    Ok(allows(c, tenant, role)?.is_some())
-}
-
 pub(super) fn grant(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<Grant>> {
-    let kind = c
-        .prepare_cached("SELECT kind FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?
-        .query_row([tenant.as_bytes()], |row| rows::tenant_kind(row, 0))
+    let found = c
+        .prepare_cached("SELECT kind, managed FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?
+        .query_row([tenant.as_bytes()], |row| Ok((rows::tenant_kind(row, 0)?, row.get(1)?)))
         .optional()?;
-    let Some(kind) = kind else { return Ok(None) };
+    let Some((kind, managed)) = found else { return Ok(None) };
     let roles = tenants::roles(c, user, tenant)?;
     if roles.is_empty() {
         return Ok(None);
     }
     let permissions = allowed_by(c, tenant, &roles)?;
-    Ok(Some(Grant { roles, permissions, kind }))
+    Ok(Some(Grant { roles, permissions, kind, managed }))
 }
 
 /// What roles allow together.
@@ -117,12 +117,34 @@ pub(super) fn touch_user(c: &Connection, user: UserId) -> rusqlite::Result<()> {
     c.prepare_cached("UPDATE users SET version = version + 1 WHERE id = ?1")?.execute([user.as_bytes()]).map(drop)
 }
 
-pub(super) fn give_role(c: &Connection, cmd: &ChangeRole) -> rusqlite::Result<ChangeRoleOutcome> {
+/// Whether whoever asks may give (or take) the role; if not, the answer.
+fn may_change(
+    c: &Connection,
+    now: Timestamp,
+    cmd: &ChangeRole,
+    taker: Option<UserId>,
+) -> rusqlite::Result<Result<PermissionSet, ChangeRoleOutcome>> {
+    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::RoleWrite).map(|()| a)) {
+        Ok(acting) => acting,
+        Err(why) => return Ok(Err(ChangeRoleOutcome::Denied(why))),
+    };
+    Ok(match authority::givable(c, &acting, cmd.tenant_id, cmd.role_id, taker)? {
+        None => Err(ChangeRoleOutcome::NoRole),
+        Some(Err(why)) => Err(ChangeRoleOutcome::Denied(why)),
+        Some(Ok(allows)) => Ok(allows),
+    })
+}
+
+pub(super) fn give_role(c: &Connection, now: Timestamp, cmd: &ChangeRole) -> rusqlite::Result<ChangeRoleOutcome> {
     if tenants::membership(c, cmd.user_id, cmd.tenant_id)?.is_none() {
         return Ok(ChangeRoleOutcome::NotMember);
     }
-    if allows(c, cmd.tenant_id, cmd.role_id)?.is_none() {
-        return Ok(ChangeRoleOutcome::NoRole);
+    match may_change(c, now, cmd, Some(cmd.user_id))? {
+        Err(outcome) => return Ok(outcome),
+        Ok(allows) if needs_proof(cmd.role_id, allows) && !authority::is_proved(c, cmd.user_id, cmd.tenant_id)? => {
+            return Ok(ChangeRoleOutcome::Denied(Denied::TakerUnproved));
+        }
+        Ok(_) => {}
     }
     if tenants::give_role(c, cmd.user_id, cmd.tenant_id, cmd.role_id)? {
         touch_user(c, cmd.user_id)?;
@@ -134,8 +156,8 @@ pub(super) fn give_role(c: &Connection, cmd: &ChangeRole) -> rusqlite::Result<Ch
 pub(super) fn take_role(c: &Connection, now: Timestamp, cmd: &ChangeRole) -> rusqlite::Result<ChangeRoleOutcome> {
     let (user, tenant) = (cmd.user_id, cmd.tenant_id);
     let Some(membership) = tenants::membership(c, user, tenant)? else { return Ok(ChangeRoleOutcome::NotMember) };
-    if allows(c, tenant, cmd.role_id)?.is_none() {
-        return Ok(ChangeRoleOutcome::NoRole);
+    if let Err(outcome) = may_change(c, now, cmd, None)? {
+        return Ok(outcome);
     }
     if !membership.roles.contains(&cmd.role_id) {
         return Ok(ChangeRoleOutcome::Done);
@@ -146,9 +168,12 @@ pub(super) fn take_role(c: &Connection, now: Timestamp, cmd: &ChangeRole) -> rus
     let last = membership.roles.len() == 1;
     if last {
         if !tenants::belongs_elsewhere(c, user, tenant)? {
-            return Ok(ChangeRoleOutcome::OnlyTenant);
+            match &cmd.personal {
+                Some(personal) if tenants::get(c, tenant)?.is_some_and(|t| !t.managed) => tenants::give_personal(c, now, user, personal)?,
+                _ => return Ok(ChangeRoleOutcome::OnlyTenant),
+            }
         }
-        tenants::end_membership(c, user, tenant)?;
+        tenants::end_membership(c, now, user, tenant)?;
         sessions::revoke_in_tenant(c, now, user, tenant)?;
     } else {
         c.prepare_cached("DELETE FROM member_roles WHERE user_id = ?1 AND tenant_id = ?2 AND role_id = ?3")?.execute([
@@ -164,7 +189,8 @@ pub(super) fn take_role(c: &Connection, now: Timestamp, cmd: &ChangeRole) -> rus
 
 macro_rules! key_columns {
     () => {
-        "k.id, k.tenant_id, k.user_id, k.name, k.prefix, k.secret_digest, k.scopes, k.expires_at, k.last_used_at, k.revoked_at, k.created_at"
+        "k.id, k.tenant_id, k.user_id, k.name, k.prefix, k.secret_digest, k.scopes, k.expires_at, k.last_used_at, k.revoked_at, k.created_at, \
+         k.origin, k.parent_id, k.stopped_at, k.taken_over_at"
     };
 }
 
@@ -181,25 +207,39 @@ fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         last_used_at: rows::maybe_time(row, 8)?,
         revoked_at: rows::maybe_time(row, 9)?,
         created_at: rows::time(row, 10)?,
+        origin: Origin::from_name(row.get_ref(11)?.as_str()?).ok_or_else(|| strange(11, "no origin of a key"))?,
+        parent_id: row.get::<_, Option<_>>(12)?.map(ApiKeyId::from_bytes),
+        stopped_at: rows::maybe_time(row, 13)?,
+        taken_over_at: rows::maybe_time(row, 14)?,
     })
 }
 
 pub(super) fn create_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> rusqlite::Result<CreateApiKeyOutcome> {
-    let k = &cmd.key;
-    if tenants::get(c, k.tenant_id)?.is_none_or(|t| t.deleted_at.is_some()) {
+    if tenants::get(c, cmd.key.tenant_id)?.is_none_or(|t| t.deleted_at.is_some()) {
         return Ok(CreateApiKeyOutcome::NoTenant);
     }
+    match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+        Err(why) => return Ok(CreateApiKeyOutcome::Denied(why)),
+        Ok(acting) if !acting.actor.permissions.covers(cmd.key.scopes) => return Ok(CreateApiKeyOutcome::Denied(Denied::NoPermission)),
+        Ok(_) => {}
+    }
+    insert_key(c, now, cmd)
+}
+
+fn insert_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> rusqlite::Result<CreateApiKeyOutcome> {
+    let k = &cmd.key;
     let live: i64 = c
         .prepare_cached(
-            "SELECT count(*) FROM api_keys WHERE tenant_id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)",
+            "SELECT count(*) FROM api_keys WHERE tenant_id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)
+             AND (stopped_at IS NULL OR stopped_at > ?3)",
         )?
-        .query_row(params![k.tenant_id.as_bytes(), stamp(now)], |row| row.get(0))?;
+        .query_row(params![k.tenant_id.as_bytes(), stamp(now), stamp(now.minus(STANDS_FOR))], |row| row.get(0))?;
     if live >= KEYS {
         return Ok(CreateApiKeyOutcome::TooMany);
     }
     c.prepare_cached(
-        "INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_digest, scopes, expires_at, last_used_at, revoked_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_digest, scopes, expires_at, last_used_at, revoked_at, created_at,
+         origin, parent_id, stopped_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         k.id.as_bytes(),
@@ -213,7 +253,13 @@ pub(super) fn create_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> 
         k.last_used_at.map(stamp),
         k.revoked_at.map(stamp),
         stamp(k.created_at),
+        k.origin.name(),
+        k.parent_id.as_ref().map(ApiKeyId::as_bytes),
+        k.stopped_at.map(stamp),
     ])?;
+    let owners = tenants::owners(c, k.tenant_id, OWNERS_TOLD)?;
+    let told = k.user_id.into_iter().chain(owners.into_iter().filter(|owner| Some(*owner) != k.user_id));
+    told.into_iter().try_for_each(|user| outbox::put(c, now, &Job::key_made(user, k)))?;
     ending::audit(c, &cmd.audit)?;
     Ok(CreateApiKeyOutcome::Created)
 }
@@ -223,7 +269,15 @@ pub(super) fn found_tenant(c: &Connection, now: Timestamp, cmd: &FoundTenant) ->
         return Ok(CreateTenantOutcome::SlugTaken);
     }
     tenants::insert(c, &cmd.tenant)?;
-    create_key(c, now, &CreateApiKey { key: cmd.key.clone(), audit: cmd.audit.clone() })?;
+    if let Some(key) = cmd.key.clone() {
+        let by = By::operator(cmd.tenant.id);
+        insert_key(c, now, &CreateApiKey { key, by, audit: Vec::new() })?;
+    }
+    if let Some(membership) = &cmd.owner {
+        tenants::join(c, membership)?;
+        touch_user(c, membership.user_id)?;
+    }
+    ending::audit(c, &cmd.audit)?;
     Ok(CreateTenantOutcome::Created)
 }
 
@@ -250,10 +304,7 @@ pub(super) fn keys(c: &Connection, tenant: TenantId, after: Option<ApiKeyId>, li
 
 /// One key of a tenant, while it is good.
 pub(super) fn live_key(c: &Connection, now: Timestamp, tenant: TenantId, id: ApiKeyId) -> rusqlite::Result<Option<ApiKey>> {
-    c.prepare_cached(concat!("SELECT ", key_columns!(), " FROM api_keys k WHERE k.id = ?1 AND k.tenant_id = ?2"))?
-        .query_row([id.as_bytes(), tenant.as_bytes()], key)
-        .optional()
-        .map(|found| found.filter(|k| k.is_live(now)))
+    key_by_id(c, tenant, id).map(|found| found.filter(|k| k.is_live(now)))
 }
 
 /// Every key that a person made, in all tenants.
@@ -270,6 +321,7 @@ pub(super) fn revoke_key(c: &Connection, now: Timestamp, cmd: &RevokeApiKey) -> 
         .execute(params![tenant, id, stamp(now)])?;
     if ended == 1 {
         ending::revoke(c, now, &Revocation::ApiKey(cmd.key_id))?;
+        end_children(c, now, cmd.key_id)?;
         ending::audit(c, &cmd.audit)?;
         return Ok(Cas::Done(()));
     }
@@ -277,13 +329,112 @@ pub(super) fn revoke_key(c: &Connection, now: Timestamp, cmd: &RevokeApiKey) -> 
     Ok(if known { Cas::Done(()) } else { Cas::Stale })
 }
 
-/// Ends every key that a person made, in all tenants: the account's maker may not have been its owner.
-pub(super) fn revoke_keys_of_maker(c: &Connection, now: Timestamp, user: UserId) -> rusqlite::Result<()> {
-    let ids: Vec<ApiKeyId> = c
-        .prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE user_id = ?1 AND revoked_at IS NULL RETURNING id")?
-        .query_map(params![user.as_bytes(), stamp(now)], |row| row.get(0).map(ApiKeyId::from_bytes))?
-        .collect::<rusqlite::Result<_>>()?;
-    ids.into_iter().try_for_each(|id| ending::revoke(c, now, &Revocation::ApiKey(id)))
+/// A key ends with the one that made it.
+fn end_children(c: &Connection, now: Timestamp, parent: ApiKeyId) -> rusqlite::Result<()> {
+    let mut open = vec![parent];
+    while let Some(parent) = open.pop() {
+        let children: Vec<ApiKeyId> = c
+            .prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE parent_id = ?1 AND revoked_at IS NULL RETURNING id")?
+            .query_map(params![parent.as_bytes(), stamp(now)], |row| row.get(0).map(ApiKeyId::from_bytes))?
+            .collect::<rusqlite::Result<_>>()?;
+        children.iter().try_for_each(|id| ending::revoke(c, now, &Revocation::ApiKey(*id)))?;
+        open.extend(children);
+    }
+    Ok(())
+}
+
+/// Ends those of a person's keys that `which` names; they are of all tenants.
+pub(super) fn revoke_keys_of_maker(c: &Connection, now: Timestamp, user: UserId, which: Keys) -> rusqlite::Result<()> {
+    for key in keys_of_maker(c, user)? {
+        let personal = tenants::get(c, key.tenant_id)?.is_some_and(|t| t.kind == TenantKind::Personal);
+        if key.revoked_at.is_none() && which.has(&key, personal) {
+            c.prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1")?.execute(params![key.id.as_bytes(), stamp(now)])?;
+            ending::revoke(c, now, &Revocation::ApiKey(key.id))?;
+            end_children(c, now, key.id)?;
+            if !personal {
+                tell_owners(c, now, user, &key, Job::key_ended)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The maker of keys has left a tenant (`None`: has gone from all): their keys stand still there until an owner takes them over.
+pub(super) fn stop_keys_of_maker(c: &Connection, now: Timestamp, user: UserId, tenant: Option<TenantId>) -> rusqlite::Result<()> {
+    for key in keys_of_maker(c, user)? {
+        let stops = key.origin == Origin::User && key.stopped_at.is_none() && key.is_live(now);
+        if stops && tenant.is_none_or(|t| t == key.tenant_id) {
+            c.prepare_cached("UPDATE api_keys SET stopped_at = ?2 WHERE id = ?1")?.execute(params![key.id.as_bytes(), stamp(now)])?;
+            tell_owners(c, now, user, &key, Job::key_stopped)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a notice to each owner of a key's tenant but its maker.
+fn tell_owners(
+    c: &Connection,
+    now: Timestamp,
+    maker: UserId,
+    key: &ApiKey,
+    notice: fn(UserId, &ApiKey, Timestamp) -> Job,
+) -> rusqlite::Result<()> {
+    let owners = tenants::owners(c, key.tenant_id, OWNERS_TOLD)?;
+    owners.into_iter().filter(|owner| *owner != maker).try_for_each(|owner| outbox::put(c, now, &notice(owner, key, now)))
+}
+
+/// Whoever made a key can do something with it.
+fn makers_act(c: &Connection, key: &ApiKey) -> rusqlite::Result<bool> {
+    let Some(tenant) = tenants::get(c, key.tenant_id)? else { return Ok(false) };
+    Ok(authority::through(c, key, &tenant)?.is_some_and(|a| !a.actor.permissions.is_empty()))
+}
+
+pub(super) fn take_over(c: &Connection, now: Timestamp, cmd: &TakeOverKey) -> rusqlite::Result<Cas<TakeOverOutcome>> {
+    if !matches!(cmd.by.authority, Authority::Person { .. }) {
+        return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::InPerson)));
+    }
+    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+        Ok(acting) if acting.is_owner => acting,
+        Ok(_) => return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::NotOwner))),
+        Err(why) => return Ok(Cas::Done(TakeOverOutcome::Denied(why))),
+    };
+    let Some(owner) = acting.actor.person else { return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::NotOwner))) };
+    let Some(key) = live_key(c, now, cmd.by.tenant_id, cmd.key_id)? else { return Ok(Cas::Stale) };
+    if key.origin == Origin::Operator {
+        return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::NoPermission)));
+    }
+    let parent = key.parent_id.map(|id| key_by_id(c, key.tenant_id, id)).transpose()?.flatten();
+    if parent.is_some_and(|p| p.revoked_at.is_none()) || makers_act(c, &key)? {
+        return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::KeyHasMaker)));
+    }
+    // What it made goes on with it.
+    let mut open = vec![key.id];
+    while let Some(id) = open.pop() {
+        c.prepare_cached("UPDATE api_keys SET user_id = ?2, stopped_at = NULL, taken_over_at = ?3 WHERE id = ?1")?.execute(params![
+            id.as_bytes(),
+            owner.as_bytes(),
+            stamp(now)
+        ])?;
+        let mut children = c.prepare_cached("SELECT id FROM api_keys WHERE parent_id = ?1 AND revoked_at IS NULL")?;
+        open.extend(
+            children.query_map([id.as_bytes()], |row| row.get(0).map(ApiKeyId::from_bytes))?.collect::<rusqlite::Result<Vec<_>>>()?,
+        );
+    }
+    ending::audit(c, &cmd.audit)?;
+    Ok(Cas::Done(TakeOverOutcome::Taken))
+}
+
+pub(super) fn key_by_id(c: &Connection, tenant: TenantId, id: ApiKeyId) -> rusqlite::Result<Option<ApiKey>> {
+    c.prepare_cached(concat!("SELECT ", key_columns!(), " FROM api_keys k WHERE k.id = ?1 AND k.tenant_id = ?2"))?
+        .query_row([id.as_bytes(), tenant.as_bytes()], key)
+        .optional()
+}
+
+/// What a key may do now; `None`: nothing, its maker is gone.
+pub(super) fn standing(c: &Connection, key: &ApiKey) -> rusqlite::Result<Option<Standing>> {
+    let Some(tenant) = tenants::get(c, key.tenant_id)?.filter(|t| t.deleted_at.is_none()) else { return Ok(None) };
+    let acting = authority::through(c, key, &tenant)?;
+    Ok(acting.map(|acting| Standing { acting, kind: tenant.kind, managed: tenant.managed }))
 }
 
 pub(super) fn touch_key(c: &Connection, id: ApiKeyId, at: Timestamp) -> rusqlite::Result<()> {

@@ -1,11 +1,12 @@
 //! [`AdminStore`]: which function of this folder does it.
 
-use super::{SqliteStore, admin, admin_write, erase, store_error};
+use super::{SqliteStore, admin, admin_write, erase, store_error, tenants};
 use crate::{
     domain::{
         audit::AuditEvent,
         context::Ctx,
         ids::{TenantId, UserId},
+        tenant::Tenant,
         time::Timestamp,
         user::User,
     },
@@ -45,8 +46,21 @@ impl AdminStore for SqliteStore {
     async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>> {
         self.command(ctx, move |c, now| admin_write::delete_tenant(c, now, &cmd)).await
     }
-    async fn end_tenants(&self, now: Timestamp) -> Result<EndedTenants> {
-        self.write(move |c| erase::end_tenants(c, now)).await
+    async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants> {
+        let newcomers = newcomers.clone();
+        self.write(move |c| erase::end_tenants(c, now, &newcomers)).await
+    }
+    async fn manage_tenant(&self, ctx: &Ctx, cmd: ManageTenant) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| admin_write::manage(c, now, &cmd)).await
+    }
+    async fn make_owner(&self, ctx: &Ctx, cmd: MakeOwner) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| admin_write::make_owner(c, now, &cmd)).await
+    }
+    async fn organizations(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<Tenant>> {
+        self.get(|c| tenants::organizations(c, after, limit))
+    }
+    async fn owners(&self, tenant: TenantId) -> Result<Vec<UserId>> {
+        self.get(|c| tenants::owners(c, tenant, 100))
     }
     async fn scrub(&self) -> Result<bool> {
         let erased = self.get(admin::erased)?;

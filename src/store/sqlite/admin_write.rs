@@ -1,7 +1,7 @@
 //! What admins write: users made and changed, within the fence, and tenants changed.
 
 use super::{
-    access, admin,
+    access, admin, authority,
     command::Outcome,
     ending, erase, outbox, passwords,
     rows::{self, int, json, stamp},
@@ -9,11 +9,13 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::{By, Denied, Place, is_proved, may, needs_proof},
         contact::Phone,
         ids::{ApiKeyId, RoleId, UserId},
+        permission::Permission,
         tenant::TenantKind,
         time::Timestamp,
-        user::{UserStatus, name_key},
+        user::{Membership, User, UserStatus, name_key},
     },
     sqlite::{Connection, params, rusqlite},
     store::{admin::*, commands::*},
@@ -35,12 +37,26 @@ const NOTHING: MemberOutcome = MemberOutcome::Done { raised_to: None, revoked: 0
 
 pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateMember) -> rusqlite::Result<CreateMemberOutcome> {
     let tenant = cmd.membership.tenant_id;
-    if tenants::get(c, tenant)?.is_none_or(|t| t.deleted_at.is_some() || t.kind == TenantKind::Personal) {
+    let Some(found) = tenants::get(c, tenant)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization) else {
         return Ok(CreateMemberOutcome::NoTenant);
+    };
+    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+        Ok(acting) => acting,
+        Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
+    };
+    if cmd.vouched
+        && let Err(why) = Place::of(&found).may_make_credentials()
+    {
+        return Ok(CreateMemberOutcome::Denied(why));
     }
     for role in &cmd.membership.roles {
-        if !access::has_role(c, tenant, *role)? {
-            return Ok(CreateMemberOutcome::NoRole);
+        let allows = match authority::givable(c, &acting, tenant, *role, None)? {
+            None => return Ok(CreateMemberOutcome::NoRole),
+            Some(Err(why)) => return Ok(CreateMemberOutcome::Denied(why)),
+            Some(Ok(allows)) => allows,
+        };
+        if needs_proof(*role, allows) && !is_proved(&cmd.user, &found) {
+            return Ok(CreateMemberOutcome::Denied(Denied::TakerUnproved));
         }
     }
     let digest = cmd.user.email.digest();
@@ -48,7 +64,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateMember) -> rusq
         let inside = tenants::membership(c, holder, tenant)?.is_some();
         return Ok(if inside { CreateMemberOutcome::TakenInside } else { CreateMemberOutcome::TakenOutside });
     }
-    users::insert(c, &cmd.user)?;
+    users::insert(c, &User { independent: !found.managed, ..cmd.user.clone() })?;
     tenants::join(c, &cmd.membership)?;
     c.prepare_cached("DELETE FROM pending_signups WHERE email_digest = ?1")?.execute([digest.as_bytes()])?;
     if let Some(job) = &cmd.job {
@@ -60,12 +76,12 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateMember) -> rusq
 
 pub(super) fn change(c: &Connection, now: Timestamp, cmd: &ChangeMember) -> rusqlite::Result<MemberOutcome> {
     let Some(member) = admin::member(c, cmd.by.tenant_id, cmd.user_id)? else { return Ok(MemberOutcome::NotFound) };
-    let for_the_bin = matches!(cmd.what, MemberChange::Restore | MemberChange::Purge);
+    if let Err(why) = allowed(c, now, cmd, &member)? {
+        return Ok(MemberOutcome::Denied(why));
+    }
+    let for_the_bin = matches!(cmd.what, MemberChange::Restore { .. } | MemberChange::Purge);
     if member.user.deleted_at.is_some() != for_the_bin {
         return Ok(MemberOutcome::WrongPlace);
-    }
-    if !member.sole || !cmd.by.permissions.covers(member.permissions) {
-        return Ok(MemberOutcome::Forbidden);
     }
     let outcome = match &cmd.what {
         MemberChange::Update { expect_version, display_name, phone, status, metadata } => {
@@ -79,28 +95,34 @@ pub(super) fn change(c: &Connection, now: Timestamp, cmd: &ChangeMember) -> rusq
             update(c, now, cmd.user_id, display_name.as_deref(), phone.as_ref(), *status, metadata)?;
             if suspending { raise(c, now, &member)? } else { NOTHING }
         }
-        MemberChange::SetPassword { hash, job } => {
+        MemberChange::SetPassword { hash, must_change, job } => {
             let before = member.user.credential_epoch;
             passwords::set(c, now, cmd.user_id, before, hash)?;
+            c.prepare_cached("UPDATE users SET must_change = ?2 WHERE id = ?1")?.execute(params![cmd.user_id.as_bytes(), must_change])?;
             if let Some(job) = job {
                 outbox::put(c, now, job)?;
             }
             let revoked = ending::epoch_raised(c, cmd.user_id, before, now, None)?;
             MemberOutcome::Done { raised_to: Some(before + 1), revoked }
         }
-        MemberChange::Delete { purge_after } => {
+        MemberChange::Delete { purge_after, job } => {
             if is_last_owner(c, cmd.by, &member)? {
                 return Ok(MemberOutcome::LastOwner);
             }
             let revoked = users::into_bin(c, now, &member.user, *purge_after)?;
+            // Whom an admin has deleted doesn't come back by a link.
+            users::use_up_undo_links(c, now, cmd.user_id)?;
+            if let Some(job) = job {
+                outbox::put(c, now, job)?;
+            }
             MemberOutcome::Done { raised_to: Some(member.user.credential_epoch + 1), revoked }
         }
-        MemberChange::Restore => {
-            c.prepare_cached(
-                "UPDATE users SET deleted_at = NULL, purge_after = NULL, updated_at = ?2, version = version + 1 WHERE id = ?1",
-            )?
-            .execute(params![cmd.user_id.as_bytes(), stamp(now)])?;
-            NOTHING
+        MemberChange::Restore { job } => {
+            users::out_of_bin(c, now, &member.user)?;
+            if let Some(job) = job {
+                outbox::put(c, now, job)?;
+            }
+            MemberOutcome::Done { raised_to: Some(member.user.credential_epoch + 1), revoked: 0 }
         }
         MemberChange::Purge => {
             erase::user(c, now, &member.user)?;
@@ -115,7 +137,18 @@ pub(super) fn change(c: &Connection, now: Timestamp, cmd: &ChangeMember) -> rusq
     Ok(outcome)
 }
 
-fn is_last_owner(c: &Connection, by: Fence, member: &Member) -> rusqlite::Result<bool> {
+/// Whether whoever asks may do that, by the rows of this moment.
+fn allowed(c: &Connection, now: Timestamp, cmd: &ChangeMember, member: &Member) -> rusqlite::Result<Result<(), Denied>> {
+    let Some(tenant) = tenants::get(c, cmd.by.tenant_id)? else { return Ok(Err(Denied::NoPermission)) };
+    let acting = match authority::acting(c, now, cmd.by)? {
+        Ok(acting) => acting,
+        Err(why) => return Ok(Err(why)),
+    };
+    let target = member.target(cmd.by.tenant_id);
+    Ok(acting.needs(Permission::UserWrite).and_then(|()| may(&acting.actor, cmd.what.action(&member.user), &target, &Place::of(&tenant))))
+}
+
+fn is_last_owner(c: &Connection, by: By, member: &Member) -> rusqlite::Result<bool> {
     Ok(member.roles.contains(&RoleId::OWNER) && !tenants::has_other_owner(c, by.tenant_id, member.user.id)?)
 }
 
@@ -184,6 +217,41 @@ pub(super) fn update_tenant(c: &Connection, now: Timestamp, cmd: &UpdateTenant) 
     }
     ending::audit(c, &cmd.audit)?;
     Ok(UpdateTenantOutcome::Done)
+}
+
+pub(super) fn manage(c: &Connection, now: Timestamp, cmd: &ManageTenant) -> rusqlite::Result<Cas<()>> {
+    let id = cmd.tenant_id.as_bytes();
+    let found = tenants::get(c, cmd.tenant_id)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization);
+    let Some(tenant) = found else { return Ok(Cas::Stale) };
+    if tenant.managed != cmd.managed {
+        c.prepare_cached("UPDATE tenants SET managed = ?2, updated_at = ?3, version = version + 1 WHERE id = ?1")?.execute(params![
+            id,
+            cmd.managed,
+            stamp(now)
+        ])?;
+        ending::audit(c, &cmd.audit)?;
+    }
+    Ok(Cas::Done(()))
+}
+
+pub(super) fn make_owner(c: &Connection, now: Timestamp, cmd: &MakeOwner) -> rusqlite::Result<Cas<()>> {
+    let found = tenants::get(c, cmd.tenant_id)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization);
+    let user = rows::user_by_id(c, cmd.user_id)?.filter(|u| u.may_sign_in());
+    if found.is_none() || user.is_none() {
+        return Ok(Cas::Stale);
+    }
+    let changed = if tenants::membership(c, cmd.user_id, cmd.tenant_id)?.is_some() {
+        tenants::give_role(c, cmd.user_id, cmd.tenant_id, RoleId::OWNER)?
+    } else {
+        let roles = vec![RoleId::OWNER];
+        tenants::join(c, &Membership { user_id: cmd.user_id, tenant_id: cmd.tenant_id, roles, joined_at: now })?;
+        true
+    };
+    if changed {
+        access::touch_user(c, cmd.user_id)?;
+        ending::audit(c, &cmd.audit)?;
+    }
+    Ok(Cas::Done(()))
 }
 
 pub(super) fn delete_tenant(c: &Connection, now: Timestamp, cmd: &DeleteTenant) -> rusqlite::Result<Cas<()>> {

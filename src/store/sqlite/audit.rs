@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::{ActorKind, AuditEntry, AuditEvent, ChainRow, Head, Seal},
+        audit::{ActorKind, AuditEntry, AuditEvent, ChainRow, FORMAT, Head, Seal},
         context::Ctx,
         ids::{AuditId, TenantId, UserId},
         network::Network,
@@ -27,16 +27,25 @@ use std::collections::HashMap;
 
 macro_rules! columns {
     () => {
-        "a.id, a.tenant_id, a.event, a.actor, a.actor_id, a.user_id, a.network, a.request_id, a.at, a.actor_seal, a.subject_seal, a.seq"
+        "a.id, a.tenant_id, a.event, a.actor, a.actor_id, a.user_id, a.network, a.request_id, a.at, a.actor_seal, a.subject_seal, a.seq, \
+         a.format, a.resource_type, a.resource_id, a.changed, a.user_agent, a.agent_seal"
     };
 }
 
 pub(super) use columns;
 
+/// How many [`columns`] there are: the place of the first one after them.
+pub(super) const COLUMNS: usize = 18;
+
 /// A row of [`columns`].
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
     let network = |bytes: Option<Vec<u8>>| bytes.map(|b| Network::from_bytes(&b).ok_or_else(|| strange(6, "no network"))).transpose();
     let seal = |i| Seal::from_bytes(row.get_ref(i)?.as_blob()?).ok_or_else(|| strange(i, "no seal"));
+    let agent_seal = |bytes: Option<Vec<u8>>| bytes.map(|b| Seal::from_bytes(&b).ok_or_else(|| strange(17, "no seal"))).transpose();
+    let names = |text: Option<String>| match text {
+        Some(text) => serde_json::from_str(&text).map_err(|_| strange(15, "no list of names")),
+        None => Ok(Vec::<String>::new()),
+    };
     Ok(AuditEntry {
         id: AuditId::from_bytes(row.get(0)?),
         tenant_id: TenantId::from_bytes(row.get(1)?),
@@ -50,6 +59,12 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         actor_seal: seal(9)?,
         subject_seal: seal(10)?,
         seq: row.get::<_, Option<i64>>(11)?.map(i64::cast_unsigned),
+        format: row.get(12)?,
+        resource_type: row.get(13)?,
+        resource_id: row.get(14)?,
+        changed: names(row.get(15)?)?,
+        user_agent: row.get(16)?,
+        agent_seal: agent_seal(row.get(17)?)?,
     })
 }
 
@@ -58,9 +73,11 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
 pub(super) fn write(c: &Connection, events: &[AuditEvent]) -> rusqlite::Result<()> {
     for e in events {
         let (actor, actor_id) = ActorKind::of(&e.actor);
+        let changed = (!e.changed.is_empty()).then(|| rows::json(&e.changed)).transpose()?;
         c.prepare_cached(
-            "INSERT INTO audit (tenant_id, id, event, actor, actor_id, user_id, network, request_id, at, actor_seal, subject_seal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, randomblob(16), randomblob(16))",
+            "INSERT INTO audit (tenant_id, id, event, actor, actor_id, user_id, network, request_id, at, actor_seal, subject_seal, format,
+                 resource_type, resource_id, changed, user_agent, agent_seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, randomblob(16), randomblob(16), ?10, ?11, ?12, ?13, ?14, randomblob(16))",
         )?
         .execute(params![
             e.tenant_id.as_bytes(),
@@ -72,6 +89,11 @@ pub(super) fn write(c: &Connection, events: &[AuditEvent]) -> rusqlite::Result<(
             e.network.as_ref().map(|n| n.as_bytes()),
             e.request_id,
             stamp(e.at),
+            FORMAT,
+            e.resource_type,
+            e.resource_id,
+            changed,
+            e.user_agent,
         ])?;
     }
     Ok(())
@@ -90,7 +112,8 @@ pub(super) fn erase(c: &Connection, user: UserId) -> rusqlite::Result<()> {
         .query_map([user.as_bytes()], entry)?
         .collect::<rusqlite::Result<_>>()?;
     let mut put = c.prepare_cached(
-        "UPDATE audit SET actor_id = ?3, user_id = ?4, network = ?5, request_id = ?6, actor_seal = ?7, subject_seal = ?8
+        "UPDATE audit SET actor_id = ?3, user_id = ?4, network = ?5, request_id = ?6, actor_seal = ?7, subject_seal = ?8,
+             user_agent = ?9, agent_seal = ?10
          WHERE tenant_id = ?1 AND id = ?2",
     )?;
     for mut e in about {
@@ -104,6 +127,8 @@ pub(super) fn erase(c: &Connection, user: UserId) -> rusqlite::Result<()> {
             e.request_id,
             e.actor_seal.as_bytes(),
             e.subject_seal.as_bytes(),
+            e.user_agent,
+            e.agent_seal.as_ref().map(Seal::as_bytes),
         ])?;
     }
     Ok(())
@@ -124,7 +149,7 @@ fn events(c: &Connection, tenant: TenantId, after: Option<AuditId>, limit: u32) 
         ", l.link FROM audit a LEFT JOIN audit_chain l ON l.tenant_id = a.tenant_id AND l.seq = a.seq
          WHERE a.tenant_id = ?1 AND a.id < ?2 ORDER BY a.id DESC LIMIT ?3"
     ))?
-    .query_map(params![tenant.as_bytes(), below, limit], |row| Ok((entry(row)?, row.get(12)?)))?
+    .query_map(params![tenant.as_bytes(), below, limit], |row| Ok((entry(row)?, row.get(COLUMNS)?)))?
     .collect()
 }
 
@@ -236,9 +261,9 @@ fn chain(c: &Connection, tenant: TenantId, after: u64, limit: u32) -> rusqlite::
     .query_map(params![tenant.as_bytes(), int(after), limit], |row| {
         let there = row.get::<_, Option<[u8; 16]>>(0)?.is_some();
         Ok(ChainRow {
-            seq: number(row, 12)?,
-            event_id: AuditId::from_bytes(row.get(13)?),
-            link: row.get(14)?,
+            seq: number(row, COLUMNS)?,
+            event_id: AuditId::from_bytes(row.get(COLUMNS + 1)?),
+            link: row.get(COLUMNS + 2)?,
             entry: there.then(|| entry(row)).transpose()?,
         })
     })?

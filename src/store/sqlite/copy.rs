@@ -173,7 +173,7 @@ fn each(c: &Connection, phase: Phase, after: &[u8], take: Taker<'_>) -> rusqlite
             walk(c, sql, [first, second], take, |row| {
                 let entry = audit::entry(row)?;
                 let place = [entry.tenant_id.as_bytes().as_slice(), entry.id.as_bytes()].concat();
-                Ok((place, Item::Event(entry, row.get(12)?)))
+                Ok((place, Item::Event(Box::new(entry), row.get(audit::COLUMNS)?)))
             })
         }
         Phase::Links => {
@@ -239,7 +239,7 @@ fn tenant(c: &Connection, row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, Item)> {
 
 fn user(c: &Connection, row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, Item)> {
     let user = rows::user(row)?;
-    let (id, password_epoch) = (user.id, row.get::<_, Option<i64>>(23)?.map(i64::cast_unsigned));
+    let (id, password_epoch) = (user.id, row.get::<_, Option<i64>>(26)?.map(i64::cast_unsigned));
     let memberships = c
         .prepare_cached(
             "SELECT m.tenant_id, m.joined_at, t.kind FROM memberships m JOIN tenants t ON t.id = m.tenant_id

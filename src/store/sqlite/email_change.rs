@@ -1,9 +1,9 @@
 //! Changes of the e-mail address: begun, confirmed, undone.
 
 use super::{
-    ending, outbox,
+    access, ending, invites, outbox,
     rows::{self, int, number, stamp},
-    users,
+    tenants, users,
 };
 use crate::{
     domain::{
@@ -17,7 +17,7 @@ use crate::{
         Connection, OptionalExtension, params,
         rusqlite::{self, Row},
     },
-    store::commands::*,
+    store::{access::Keys, commands::*},
 };
 use std::time::Duration;
 
@@ -71,10 +71,14 @@ pub(super) fn confirm(c: &Connection, now: Timestamp, cmd: &ConfirmEmailChange) 
     if !move_to(c, now, &user, &change.new_email)? {
         return Ok(Cas::Done(EmailChangeOutcome::Taken));
     }
+    if user.email_verified_at.is_none() {
+        // The first proof: whoever made the account may have been somebody else.
+        access::revoke_keys_of_maker(c, now, user.id, Keys::PersonalAndSince(None))?;
+    }
     c.prepare_cached("UPDATE users SET serial_email_change = ?2 WHERE id = ?1")?.execute(params![user.id.as_bytes(), int(cmd.serial)])?;
     c.prepare_cached(
-        "INSERT INTO undo_links (user_id, id, nonce, epoch, old_email, old_verified_at, created_at, expires_at, used_at, sweep_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9)",
+        "INSERT INTO undo_links (user_id, id, nonce, epoch, old_email, old_verified_at, created_at, expires_at, used_at, sweep_at, old_digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10)",
     )?
     .execute(params![
         user.id.as_bytes(),
@@ -86,6 +90,7 @@ pub(super) fn confirm(c: &Connection, now: Timestamp, cmd: &ConfirmEmailChange) 
         stamp(now),
         stamp(cmd.undo.expires_at),
         stamp(sweep_at(cmd.undo.expires_at)),
+        reserves(user.email_verified_at, user.email_asserted_at).then(|| *user.email.digest().as_bytes()),
     ])?;
     ending::epoch_raised(c, user.id, user.credential_epoch, now, cmd.keep)?;
     outbox::put(c, now, &cmd.job)?;
@@ -139,20 +144,31 @@ pub(super) fn undo(c: &Connection, now: Timestamp, cmd: &UndoEmailChange) -> rus
     if !move_to(c, now, &user, &link.old_email)? {
         return Ok(Cas::Done(EmailChangeOutcome::Taken));
     }
-    // A password set under a later epoch than the link's was set after the change. Told by epochs and not by times, because
-    // both may fall into one millisecond.
-    c.prepare_cached("UPDATE users SET password_hash = NULL, password_epoch = NULL WHERE id = ?1 AND password_epoch > ?2")?
-        .execute(params![user.id.as_bytes(), int(link.epoch)])?;
-    // Nobody had proved that mailbox: whoever made the account may be a stranger. It is unproved again, and without his password; who
-    // has the mailbox proves it by a reset, which ends the rest of what the stranger made.
-    if link.old_verified_at.is_none() {
-        c.prepare_cached("UPDATE users SET password_hash = NULL, password_epoch = NULL, email_verified_at = NULL WHERE id = ?1")?
-            .execute([user.id.as_bytes()])?;
+    // Whoever made the change may know the password, also that of before: it goes in any case, and with it the phone number. Not-me links
+    // of mails to the other address are dead.
+    c.prepare_cached(
+        "UPDATE users SET password_hash = NULL, password_epoch = NULL, must_change = 0, phone = NULL, phone_verified_at = NULL, not_me_at = ?2,
+         deleted_at = NULL, purge_after = NULL WHERE id = ?1",
+    )?
+    .execute(params![user.id.as_bytes(), stamp(now)])?;
+    // Without a tenant nobody could sign in.
+    if !tenants::belongs_somewhere(c, user.id)? {
+        tenants::give_personal(c, now, user.id, &cmd.personal)?;
     }
+    // Nobody had proved that mailbox: whoever made the account may be a stranger. It is unproved again; who has the mailbox proves it by
+    // a reset, which ends the rest of what the stranger made.
+    if link.old_verified_at.is_none() {
+        c.prepare_cached("UPDATE users SET email_verified_at = NULL WHERE id = ?1")?.execute([user.id.as_bytes()])?;
+    }
+    access::revoke_keys_of_maker(c, now, user.id, Keys::PersonalAndSince(Some(link.created_at)))?;
+    invites::revoke_of_inviter(c, now, user.id, Some(link.created_at))?;
     // This link, and those of later changes: they lead to addresses that the owner never had.
     c.prepare_cached("UPDATE undo_links SET used_at = ?2, sweep_at = ?3 WHERE user_id = ?1 AND epoch >= ?4 AND used_at IS NULL")?
         .execute(params![user.id.as_bytes(), stamp(now), stamp(sweep_at(now)), int(link.epoch)])?;
     ending::epoch_raised(c, user.id, user.credential_epoch, now, None)?;
+    if let Some(job) = &cmd.job {
+        outbox::put(c, now, job)?;
+    }
     ending::audit(c, &cmd.audit)?;
     Ok(Cas::Done(EmailChangeOutcome::Changed))
 }

@@ -3,7 +3,7 @@
 use super::{
     audit, invites,
     rows::{self, stamp},
-    sessions, users,
+    sessions, tenants, users,
 };
 use crate::{
     domain::{
@@ -13,7 +13,7 @@ use crate::{
         user::User,
     },
     sqlite::{Connection, OptionalExtension, params, rusqlite},
-    store::admin::EndedTenants,
+    store::admin::{EndedTenants, Newcomers},
 };
 use std::time::Duration;
 
@@ -38,7 +38,10 @@ pub(super) fn user(c: &Connection, now: Timestamp, u: &User) -> rusqlite::Result
     .execute(params![u.id.to_string(), rows::json(&digest)?])?;
     c.prepare_cached("DELETE FROM invites WHERE email_digest = ?1")?.execute([digest.as_bytes()])?;
     invites::revoke_by_hand(c, now, u.id)?;
-    for sql in ["UPDATE api_keys SET user_id = NULL WHERE user_id = ?1", "UPDATE invites SET inviter = NULL WHERE inviter = ?1"] {
+    for sql in [
+        "UPDATE api_keys SET user_id = NULL, stopped_at = coalesce(stopped_at, created_at) WHERE user_id = ?1",
+        "UPDATE invites SET inviter = NULL WHERE inviter = ?1",
+    ] {
         c.prepare_cached(sql)?.execute([id])?;
     }
     audit::erase(c, u.id)?;
@@ -67,7 +70,7 @@ fn without_members(c: &Connection, now: Timestamp, tenant: TenantId) -> rusqlite
 }
 
 /// A step: invites and members of a deleted tenant first, the oldest deletion first; then tenants whose time is over.
-pub(super) fn end_tenants(c: &Connection, now: Timestamp) -> rusqlite::Result<EndedTenants> {
+pub(super) fn end_tenants(c: &Connection, now: Timestamp, newcomers: &Newcomers) -> rusqlite::Result<EndedTenants> {
     let open: Option<(TenantId, Timestamp, [u8; 16])> = c
         .prepare_cached("SELECT tenant_id, deleted_at, reached FROM tenant_endings WHERE reached IS NOT NULL ORDER BY deleted_at LIMIT 1")?
         .query_row([], |row| Ok((TenantId::from_bytes(row.get(0)?), rows::time(row, 1)?, row.get(2)?)))
@@ -76,7 +79,7 @@ pub(super) fn end_tenants(c: &Connection, now: Timestamp) -> rusqlite::Result<En
         if invites::revoke_of_tenant(c, now, tenant, STEP)? {
             return Ok(EndedTenants { more: true, ..Default::default() });
         }
-        let members = let_members_go(c, now, tenant, deleted_at, reached)?;
+        let members = let_members_go(c, now, tenant, deleted_at, reached, newcomers)?;
         return Ok(EndedTenants { members, purged: 0, more: true });
     }
     let over: Option<TenantId> = c
@@ -87,7 +90,15 @@ pub(super) fn end_tenants(c: &Connection, now: Timestamp) -> rusqlite::Result<En
     Ok(EndedTenants { members: 0, purged: u64::from(remove(c, tenant)?), more: true })
 }
 
-fn let_members_go(c: &Connection, now: Timestamp, tenant: TenantId, deleted_at: Timestamp, reached: [u8; 16]) -> rusqlite::Result<u64> {
+fn let_members_go(
+    c: &Connection,
+    now: Timestamp,
+    tenant: TenantId,
+    deleted_at: Timestamp,
+    reached: [u8; 16],
+    newcomers: &Newcomers,
+) -> rusqlite::Result<u64> {
+    let managed = tenants::get(c, tenant)?.is_some_and(|t| t.managed);
     let ids: Vec<UserId> = c
         .prepare_cached("SELECT user_id FROM memberships WHERE tenant_id = ?1 AND user_id > ?2 ORDER BY user_id LIMIT ?3")?
         .query_map(params![tenant.as_bytes(), reached, STEP], |row| row.get(0).map(UserId::from_bytes))?
@@ -111,8 +122,17 @@ fn let_members_go(c: &Connection, now: Timestamp, tenant: TenantId, deleted_at: 
                 .execute([id.as_bytes(), tenant.as_bytes(), home.as_bytes()])
                 .map(drop)?,
             None => {
-                if let Some(user) = rows::user_by_id(c, *id)?.filter(|u| u.deleted_at.is_none()) {
-                    users::into_bin(c, now, &user, deleted_at.plus(KEPT))?;
+                if let Some(user) = rows::user_by_id(c, *id)? {
+                    // Only who belonged to it alone goes with it, and only if it had power over them.
+                    if managed && !user.independent {
+                        if user.deleted_at.is_none() {
+                            users::into_bin(c, now, &user, deleted_at.plus(KEPT))?;
+                        }
+                    } else {
+                        tenants::give_personal(c, now, user.id, &newcomers.personal(user.id, now))?;
+                        c.prepare_cached("UPDATE users SET last_tenant = nullif(last_tenant, ?2) WHERE id = ?1")?
+                            .execute([id.as_bytes(), tenant.as_bytes()])?;
+                    }
                 }
             }
         }

@@ -1,20 +1,22 @@
 //! Batches of accounts, and how far imports have come.
 
 use super::{
-    SqliteStore, access,
+    SqliteStore, authority,
     command::Outcome,
-    ending,
+    ending, outbox,
     rows::{int, maybe_time, number, stamp, strange, time},
     tenants, users,
 };
 use crate::{
     domain::{
+        authority::{Acting, Authority, Denied, is_proved, needs_proof},
         contact::ContactDigest,
         context::Ctx,
         ids::{RoleId, TenantId, UserId},
-        tenant::TenantKind,
+        permission::{Permission, PermissionSet},
+        tenant::{Tenant, TenantKind},
         time::Timestamp,
-        user::Membership,
+        user::{Membership, User},
     },
     sqlite::{Connection, OptionalExtension, params, rusqlite},
     store::{Result, imports::*},
@@ -46,17 +48,20 @@ impl ImportStore for SqliteStore {
 }
 
 fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result<ImportOutcome> {
-    let tenant = tenants::get(c, cmd.tenant_id)?;
-    if tenant.is_none_or(|t| t.deleted_at.is_some() || t.kind == TenantKind::Personal) {
-        return Ok(ImportOutcome::NoTenant);
-    }
+    let found = tenants::get(c, cmd.tenant_id)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization);
+    let Some(tenant) = found else { return Ok(ImportOutcome::NoTenant) };
+    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+        Ok(acting) => acting,
+        Err(why) => return Ok(ImportOutcome::Denied(why)),
+    };
+    let operator = cmd.by.authority == Authority::Operator;
     if let Some(step) = &cmd.step
         && !begin_step(c, now, cmd.tenant_id, step)?
     {
         return Ok(ImportOutcome::Stale);
     }
     let mut seen = Seen::default();
-    let outcomes = cmd.users.iter().take(MAX_ROWS).map(|row| one(c, cmd.tenant_id, row, &mut seen));
+    let outcomes = cmd.users.iter().take(MAX_ROWS).map(|row| one(c, &tenant, (&acting, operator), row, &mut seen));
     let outcomes = Outcomes(outcomes.collect::<rusqlite::Result<_>>()?);
     let created = outcomes.0.iter().filter(|o| **o == RowOutcome::Created).count();
     ending::audit(c, &cmd.audit)?;
@@ -69,19 +74,32 @@ fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result
 /// What the rows of a batch have in common is looked up once.
 #[derive(Default)]
 struct Seen {
-    /// Roles, and whether the tenant has them.
-    roles: HashMap<RoleId, bool>,
+    /// Roles, and what they allow where whoever acts may give them.
+    roles: HashMap<RoleId, Option<std::result::Result<PermissionSet, Denied>>>,
     /// Kinds of hashes that are counted.
     kinds: HashSet<String>,
 }
 
-fn one(c: &Connection, tenant_id: TenantId, row: &ImportUser, seen: &mut Seen) -> rusqlite::Result<RowOutcome> {
-    let known = match seen.roles.get(&row.role) {
-        Some(known) => *known,
-        None => *seen.roles.entry(row.role).or_insert(access::has_role(c, tenant_id, row.role)?),
+fn one(
+    c: &Connection,
+    tenant: &Tenant,
+    (acting, operator): (&Acting, bool),
+    row: &ImportUser,
+    seen: &mut Seen,
+) -> rusqlite::Result<RowOutcome> {
+    let tenant_id = tenant.id;
+    if row.vouched() && !tenant.managed && !operator {
+        return Ok(RowOutcome::NotManaged);
+    }
+    let givable = match seen.roles.get(&row.role) {
+        Some(givable) => *givable,
+        None => *seen.roles.entry(row.role).or_insert(authority::givable(c, acting, tenant_id, row.role, None)?),
     };
-    if !known {
-        return Ok(RowOutcome::NoRole);
+    match givable {
+        Some(Ok(allows)) if !operator && needs_proof(row.role, allows) && !is_proved(&row.user, tenant) => return Ok(RowOutcome::NoRole),
+        Some(Ok(_)) => {}
+        Some(Err(Denied::GiverUnproved)) => return Ok(RowOutcome::GiverUnproved),
+        None | Some(Err(_)) => return Ok(RowOutcome::NoRole),
     }
     if let Some(who) = users::holder(c, &row.user.email.digest())? {
         return Ok(if is_member(c, who, tenant_id)? { RowOutcome::IsMember } else { RowOutcome::EmailTaken });
@@ -91,8 +109,11 @@ fn one(c: &Connection, tenant_id: TenantId, row: &ImportUser, seen: &mut Seen) -
     {
         users::count_kind(c, hash)?;
     }
-    users::insert_uncounted(c, &row.user)?;
+    users::insert_uncounted(c, &User { independent: !tenant.managed, ..row.user.clone() })?;
     tenants::join(c, &Membership { user_id: row.user.id, tenant_id, roles: vec![row.role], joined_at: row.user.created_at })?;
+    if let Some(job) = &row.job {
+        outbox::put(c, row.user.created_at, job)?;
+    }
     ending::audit(c, &row.audit)?;
     Ok(RowOutcome::Created)
 }

@@ -1,7 +1,7 @@
 //! Invites.
 
 use super::{
-    access,
+    access, authority,
     command::Outcome,
     ending, outbox,
     rows::{self, int, number, stamp, strange},
@@ -9,10 +9,12 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::{Acting, Authority, By, Denied, is_proved, needs_proof},
         contact::{ContactDigest, Email},
         ids::{ApiKeyId, InviteId, RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
         network::Network,
+        permission::Permission,
         session::Session,
         tenant::{Tenant, TenantKind},
         time::Timestamp,
@@ -22,7 +24,7 @@ use crate::{
         Connection, OptionalExtension, params,
         rusqlite::{self, Row},
     },
-    store::{commands::*, invites::*},
+    store::{access::Keys, commands::*, invites::*},
 };
 
 impl Outcome for CreateInviteOutcome {}
@@ -71,14 +73,26 @@ fn takes_members(c: &Connection, tenant: TenantId) -> rusqlite::Result<bool> {
 /// all that it allows.
 fn still_given(c: &Connection, now: Timestamp, invite: &Invite) -> rusqlite::Result<bool> {
     let Some(given) = access::allows(c, invite.tenant_id, invite.role_id)? else { return Ok(false) };
-    if let Some(key) = invite.inviter_key {
-        return Ok(access::live_key(c, now, invite.tenant_id, key)?.is_some_and(|k| k.scopes.covers(given)));
+    Ok(giver(c, now, invite)?.is_some_and(|g| g.may_give(invite.role_id, given, None).is_ok()))
+}
+
+/// Who answers for an invite, by their rows of now.
+fn giver(c: &Connection, now: Timestamp, invite: &Invite) -> rusqlite::Result<Option<Acting>> {
+    let tenant_id = invite.tenant_id;
+    match (invite.inviter_key, invite.inviter) {
+        (Some(key), _) => Ok(authority::acting(c, now, By { tenant_id, authority: Authority::Key(key) })?.ok()),
+        (None, Some(user)) => authority::member_of(c, user, tenant_id),
+        (None, None) => Ok(None),
     }
-    let Some(inviter) = invite.inviter else { return Ok(false) };
-    if !rows::user_by_id(c, inviter)?.is_some_and(|u| u.may_sign_in()) {
-        return Ok(false);
-    }
-    Ok(access::grant(c, inviter, invite.tenant_id)?.is_some_and(|g| g.permissions.covers(given)))
+}
+
+/// Whether whoever asks may invite with a role now; if the role is there.
+fn may_invite(c: &Connection, now: Timestamp, by: By, role: RoleId) -> rusqlite::Result<Option<Result<(), Denied>>> {
+    let acting = match authority::acting(c, now, by)?.and_then(|a| a.needs(Permission::InviteWrite).map(|()| a)) {
+        Ok(acting) => acting,
+        Err(why) => return Ok(Some(Err(why))),
+    };
+    Ok(authority::givable(c, &acting, by.tenant_id, role, None)?.map(|given| given.map(drop)))
 }
 
 /// The invite that has ended stays in the lists for a while.
@@ -105,8 +119,10 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateInvite) -> rusq
     if !takes_members(c, i.tenant_id)? {
         return Ok(CreateInviteOutcome::NoTenant);
     }
-    if access::allows(c, i.tenant_id, i.role_id)?.is_none() {
-        return Ok(CreateInviteOutcome::NoRole);
+    match may_invite(c, now, cmd.by, i.role_id)? {
+        None => return Ok(CreateInviteOutcome::NoRole),
+        Some(Err(why)) => return Ok(CreateInviteOutcome::Denied(why)),
+        Some(Ok(())) => {}
     }
     let digest = i.email.digest();
     if let Some(former) = pending(c, i.tenant_id, &digest)? {
@@ -142,8 +158,13 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateInvite) -> rusq
 pub(super) fn resend(c: &Connection, now: Timestamp, cmd: &ResendInvite) -> rusqlite::Result<Cas<ResendOutcome>> {
     let invite = get(c, cmd.tenant_id, cmd.invite_id)?.filter(|i| i.serial == cmd.expect_serial && i.can_be_sent_again());
     let Some(invite) = invite else { return Ok(Cas::Stale) };
-    if !takes_members(c, cmd.tenant_id)? || access::allows(c, cmd.tenant_id, invite.role_id)?.is_none() {
+    if !takes_members(c, cmd.tenant_id)? {
         return Ok(Cas::Stale);
+    }
+    match may_invite(c, now, cmd.by, invite.role_id)? {
+        None => return Ok(Cas::Stale),
+        Some(Err(why)) => return Ok(Cas::Done(ResendOutcome::Denied(why))),
+        Some(Ok(())) => {}
     }
     if pending(c, cmd.tenant_id, &invite.email.digest())?.is_some_and(|other| other.id != invite.id) {
         return Ok(Cas::Done(ResendOutcome::Superseded));
@@ -178,10 +199,12 @@ pub(super) fn revoke(c: &Connection, now: Timestamp, cmd: &RevokeInvite) -> rusq
 }
 
 /// Takes back what a person offered, in all tenants: the account's maker may not have been its owner.
-pub(super) fn revoke_of_inviter(c: &Connection, now: Timestamp, user: UserId) -> rusqlite::Result<()> {
-    c.prepare_cached("UPDATE invites SET status = 'revoked', sweep_at = ?2 WHERE inviter = ?1 AND status IN ('pending', 'expired')")?
-        .execute(params![user.as_bytes(), stamp(now.plus(KEPT))])
-        .map(drop)
+pub(super) fn revoke_of_inviter(c: &Connection, now: Timestamp, user: UserId, since: Option<Timestamp>) -> rusqlite::Result<()> {
+    c.prepare_cached(
+        "UPDATE invites SET status = 'revoked', sweep_at = ?2 WHERE inviter = ?1 AND status IN ('pending', 'expired') AND created_at >= ?3",
+    )?
+    .execute(params![user.as_bytes(), stamp(now.plus(KEPT)), since.map_or(i64::MIN, stamp)])
+    .map(drop)
 }
 
 /// Takes back what a person offered himself: he is about to be nobody. What his API keys offered is theirs.
@@ -272,7 +295,7 @@ macro_rules! open {
 }
 
 fn with_tenant(row: &Row<'_>) -> rusqlite::Result<(Invite, Tenant)> {
-    Ok((read(row, 10)?, rows::tenant(row)?))
+    Ok((read(row, 11)?, rows::tenant(row)?))
 }
 
 pub(super) fn open_to(c: &Connection, email: &ContactDigest, now: Timestamp) -> rusqlite::Result<Vec<(Invite, Tenant)>> {
@@ -296,6 +319,12 @@ pub(super) fn accept(c: &Connection, now: Timestamp, cmd: &AcceptInvite) -> rusq
     if !takes_members(c, invite.tenant_id)? || !still_given(c, now, &invite)? {
         return Ok(AcceptOutcome::Gone);
     }
+    let Some(tenant) = tenants::get(c, invite.tenant_id)? else { return Ok(AcceptOutcome::Gone) };
+    let allows = access::allows(c, invite.tenant_id, invite.role_id)?.unwrap_or_default();
+    let needs_proof = needs_proof(invite.role_id, allows);
+    // Of a key of the operator's it is enough that somebody says that the address is right.
+    let operators = giver(c, now, &invite)?.is_some_and(|g| g.actor.person.is_none());
+    let proved = |u: &User| is_proved(u, &tenant) || (operators && u.email_asserted_at.is_some());
     match &cmd.joins {
         Joins::New { user, session, network } => {
             if user.email != invite.email {
@@ -304,8 +333,14 @@ pub(super) fn accept(c: &Connection, now: Timestamp, cmd: &AcceptInvite) -> rusq
             if let Some(owner) = users::holder(c, &user.email.digest())? {
                 return Ok(AcceptOutcome::EmailTaken(owner));
             }
-            users::insert(c, user)?;
+            if needs_proof && !proved(user) {
+                return Ok(AcceptOutcome::Denied(Denied::TakerUnproved));
+            }
+            users::insert(c, &User { independent: !tenant.managed, ..(**user).clone() })?;
             join(c, now, user.id, &invite)?;
+            if let Some(personal) = cmd.personal.as_deref().filter(|_| !tenant.managed && user.email_verified_at.is_some()) {
+                tenants::give_personal(c, now, user.id, personal)?;
+            }
             sessions::insert(c, session)?;
             sessions::know(c, user.id, *network, now)?;
             users::forget_pending(c, &user.email.digest())?;
@@ -315,7 +350,12 @@ pub(super) fn accept(c: &Connection, now: Timestamp, cmd: &AcceptInvite) -> rusq
             let Some(user) = rows::user_by_id(c, *user_id)?.filter(fits) else { return Ok(AcceptOutcome::Stale) };
             match mailbox {
                 Mailbox::ProvedBefore if user.email_verified_at.is_none() => return Ok(AcceptOutcome::Stale),
-                Mailbox::ProvedNow if user.email_verified_at.is_none() => prove(c, now, user.id)?,
+                Mailbox::ProvedNow if user.email_verified_at.is_none() => {
+                    prove(c, now, user.id)?;
+                    access::revoke_keys_of_maker(c, now, user.id, Keys::PersonalAndSince(None))?;
+                    tenants::first_proof(c, now, &user, cmd.personal.as_deref())?;
+                }
+                Mailbox::NotProved if needs_proof && !proved(&user) => return Ok(AcceptOutcome::Denied(Denied::TakerUnproved)),
                 _ => {}
             }
             join(c, now, user.id, &invite)?;

@@ -10,6 +10,7 @@ mod admin;
 mod admin_impl;
 mod admin_write;
 mod audit;
+mod authority;
 mod command;
 pub mod copy;
 mod email_change;
@@ -33,7 +34,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
-use super::{Result, StoreError};
+use super::{Result, StoreError, admin::without_power};
 use crate::{
     domain::{context::Ctx, time::Timestamp},
     sqlite::{
@@ -51,6 +52,8 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 6, name: "audit", oldest: 6, sql: include_str!("../../../schema/sqlite/0006_audit.sql") },
     Migration { number: 7, name: "imports", oldest: 7, sql: include_str!("../../../schema/sqlite/0007_imports.sql") },
     Migration { number: 9, name: "leases", oldest: 9, sql: include_str!("../../../schema/sqlite/0009_leases.sql") },
+    Migration { number: 10, name: "audit_fields", oldest: 10, sql: include_str!("../../../schema/sqlite/0010_audit_fields.sql") },
+    Migration { number: 11, name: "authority", oldest: 11, sql: include_str!("../../../schema/sqlite/0011_authority.sql") },
 ];
 
 /// The store in one SQLite file.
@@ -65,8 +68,13 @@ impl SqliteStore {
     /// # Errors
     /// The file is of a newer version, or can't be written.
     pub async fn open(file: File) -> Result<Self> {
-        migrate(&file, "store", MIGRATIONS).await.map_err(store_error)?;
-        Ok(Self { file })
+        let ran = migrate(&file, "store", MIGRATIONS).await.map_err(store_error)?;
+        let store = Self { file };
+        if ran > 0 {
+            let (organizations, keys) = store.get(authority::left_without_power)?;
+            without_power(organizations, keys);
+        }
+        Ok(store)
     }
 
     /// A command that knows its reruns.

@@ -1,13 +1,14 @@
 //! Codes that were right: the address or the number is proved, and the code's serial is used up.
 
 use super::{
-    ending,
+    access, ending,
     rows::{self, int, stamp},
+    tenants,
 };
 use crate::{
     domain::{ids::UserId, time::Timestamp, token::CodePurpose},
     sqlite::{Connection, params, rusqlite},
-    store::commands::*,
+    store::{access::Keys, commands::*},
 };
 
 /// Whether a code made under `epoch` with this serial may still be used.
@@ -17,8 +18,13 @@ fn usable(c: &Connection, user: UserId, epoch: u64, purpose: CodePurpose, serial
 }
 
 pub(super) fn confirm_email(c: &Connection, now: Timestamp, cmd: &ConfirmEmail) -> rusqlite::Result<Cas<()>> {
+    let Some(before) = rows::user_by_id(c, cmd.user_id)? else { return Ok(Cas::Stale) };
     if !usable(c, cmd.user_id, cmd.epoch, CodePurpose::Email, cmd.serial)? {
         return Ok(Cas::Stale);
+    }
+    tenants::first_proof(c, now, &before, cmd.personal.as_deref())?;
+    if before.email_verified_at.is_none() {
+        access::revoke_keys_of_maker(c, now, cmd.user_id, Keys::PersonalAndSince(None))?;
     }
     c.prepare_cached(
         "UPDATE users SET email_verified_at = coalesce(email_verified_at, ?3), serial_email = ?2, updated_at = ?3, version = version + 1

@@ -65,7 +65,7 @@ macro_rules! user_columns {
     () => {
         "id, home_tenant, last_tenant, email, email_verified_at, phone, phone_verified_at, display_name, locale, status, metadata, \
          password_hash, credential_epoch, version, serial_email, serial_phone, serial_email_change, last_login_at, created_at, \
-         updated_at, deleted_at, purge_after, email_asserted_at"
+         updated_at, deleted_at, purge_after, email_asserted_at, independent, must_change, not_me_at"
     };
 }
 pub(super) use user_columns;
@@ -94,6 +94,9 @@ pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         updated_at: time(row, 19)?,
         deleted_at: maybe_time(row, 20)?,
         purge_after: maybe_time(row, 21)?,
+        independent: row.get(23)?,
+        must_change: row.get(24)?,
+        not_me_at: maybe_time(row, 25)?,
     })
 }
 
@@ -107,7 +110,7 @@ pub(super) fn user_by_id(c: &Connection, id: UserId) -> rusqlite::Result<Option<
 
 macro_rules! tenant_columns {
     () => {
-        "t.id, t.slug, t.name, t.kind, t.metadata, t.policy, t.version, t.created_at, t.updated_at, t.deleted_at"
+        "t.id, t.slug, t.name, t.kind, t.metadata, t.policy, t.version, t.created_at, t.updated_at, t.deleted_at, t.managed"
     };
 }
 pub(super) use tenant_columns;
@@ -119,6 +122,7 @@ pub(super) fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         slug: row.get(1)?,
         name: row.get(2)?,
         kind: tenant_kind(row, 3)?,
+        managed: row.get(10)?,
         metadata: metadata(row, 4)?,
         policy: serde_json::from_str(row.get_ref(5)?.as_str()?)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(5, Type::Text, e.into()))?,
@@ -136,7 +140,7 @@ pub(super) fn tenant_kind(row: &Row<'_>, i: usize) -> rusqlite::Result<TenantKin
 macro_rules! session_columns {
     () => {
         "s.id, s.user_id, s.tenant_id, s.nonce, s.generation, s.credential_epoch, s.ip, s.user_agent, s.created_at, \
-         s.last_seen_at, s.turned_at, s.turned_by, s.expires_at, s.revoked_at"
+         s.last_seen_at, s.turned_at, s.turned_by, s.expires_at, s.revoked_at, s.signed_in_at"
     };
 }
 pub(super) use session_columns;
@@ -158,5 +162,6 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         turned_by: network(row, 11)?,
         expires_at: time(row, 12)?,
         revoked_at: maybe_time(row, 13)?,
+        signed_in_at: maybe_time(row, 14)?,
     })
 }

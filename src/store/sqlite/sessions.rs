@@ -27,8 +27,8 @@ const REVOCATIONS: u32 = 10_000;
 pub(super) fn insert(c: &Connection, s: &Session) -> rusqlite::Result<()> {
     c.prepare_cached(
         "INSERT INTO sessions (id, user_id, tenant_id, nonce, generation, credential_epoch, ip, user_agent, created_at, last_seen_at,
-         turned_at, turned_by, expires_at, revoked_at, sweep_day)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         turned_at, turned_by, expires_at, revoked_at, sweep_day, signed_in_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?
     .execute(params![
         s.id.as_bytes(),
@@ -46,6 +46,7 @@ pub(super) fn insert(c: &Connection, s: &Session) -> rusqlite::Result<()> {
         stamp(s.expires_at),
         s.revoked_at.map(stamp),
         sweep_day(s.last_seen_at, s.expires_at, s.revoked_at),
+        s.signed_in_at.map(stamp),
     ])?;
     Ok(())
 }
@@ -109,9 +110,9 @@ pub(super) fn view(c: &Connection, user: UserId, session: SessionId) -> rusqlite
         .query_row([user.as_bytes(), session.as_bytes()], |row| {
             Ok(SessionView {
                 session: rows::session(row)?,
-                user_epoch: number(row, 14)?,
-                user_status: rows::status(row, 15)?,
-                user_deleted: rows::maybe_time(row, 16)?.is_some(),
+                user_epoch: number(row, 15)?,
+                user_status: rows::status(row, 16)?,
+                user_deleted: rows::maybe_time(row, 17)?.is_some(),
             })
         })
         .optional()
@@ -190,4 +191,14 @@ pub(super) fn revocations_since(c: &Connection, cursor: u64) -> rusqlite::Result
 pub(super) fn sweep(c: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<usize> {
     c.prepare_cached("DELETE FROM sessions WHERE (user_id, id) IN (SELECT user_id, id FROM sessions WHERE sweep_day <= ?1 LIMIT ?2)")?
         .execute(params![today(now), limit])
+}
+
+pub(super) fn sign_in_again(c: &Connection, now: Timestamp, cmd: &SignInAgain) -> rusqlite::Result<Cas<()>> {
+    let written = c
+        .prepare_cached(
+            "UPDATE sessions SET signed_in_at = ?4 WHERE user_id = ?1 AND id = ?2 AND credential_epoch = ?3 AND revoked_at IS NULL
+             AND EXISTS (SELECT 1 FROM users WHERE id = ?1 AND credential_epoch = ?3 AND deleted_at IS NULL AND status = 'active')",
+        )?
+        .execute(params![cmd.user_id.as_bytes(), cmd.session_id.as_bytes(), int(cmd.epoch), stamp(now)])?;
+    Ok(if written == 1 { Cas::Done(()) } else { Cas::Stale })
 }

@@ -108,6 +108,15 @@ impl Store for SqliteStore {
     async fn undo_email_change(&self, ctx: &Ctx, cmd: UndoEmailChange) -> Result<Cas<EmailChangeOutcome>> {
         self.command(ctx, move |c, now| email_change::undo(c, now, &cmd)).await
     }
+    async fn secure_account(&self, ctx: &Ctx, cmd: SecureAccount) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| passwords::secure(c, now, &cmd)).await
+    }
+    async fn restore_account(&self, ctx: &Ctx, cmd: RestoreAccount) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| passwords::restore(c, now, &cmd)).await
+    }
+    async fn sign_in_again(&self, ctx: &Ctx, cmd: SignInAgain) -> Result<Cas<()>> {
+        self.command(ctx, move |c, now| sessions::sign_in_again(c, now, &cmd)).await
+    }
     async fn create_tenant(&self, ctx: &Ctx, cmd: CreateTenant) -> Result<CreateTenantOutcome> {
         self.command(ctx, move |c, _| tenants::create(c, &cmd)).await
     }
@@ -185,7 +194,7 @@ impl AccessStore for SqliteStore {
         self.command(ctx, move |c, now| access::create_role(c, now, &cmd)).await
     }
     async fn give_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome> {
-        self.command(ctx, move |c, _| access::give_role(c, &cmd)).await
+        self.command(ctx, move |c, now| access::give_role(c, now, &cmd)).await
     }
     async fn take_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome> {
         self.command(ctx, move |c, now| access::take_role(c, now, &cmd)).await
@@ -207,6 +216,15 @@ impl AccessStore for SqliteStore {
     }
     async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Cas<()>> {
         self.command(ctx, move |c, now| access::revoke_key(c, now, &cmd)).await
+    }
+    async fn api_key_by_id(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
+        self.get(|c| access::key_by_id(c, tenant, id))
+    }
+    async fn standing(&self, key: &ApiKey) -> Result<Option<Standing>> {
+        self.get(|c| access::standing(c, key))
+    }
+    async fn take_over_key(&self, ctx: &Ctx, cmd: TakeOverKey) -> Result<Cas<TakeOverOutcome>> {
+        self.command(ctx, move |c, now| access::take_over(c, now, &cmd)).await
     }
     async fn touch_api_key(&self, key: ApiKeyId, at: Timestamp) -> Result<()> {
         self.write(move |c| access::touch_key(c, key, at)).await

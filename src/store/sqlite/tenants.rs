@@ -1,7 +1,7 @@
 //! Tenants and who belongs to them.
 
 use super::{
-    ending,
+    access, ending,
     rows::{self, int, json, stamp, tenant_columns},
     sessions,
 };
@@ -10,7 +10,7 @@ use crate::{
         ids::{RoleId, TenantId, UserId},
         tenant::Tenant,
         time::Timestamp,
-        user::Membership,
+        user::{Membership, User},
     },
     sqlite::{Connection, OptionalExtension, params, rusqlite},
     store::commands::*,
@@ -42,8 +42,8 @@ pub(super) fn by_slug(c: &Connection, slug: &str) -> rusqlite::Result<Option<Ten
 
 pub(super) fn insert(c: &Connection, t: &Tenant) -> rusqlite::Result<()> {
     c.prepare_cached(
-        "INSERT INTO tenants (id, slug, name, kind, metadata, policy, version, created_at, updated_at, deleted_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO tenants (id, slug, name, kind, metadata, policy, version, created_at, updated_at, deleted_at, managed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         t.id.as_bytes(),
@@ -56,6 +56,7 @@ pub(super) fn insert(c: &Connection, t: &Tenant) -> rusqlite::Result<()> {
         stamp(t.created_at),
         stamp(t.updated_at),
         t.deleted_at.map(stamp),
+        t.managed,
     ])?;
     Ok(())
 }
@@ -103,7 +104,7 @@ pub(super) fn memberships(c: &Connection, user_id: UserId) -> rusqlite::Result<V
     of_user
         .query_and_then(params![user_id.as_bytes(), LISTED], |row| {
             let tenant = rows::tenant(row)?;
-            let joined_at = rows::time(row, 10)?;
+            let joined_at = rows::time(row, 11)?;
             let membership = Membership { user_id, tenant_id: tenant.id, roles: roles(c, user_id, tenant.id)?, joined_at };
             Ok((tenant, membership))
         })?
@@ -127,9 +128,12 @@ pub(super) fn leave(c: &Connection, now: Timestamp, cmd: &LeaveTenant) -> rusqli
         return Ok(LeaveOutcome::LastOwner);
     }
     if !belongs_elsewhere(c, cmd.user_id, cmd.tenant_id)? {
-        return Ok(LeaveOutcome::OnlyTenant);
+        if get(c, cmd.tenant_id)?.is_some_and(|t| t.managed) {
+            return Ok(LeaveOutcome::OnlyTenant);
+        }
+        give_personal(c, now, cmd.user_id, &cmd.personal)?;
     }
-    end_membership(c, cmd.user_id, cmd.tenant_id)?;
+    end_membership(c, now, cmd.user_id, cmd.tenant_id)?;
     sessions::revoke_in_tenant(c, now, cmd.user_id, cmd.tenant_id)?;
     ending::audit(c, &cmd.audit)?;
     Ok(LeaveOutcome::Left)
@@ -144,7 +148,8 @@ pub(super) fn belongs_elsewhere(c: &Connection, user: UserId, tenant: TenantId) 
     .exists([user.as_bytes(), tenant.as_bytes()])
 }
 
-pub(super) fn end_membership(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<()> {
+pub(super) fn end_membership(c: &Connection, now: Timestamp, user: UserId, tenant: TenantId) -> rusqlite::Result<()> {
+    access::stop_keys_of_maker(c, now, user, Some(tenant))?;
     let (user, tenant) = (user.as_bytes(), tenant.as_bytes());
     c.prepare_cached("DELETE FROM memberships WHERE user_id = ?1 AND tenant_id = ?2")?.execute([user, tenant])?;
     // The next sign-in must not go where the user no longer belongs.
@@ -185,18 +190,48 @@ pub(super) fn holds_up_an_organization(c: &Connection, user: UserId) -> rusqlite
     Ok(false)
 }
 
-/// In the tenants that the user owns, all other owners become plain members.
-pub(super) fn demote_other_owners(c: &Connection, user: UserId) -> rusqlite::Result<()> {
-    for tenant in owned(c, user)? {
-        let others: Vec<UserId> = c
-            .prepare_cached("SELECT user_id FROM member_roles WHERE tenant_id = ?1 AND role_id = ?2 AND user_id <> ?3")?
-            .query_map([tenant.as_bytes(), RoleId::OWNER.as_bytes(), user.as_bytes()], |row| row.get(0).map(UserId::from_bytes))?
-            .collect::<rusqlite::Result<_>>()?;
-        for other in others {
-            c.prepare_cached("DELETE FROM member_roles WHERE user_id = ?1 AND tenant_id = ?2")?
-                .execute([other.as_bytes(), tenant.as_bytes()])?;
-            give_role(c, other, tenant, RoleId::MEMBER)?;
-        }
+/// Whether a user is a member of a tenant that is there.
+pub(super) fn belongs_somewhere(c: &Connection, user: UserId) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT 1 FROM memberships m JOIN tenants t ON t.id = m.tenant_id WHERE m.user_id = ?1 AND t.deleted_at IS NULL")?
+        .exists([user.as_bytes()])
+}
+
+/// Gives a user who has none a personal tenant, which is their home from now on.
+pub(super) fn give_personal(c: &Connection, now: Timestamp, user: UserId, tenant: &Tenant) -> rusqlite::Result<()> {
+    let has = c
+        .prepare_cached("SELECT 1 FROM memberships m JOIN tenants t ON t.id = m.tenant_id WHERE m.user_id = ?1 AND t.kind = 'personal'")?
+        .exists([user.as_bytes()])?;
+    if has {
+        return Ok(());
     }
-    Ok(())
+    insert(c, tenant)?;
+    join(c, &Membership { user_id: user, tenant_id: tenant.id, roles: vec![RoleId::OWNER], joined_at: now })?;
+    c.prepare_cached("UPDATE users SET home_tenant = ?2, version = version + 1 WHERE id = ?1")?
+        .execute([user.as_bytes(), tenant.id.as_bytes()])
+        .map(drop)
+}
+
+/// The account's first proof: one that an organization without power made gets a personal tenant.
+pub(super) fn first_proof(c: &Connection, now: Timestamp, user: &User, personal: Option<&Tenant>) -> rusqlite::Result<()> {
+    match personal {
+        Some(tenant) if user.independent && user.email_verified_at.is_none() => give_personal(c, now, user.id, tenant),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn owners(c: &Connection, tenant: TenantId, limit: u32) -> rusqlite::Result<Vec<UserId>> {
+    c.prepare_cached("SELECT user_id FROM member_roles WHERE tenant_id = ?1 AND role_id = ?2 ORDER BY user_id LIMIT ?3")?
+        .query_map(params![tenant.as_bytes(), RoleId::OWNER.as_bytes(), limit], |row| row.get(0).map(UserId::from_bytes))?
+        .collect()
+}
+
+pub(super) fn organizations(c: &Connection, after: Option<TenantId>, limit: u32) -> rusqlite::Result<Vec<Tenant>> {
+    let above = after.map_or([0; 16], |id| *id.as_bytes());
+    c.prepare_cached(concat!(
+        "SELECT ",
+        tenant_columns!(),
+        " FROM tenants t WHERE t.id > ?1 AND t.kind = 'organization' AND t.deleted_at IS NULL ORDER BY t.id LIMIT ?2"
+    ))?
+    .query_map(params![above, limit], rows::tenant)?
+    .collect()
 }

@@ -3,15 +3,17 @@ use crate::{
     domain::{
         audit::AuditEvent,
         context::Actor,
-        ids::{AuditId, RoleId, TenantId, UserId},
-        rng::SystemRng,
-        time::SystemClock,
+        ids::{RoleId, TenantId, UserId},
     },
     sqlite::{OptionalExtension, params, rusqlite},
     store::{
         Store,
         commands::*,
-        conformance::{fixture::*, store_conformance_suite},
+        conformance::{
+            audit::{linked_up, walked},
+            fixture::*,
+            store_conformance_suite,
+        },
     },
 };
 use std::sync::Arc;
@@ -72,7 +74,7 @@ async fn the_last_owner_of_others_can_neither_go_nor_leave() {
     let tenant_id = organization_of(&store, &owner).await;
     join(&raw, member.user.id, tenant_id, &[RoleId::MEMBER]).await;
     let leave = async |p: &CreateUser| {
-        let cmd = LeaveTenant { user_id: p.user.id, tenant_id, audit: vec![] };
+        let cmd = LeaveTenant { user_id: p.user.id, tenant_id, personal: spare(), audit: vec![] };
         store.leave_tenant(&ctx(T), cmd).await.unwrap()
     };
     let last = Cas::Done(DeleteOutcome::LastOwner);
@@ -99,7 +101,7 @@ async fn the_last_owner_of_others_can_neither_go_nor_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_proof_by_a_reset_demotes_other_owners() {
+async fn the_first_proof_by_a_reset_takes_no_role_from_others() {
     let (raw, _dir) = store().await;
     let store: S = Arc::new(raw.clone());
     let (owner, stranger, plain) = (person(&store).await, person(&store).await, person(&store).await);
@@ -110,7 +112,7 @@ async fn the_first_proof_by_a_reset_demotes_other_owners() {
     let link = linked(&store, &owner, 1, T).await;
     assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "x")).await.unwrap(), Cas::Done(_)));
     let roles = async |user: &CreateUser, tenant| store.membership(user.user.id, tenant).await.unwrap().unwrap().roles;
-    assert_eq!(roles(&stranger, mine).await, [RoleId::MEMBER]);
+    assert_eq!(roles(&stranger, mine).await, [RoleId::OWNER, RoleId::ADMIN], "whoever made the account may be the stranger");
     assert_eq!(roles(&owner, mine).await, [RoleId::OWNER]);
     assert_eq!(roles(&plain, mine).await, [RoleId::ADMIN], "not an owner");
     assert_eq!(roles(&stranger, his).await, [RoleId::OWNER], "not a tenant of the user");
@@ -122,14 +124,10 @@ async fn audit_events_come_with_their_command_or_not_at_all() {
     let store: S = Arc::new(raw.clone());
     let p = person(&store).await;
     let event = || AuditEvent {
-        id: AuditId::new(&SystemClock, &SystemRng),
-        tenant_id: p.tenant.id,
-        event: "password.changed".into(),
         actor: Actor::User(p.user.id),
-        user_id: Some(p.user.id),
         network: Some(AWAY),
         request_id: Some("r-1".into()),
-        at: T,
+        ..event(p.tenant.id, Some(p.user.id), "password.changed")
     };
     let count = || raw.get(|c| c.query_row("SELECT count(*) FROM audit", [], |r| r.get::<_, i64>(0))).unwrap();
     let cmd = |epoch| ChangePassword { audit: vec![event(), event()], ..change_password(&p, epoch, "x", None) };
@@ -150,6 +148,41 @@ async fn audit_events_come_with_their_command_or_not_at_all() {
     });
     let id = *p.user.id.as_bytes();
     assert_eq!(row.unwrap(), ("user".into(), id, id, AWAY.as_bytes().to_vec(), "r-1".into(), T.millis()));
+}
+
+/// As an older version left the events of before, and those that it linked.
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_events_of_format_1_stay_whole() {
+    const AS_OF_OLD: &str = "UPDATE audit SET format = 1, resource_type = NULL, changed = NULL, user_agent = NULL, agent_seal = NULL";
+    let (raw, _dir) = store().await;
+    let store: S = Arc::new(raw.clone());
+    let (tenant, who) = (tenant_id(), user_id());
+    let write = async || {
+        let e = event(tenant, Some(who), "user.updated").changing(["phone"]);
+        let e = AuditEvent { actor: Actor::User(who), user_agent: Some("agent".into()), ..e };
+        store.write_audit(&ctx(T), vec![e]).await.unwrap();
+    };
+    let run = async |sql: &'static str| assert!(raw.write(move |c| c.execute(sql, [])).await.unwrap() > 0);
+    write().await;
+    write().await;
+    run(AS_OF_OLD).await;
+    let old = store.audit_events(tenant, None, 9).await.unwrap();
+    assert!(old.iter().all(|(e, _)| e.format == 1 && e.resource_type.is_none() && e.changed.is_empty() && e.agent_seal.is_none()));
+    linked_up(&store).await;
+    assert_eq!(walked(&store, tenant).await.len(), 2);
+    // The last link of format 1 may be that of an event of format 2.
+    run("UPDATE audit SET format = 2, resource_type = 'user', changed = '[\"phone\"]', user_agent = 'agent', agent_seal = randomblob(16)
+         WHERE seq = 2")
+    .await;
+    write().await;
+    linked_up(&store).await;
+    assert_eq!(walked(&store, tenant).await.len(), 3);
+    store.erase_from_audit(who).await.unwrap();
+    assert_eq!(walked(&store, tenant).await.len(), 3);
+    let shown = store.audit_events(tenant, None, 9).await.unwrap();
+    assert!(shown.iter().all(|(e, _)| e.actor_id.is_none() && e.user_id.is_none() && e.user_agent.is_none()), "{shown:?}");
+    let sealed = |seq| shown.iter().find(|(e, _)| e.seq == Some(seq)).unwrap().0.agent_seal.map(|seal| seal.is_erased());
+    assert_eq!([1, 2, 3].map(sealed), [None, Some(true), Some(true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

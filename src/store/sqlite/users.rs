@@ -1,7 +1,7 @@
 //! Accounts: made, looked up, changed, deleted.
 
 use super::{
-    ending, outbox,
+    access, ending, outbox,
     rows::{self, int, json, number, stamp, user_columns},
     sessions, tenants,
 };
@@ -60,7 +60,7 @@ pub(super) fn insert_uncounted(c: &Connection, u: &User) -> rusqlite::Result<()>
         "INSERT INTO users (",
         user_columns!(),
         ", email_digest, password_epoch, name_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"
+         ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
     ))?
     .execute(params![
         u.id.as_bytes(),
@@ -86,6 +86,9 @@ pub(super) fn insert_uncounted(c: &Connection, u: &User) -> rusqlite::Result<()>
         u.deleted_at.map(stamp),
         u.purge_after.map(stamp),
         u.email_asserted_at.map(stamp),
+        u.independent,
+        u.must_change,
+        u.not_me_at.map(stamp),
         u.email.digest().as_bytes(),
         u.password_hash.is_some().then_some(int(u.credential_epoch)),
         u.display_name.as_deref().map(name_key),
@@ -93,9 +96,12 @@ pub(super) fn insert_uncounted(c: &Connection, u: &User) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// Who has an address.
+/// Who has an address, or had it before a change that can still be undone: nobody else gets it so long.
 pub(super) fn holder(c: &Connection, digest: &ContactDigest) -> rusqlite::Result<Option<UserId>> {
-    let mut by_digest = c.prepare_cached("SELECT id FROM users WHERE email_digest = ?1")?;
+    let mut by_digest = c.prepare_cached(
+        "SELECT id FROM users WHERE email_digest = ?1
+         UNION ALL SELECT user_id FROM undo_links WHERE old_digest = ?1 AND used_at IS NULL LIMIT 1",
+    )?;
     by_digest.query_row([digest.as_bytes()], |row| row.get(0).map(UserId::from_bytes)).optional()
 }
 
@@ -118,7 +124,7 @@ pub(super) fn login_lookup(c: &Connection, digest: &ContactDigest, network: Netw
             user_columns!(),
             ", email_digest FROM users WHERE email_digest >= ?1 ORDER BY email_digest LIMIT 1"
         ))?
-        .query_row([digest.as_bytes()], |row| Ok((rows::user(row)?, row.get::<_, [u8; 32]>(23)?)))
+        .query_row([digest.as_bytes()], |row| Ok((rows::user(row)?, row.get::<_, [u8; 32]>(26)?)))
         .optional()?;
     let whose = near.as_ref().map_or(UserId::from_bytes([0; 16]), |(user, _)| user.id);
     let known = c
@@ -204,6 +210,9 @@ pub(super) fn delete(c: &Connection, now: Timestamp, cmd: &DeleteUser) -> rusqli
         return Ok(Cas::Done(DeleteOutcome::LastOwner));
     }
     into_bin(c, now, &user, cmd.purge_after)?;
+    if let Some(job) = &cmd.job {
+        outbox::put(c, now, job)?;
+    }
     ending::audit(c, &cmd.audit)?;
     Ok(Cas::Done(DeleteOutcome::Deleted))
 }
@@ -215,10 +224,24 @@ pub(super) fn into_bin(c: &Connection, now: Timestamp, user: &User, purge_after:
          version = version + 1 WHERE id = ?1",
     )?
     .execute(params![user.id.as_bytes(), stamp(now), stamp(purge_after)])?;
-    c.prepare_cached("UPDATE undo_links SET used_at = ?2, sweep_at = ?3 WHERE user_id = ?1 AND used_at IS NULL")?.execute(params![
-        user.id.as_bytes(),
-        stamp(now),
-        stamp(super::email_change::sweep_at(now))
-    ])?;
+    access::stop_keys_of_maker(c, now, user.id, None)?;
     ending::epoch_raised(c, user.id, user.credential_epoch, now, None)
+}
+
+/// Takes a user out of the recycle bin, with the memberships and the status of before and without the password: whoever deleted the
+/// account may have known it.
+pub(super) fn out_of_bin(c: &Connection, now: Timestamp, user: &User) -> rusqlite::Result<()> {
+    c.prepare_cached(
+        "UPDATE users SET deleted_at = NULL, purge_after = NULL, password_hash = NULL, password_epoch = NULL, must_change = 0, updated_at = ?2,
+         credential_epoch = credential_epoch + 1, version = version + 1 WHERE id = ?1",
+    )?
+    .execute(params![user.id.as_bytes(), stamp(now)])?;
+    ending::epoch_raised(c, user.id, user.credential_epoch, now, None).map(drop)
+}
+
+/// Links that undo a change of the address can't be used any more.
+pub(super) fn use_up_undo_links(c: &Connection, now: Timestamp, user: UserId) -> rusqlite::Result<()> {
+    c.prepare_cached("UPDATE undo_links SET used_at = ?2, sweep_at = ?3 WHERE user_id = ?1 AND used_at IS NULL")?
+        .execute(params![user.as_bytes(), stamp(now), stamp(super::email_change::sweep_at(now))])
+        .map(drop)
 }

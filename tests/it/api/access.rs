@@ -3,7 +3,7 @@
 use crate::{
     api::{all, until},
     support::{
-        app::{Account, App},
+        app::{Account, App, fresh_email},
         client::{Client, Reply},
     },
 };
@@ -34,7 +34,8 @@ struct Org {
     slug: String,
     token: String,
 }
-async fn organization(app: &Client, who: &Account) -> Org {
+async fn organization(app: &App, who: &Account) -> Org {
+    app.verify(who).await;
     let org = app.post_as(&who.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201);
     let switched = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org.str("id")})).await.expect(200);
     Org { id: org.str("id"), slug: org.str("slug"), token: switched.str("access_token") }
@@ -115,7 +116,8 @@ async fn the_two_schemes_are_not_interchangeable() {
     app.send_key(Method::GET, "/v1/permissions", &who.access, None).await.refused(401, "unauthorized");
     // What belongs to people takes no key.
     for path in ["/v1/me", "/v1/auth/sessions", "/v1/tenants"] {
-        app.send_key(Method::GET, path, &key, None).await.refused(401, "unauthorized");
+        let refused = app.send_key(Method::GET, path, &key, None).await.refused(403, "forbidden");
+        assert!(refused.text.contains("needs a person's access token"), "{}", refused.text);
     }
     let (head, secret) = key.split_once('.').unwrap();
     let turned: String = secret.chars().rev().collect();
@@ -173,27 +175,35 @@ async fn roles_are_made_given_and_taken() {
     let listed = app.get_as(&org.token, &roles).await.expect(200);
     let names: Vec<_> = listed.body["items"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["owner", "admin", "member", "Support"]);
-    let change = async |method, role: &str| {
-        app.send(method, &format!("/v1/users/{}/tenants/{}/roles/{role}", who.user_id, org.id), Some(&org.token), None).await
+    let somebody = app.post_as(&org.token, "/v1/users", json!({"email": fresh_email()})).await.expect(201).str("id");
+    let change = async |method, user: &str, role: &str| {
+        app.send(method, &format!("/v1/users/{user}/tenants/{}/roles/{role}", org.id), Some(&org.token), None).await
     };
     let support = made.str("id");
     for _ in 0..2 {
-        change(Method::POST, &support).await.expect(204);
+        change(Method::POST, &somebody, &support).await.expect(204);
     }
     for _ in 0..2 {
-        change(Method::DELETE, &support).await.expect(204);
+        change(Method::DELETE, &somebody, &support).await.expect(204);
     }
-    change(Method::DELETE, ROLE_OWNER).await.refused(409, "conflict");
-    change(Method::POST, "0198c1f0-8a6b-7c3e-9d21-4f5a6b7c8d9e").await.refused(404, "not_found");
-    // What a role takes away is gone with the next request, without a new token.
-    change(Method::POST, ROLE_MEMBER).await.expect(204);
-    app.get_as(&org.token, &roles).await.expect(200);
+    // Whoever could give themselves roles would take back what was taken from them.
+    for role in [support.as_str(), ROLE_MEMBER, ROLE_OWNER] {
+        let refused = change(Method::POST, &who.user_id, role).await.refused(403, "forbidden");
+        assert!(refused.text.contains("nobody gives themselves a role"), "{}", refused.text);
+    }
+    // Their address is not proved: what lets others in is not theirs.
+    for role in [ROLE_OWNER, ROLE_ADMIN] {
+        let refused = change(Method::POST, &somebody, role).await.refused(403, "forbidden");
+        assert!(refused.text.contains("proved e-mail address"), "{}", refused.text);
+    }
+    change(Method::DELETE, &who.user_id, ROLE_OWNER).await.refused(409, "conflict");
+    change(Method::POST, &somebody, "0198c1f0-8a6b-7c3e-9d21-4f5a6b7c8d9e").await.refused(404, "not_found");
     // At home there is one member, its owner.
     let at_home = format!("/v1/users/{}/tenants/{}/roles/{ROLE_MEMBER}", who.user_id, who.tenant_id);
     app.send(Method::POST, &at_home, Some(&who.access), None).await.refused(409, "conflict");
     let events = app.get_as(&org.token, &format!("/v1/tenants/{}/audit", org.id)).await.expect(200);
     let told: Vec<_> = events.body["items"].as_array().unwrap().iter().map(|e| e["event"].as_str().unwrap()).collect();
-    assert_eq!(told, ["role.given", "role.taken", "role.given", "role.created", "session.started", "tenant.created"]);
+    assert_eq!(told, ["role.taken", "role.given", "user.created", "role.created", "session.started", "tenant.created"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,7 @@ async fn what_happens_is_listed_newest_first_with_who_where_and_in_which_request
     let who = app.signup().await;
     let create = json!({"name": "k", "scopes": ["audit.read"]});
     let request = app.request(Method::POST, "/v1/api-keys").bearer_auth(&who.access).header("x-request-id", "asked-by-test").json(&create);
-    let key = app.run(request).await.unwrap().expect(201);
+    let key = app.run(request.header("user-agent", "test-agent")).await.unwrap().expect(201);
     let secret = key.str("secret");
     app.login(&who.email, &who.password).await.expect(200);
     let events = list(&app, &who, "").await;
@@ -62,6 +62,10 @@ async fn what_happens_is_listed_newest_first_with_who_where_and_in_which_request
     assert_eq!(e["actor"], json!({"type": "user", "id": who.user_id}));
     assert_eq!((&e["network"], &e["request_id"], &e["erased"]), (&json!("127.0.0.1"), &json!("asked-by-test"), &json!(false)));
     assert_eq!((&e["tenant_id"], &events[2]["user_id"]), (&json!(who.tenant_id), &json!(who.user_id)));
+    assert_eq!((&e["user_agent"], &e["changed"]), (&json!("test-agent"), &json!([])));
+    assert_eq!((&e["resource_type"], &e["resource_id"]), (&json!("api_key"), &key.body["api_key"]["id"]));
+    assert_eq!((&events[2]["resource_type"], &events[2]["resource_id"]), (&json!("user"), &json!(who.user_id)));
+    assert_eq!((&events[0]["resource_type"], events[0]["resource_id"].is_string()), (&json!("session"), true));
     // A server reads it, too, and stands in it as what it is.
     let path = format!("/v1/tenants/{}/audit", who.tenant_id);
     let page = app.send_key(Method::GET, &path, &secret, None).await.expect(200);
@@ -163,6 +167,12 @@ mod embedded {
             (format!("UPDATE audit SET user_id = NULL WHERE {}", at(4)), place(4)),
             (format!("UPDATE audit SET actor = 'system', actor_id = NULL WHERE {}", at(4)), place(4)),
             (format!("UPDATE audit SET subject_seal = randomblob(32), user_id = NULL WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET resource_type = 'role' WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET resource_id = randomblob(16) WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET changed = '[\"name\"]' WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET user_agent = 'another' WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET agent_seal = randomblob(16) WHERE {}", at(4)), place(4)),
+            (format!("UPDATE audit SET format = 1 WHERE {}", at(4)), place(4)),
             (format!("DELETE FROM audit WHERE {}", at(5)), place(5)),
             (format!("DELETE FROM audit_chain WHERE {}", at(1)), place(2)),
             (format!("DELETE FROM audit_chain WHERE {}", at(6)), place(6).trim_end().into()),
@@ -174,8 +184,9 @@ mod embedded {
             // An event slipped in, that says it was linked.
             (
                 format!(
-                    "INSERT INTO audit SELECT tenant_id, randomblob(16), event, actor, actor_id, user_id, network, request_id, at, actor_seal, \
-                     subject_seal, seq FROM audit WHERE {}",
+                    "INSERT INTO audit (tenant_id, id, event, actor, actor_id, user_id, network, request_id, at, actor_seal, subject_seal, \
+                     seq, format, agent_seal) SELECT tenant_id, randomblob(16), event, actor, actor_id, user_id, network, request_id, at, \
+                     actor_seal, subject_seal, seq, format, agent_seal FROM audit WHERE {}",
                     at(3)
                 ),
                 "BROKEN (event".into(),

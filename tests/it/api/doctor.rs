@@ -65,7 +65,9 @@ mod alone {
         // Cheaper than Argon2id of today: the timer has to hide it.
         let bcrypt = bcrypt::hash("whatever it was", 4).unwrap();
         let owner = app.signup().await;
+        app.verify(&owner).await;
         let org = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
+        app.manage(&org).await;
         let pair = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).pair();
         for _ in 0..8 {
             let user = json!({"email": fresh_email(), "password_hash": bcrypt});

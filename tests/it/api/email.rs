@@ -144,7 +144,11 @@ async fn an_account_moves_to_another_address_and_back_by_the_undo_link() {
     app.post("/v1/auth/email-change/undo", json!({"token": undo})).await.expect(200);
     app.is_refused_within_a_second(&who.access).await;
     app.login(&new, &who.password).await.refused(401, "invalid_credentials");
-    app.login(&who.email, &who.password).await.expect(200);
+    // Whoever changed the address knew the password.
+    app.login(&who.email, &who.password).await.refused(401, "invalid_credentials");
+    let reset = json!({"token": app.message(&who.email, 3).await.token(), "new_password": fresh_password()});
+    app.post("/v1/auth/reset-password", reset.clone()).await.expect(200);
+    app.login(&who.email, reset["new_password"].as_str().unwrap()).await.expect(200);
     app.post("/v1/auth/email-change/undo", json!({"token": undo})).await.refused(400, "link_invalid");
 }
 

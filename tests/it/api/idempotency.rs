@@ -203,6 +203,8 @@ mod embedded {
         let mut app = App::own().await;
         let who = app.signup().await;
         let org = app.post_as(&who.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
+        app.verify(&who).await;
+        app.manage(&org).await;
         let token = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
         let (token, key) = (format!("Bearer {token}"), fresh_key());
         let list = json!({"users": [newcomer(), newcomer(), json!({"email": fresh_email()})]});

@@ -25,7 +25,9 @@ struct Org {
 
 async fn org(app: &App) -> Org {
     let owner = app.signup().await;
+    app.verify(&owner).await;
     let id = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
+    app.manage(&id).await;
     let token = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": id})).await.expect(200).str("access_token");
     let key = app.post_as(&token, "/v1/api-keys", json!({"name": "k", "scopes": ["user.write", "tenant.read"]})).await.expect(201);
     Org { id, token, key: key.str("secret") }

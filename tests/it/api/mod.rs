@@ -17,6 +17,8 @@ mod limits;
 mod passwords;
 mod people;
 mod policy;
+mod power;
+mod routes;
 mod serving;
 mod sessions;
 mod signup;

@@ -32,8 +32,7 @@ async fn what_is_left_out_stays_and_what_is_impossible_is_named() {
     let before = get(&app, &who.access, &tenant).await.expect(200);
     assert_eq!((before.body["password_min_length"].as_u64(), before.str("breached_password_check")), (Some(8), "off".into()));
 
-    let change =
-        json!({"password_min_length": 12, "sms_countries": ["CH"], "otp_sms_enabled": false, "unknown": 1, "session_ttl_days": null});
+    let change = json!({"password_min_length": 12, "sms_countries": ["CH"], "otp_sms_enabled": false, "session_ttl_days": null});
     let after = put(&app, &who.access, &tenant, change).await.expect(200);
     let mut expected = before.body.clone();
     expected["password_min_length"] = json!(12);

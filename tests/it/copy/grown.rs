@@ -32,18 +32,21 @@ struct Grown {
 
 async fn organization(app: &App, owner: &Account, name: &str) -> (String, String) {
     let id = app.post_as(&owner.access, "/v1/tenants", json!({"name": name})).await.expect(201).str("id");
+    app.manage(&id).await;
     let token = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": id})).await.expect(200).str("access_token");
     (id, token)
 }
 
 async fn grow(app: &App) -> Grown {
     let (ada, ben) = (app.signup().await, app.signup().await);
-    app.verify(&ada).await;
+    for who in [&ada, &ben] {
+        app.verify(who).await;
+    }
     let phone = format!("/v1/users/{}/verify/phone", ada.user_id);
     app.post_as(&ada.access, &format!("{phone}/start"), json!({"phone": PHONE})).await.expect(200);
     let code = app.code(PHONE, 1).await;
     app.post_as(&ada.access, &format!("{phone}/confirm"), json!({"code": code})).await.expect(200);
-    let reset = app.reset_token(&ben.email, 1).await;
+    let reset = app.reset_token(&ben.email, 2).await;
     let ended = app.login(&ada.email, &ada.password).await.expect(200).pair();
     app.delete_as(&ada.access, &format!("/v1/auth/sessions/{}", ended.session_id)).await.expect(200);
 

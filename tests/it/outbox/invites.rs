@@ -3,6 +3,7 @@
 use crate::outbox::world::{APP, World};
 use qeetid::{
     domain::{
+        authority::By,
         ids::{InviteId, RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
         outbox::Message,
@@ -20,9 +21,9 @@ use qeetid::{
 };
 use std::time::Duration;
 
-const EVIL: &str = "Win a prize at https://evil.example <b>now</b>";
+pub const EVIL: &str = "Win a prize at https://evil.example <b>now</b>";
 
-async fn organization(w: &World, owner: UserId) -> TenantId {
+pub async fn organization(w: &World, owner: UserId, managed: bool) -> TenantId {
     let now = w.now();
     let id = TenantId::new(&*w.clock, &SystemRng);
     let tenant = Tenant {
@@ -30,6 +31,7 @@ async fn organization(w: &World, owner: UserId) -> TenantId {
         slug: format!("o-{id}"),
         name: EVIL.into(),
         kind: TenantKind::Organization,
+        managed,
         metadata: Default::default(),
         policy: AuthPolicy::default(),
         version: 1,
@@ -61,7 +63,7 @@ async fn invite(w: &World, tenant_id: TenantId, email: &str) -> Invite {
         created_at: now,
     };
     let job = Some(w.job(Message::Invite { tenant_id, invite_id: invite.id, serial: 1 }));
-    let cmd = CreateInvite { invite: invite.clone(), job, audit: vec![] };
+    let cmd = CreateInvite { invite: invite.clone(), by: By::operator(tenant_id), job, audit: vec![] };
     assert_eq!(w.store.create_invite(&w.ctx(), cmd).await.unwrap(), CreateInviteOutcome::Created);
     invite
 }
@@ -70,9 +72,9 @@ async fn invite(w: &World, tenant_id: TenantId, email: &str) -> Invite {
 async fn only_a_proved_address_reads_the_tenants_words() {
     let w = World::new().await;
     let owner = w.user("owner@example.com").await;
-    let tenant = organization(&w, owner.id).await;
+    let tenant = organization(&w, owner.id, false).await;
     let (proved, unproved) = (w.user("proved@example.com").await, w.user("unproved@example.com").await);
-    let cmd = ConfirmEmail { user_id: proved.id, epoch: 1, serial: 1, audit: vec![] };
+    let cmd = ConfirmEmail { user_id: proved.id, epoch: 1, serial: 1, personal: None, audit: vec![] };
     assert_eq!(w.store.confirm_email(&w.ctx(), cmd).await.unwrap(), Cas::Done(()));
     let outbox = w.outbox();
     for (n, email) in ["stranger@example.com", unproved.email.as_str(), proved.email.as_str()].into_iter().enumerate() {
@@ -99,7 +101,7 @@ async fn only_a_proved_address_reads_the_tenants_words() {
 async fn dead_invites_are_not_sent() {
     let w = World::new().await;
     let owner = w.user("owner@example.com").await;
-    let tenant = organization(&w, owner.id).await;
+    let tenant = organization(&w, owner.id, false).await;
     let revoked = invite(&w, tenant, "revoked@example.com").await;
     let cmd = RevokeInvite { tenant_id: tenant, invite_id: revoked.id, audit: vec![] };
     assert_eq!(w.store.revoke_invite(&w.ctx(), cmd).await.unwrap(), RevokeOutcome::Revoked);
@@ -110,6 +112,7 @@ async fn dead_invites_are_not_sent() {
         invite_id: resent.id,
         expect_serial: 1,
         expires_at,
+        by: By::operator(tenant_id),
         inviter: None,
         inviter_key: None,
         job: None,

@@ -22,21 +22,21 @@ use qeetid::{
 use std::time::Duration;
 
 /// The token of the link in a text.
-fn token(text: &str, path: &str) -> String {
+pub fn token(text: &str, path: &str) -> String {
     let start = format!("{APP}/{path}?token=");
     let line = text.lines().find(|l| l.starts_with(&start)).unwrap_or_else(|| panic!("no link in: {text}"));
     line[start.len()..].to_owned()
 }
 
-async fn change_password(w: &World, user: UserId, epoch: u64) {
+pub async fn change_password(w: &World, user: UserId, epoch: u64) {
     let new_hash = PasswordHash::new("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$b3RoZXI");
     let cmd = ChangePassword { user_id: user, expect_epoch: epoch, new_hash, keep: None, job: None, audit: vec![] };
     assert_eq!(w.store.change_password(&w.ctx(), cmd).await.unwrap(), Cas::Done(()));
 }
 
-async fn delete(w: &World, user: UserId, epoch: u64) {
+pub async fn delete(w: &World, user: UserId, epoch: u64) {
     let purge_after = w.now().plus(Duration::from_secs(86_400));
-    let cmd = DeleteUser { user_id: user, expect_epoch: epoch, purge_after, audit: vec![] };
+    let cmd = DeleteUser { user_id: user, expect_epoch: epoch, purge_after, job: None, audit: vec![] };
     assert!(matches!(w.store.delete_user(&w.ctx(), cmd).await.unwrap(), Cas::Done(_)));
 }
 
@@ -82,7 +82,7 @@ async fn dead_codes_are_not_sent() {
 
     let used = w.user("used@example.com").await.id;
     let serial = start(used, "used@example.com").await.serial;
-    let cmd = ConfirmEmail { user_id: used, epoch: 1, serial, audit: vec![] };
+    let cmd = ConfirmEmail { user_id: used, epoch: 1, serial, personal: None, audit: vec![] };
     assert_eq!(w.store.confirm_email(&w.ctx(), cmd).await.unwrap(), Cas::Done(()));
 
     let guessed = w.user("guessed@example.com").await.id;
@@ -247,7 +247,8 @@ async fn an_e_mail_change_has_a_code_for_the_new_address_and_a_way_back_for_the_
     w.settled(0, 0).await;
     assert_eq!(w.smtp.received().len(), 3);
     // Used: no way back is offered a second time.
-    let cmd = UndoEmailChange { user_id: user.id, link_id: id, audit: vec![] };
+    let personal = w.store.tenant(user.home_tenant).await.unwrap().unwrap();
+    let cmd = UndoEmailChange { user_id: user.id, link_id: id, personal: Box::new(personal), job: None, audit: vec![] };
     assert_eq!(w.store.undo_email_change(&w.ctx(), cmd).await.unwrap(), Cas::Done(EmailChangeOutcome::Changed));
     w.enqueue(Message::EmailChanged { user_id: user.id, link_id: id }).await;
     w.settled(0, 0).await;

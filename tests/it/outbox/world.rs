@@ -105,9 +105,14 @@ impl World {
     }
 
     pub async fn user(&self, email: &str) -> User {
+        self.user_with(email, |_| ()).await
+    }
+
+    /// A user who is not quite like the others.
+    pub async fn user_with(&self, email: &str, change: impl FnOnce(&mut User)) -> User {
         let now = self.now();
         let (id, tenant_id) = (UserId::new(&*self.clock, &SystemRng), TenantId::new(&*self.clock, &SystemRng));
-        let user = User {
+        let mut user = User {
             id,
             home_tenant: tenant_id,
             last_tenant: None,
@@ -128,13 +133,18 @@ impl World {
             created_at: now,
             updated_at: now,
             deleted_at: None,
+            independent: false,
+            must_change: false,
+            not_me_at: None,
             purge_after: None,
         };
+        change(&mut user);
         let tenant = Tenant {
             id: tenant_id,
             slug: format!("t-{tenant_id}"),
             name: "Personal".into(),
             kind: TenantKind::Personal,
+            managed: false,
             metadata: Default::default(),
             policy: AuthPolicy::default(),
             version: 1,
@@ -152,6 +162,7 @@ impl World {
             ip: "192.0.2.1".into(),
             user_agent: None,
             created_at: now,
+            signed_in_at: None,
             last_seen_at: now,
             turned_at: now,
             turned_by: NETWORK,

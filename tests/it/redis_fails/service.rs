@@ -230,7 +230,8 @@ mod alone {
         for reply in asked {
             assert_eq!(reply.await.unwrap().status, 503);
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        // One after another they would wait for a minute, and more on a busy machine.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         server.go_on();
         is_ready_again(&app, SOON).await;
         app.verify(&other).await;

@@ -139,7 +139,10 @@ fn follows_conventions(path: &str, reply: &Reply) {
         assert!(again || error["request_id"].as_str() == id.to_str().ok(), "{path} {status}");
         assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"), "{path} {status}");
         let known: Vec<&str> = error.as_object().unwrap().keys().map(String::as_str).collect();
-        assert!(known.iter().all(|k| ["code", "message", "detail", "request_id", "fields"].contains(k)), "{path}: {known:?}");
+        assert!(
+            known.iter().all(|k| ["code", "message", "detail", "request_id", "fields", "change_token"].contains(k)),
+            "{path}: {known:?}"
+        );
     }
     if matches!(status, 429 | 503) && path.starts_with("/v1/") {
         let retry = reply.header("retry-after").unwrap_or_else(|| panic!("{path} {status}: no Retry-After"));

@@ -157,6 +157,24 @@ impl App {
         }
     }
 
+    /// Gives the admins of a tenant power over credentials, as `qeetid tenant manage` does, but without a process of its own for each.
+    pub async fn manage(&self, tenant: &str) {
+        let hex = tenant.replace('-', "");
+        let Some(keyspace) = Keyspace::of(self.place()).await else {
+            let sql = "UPDATE tenants SET managed = 1 WHERE lower(hex(id)) = ?1";
+            return assert_eq!(self.database().execute(sql, [hex]).unwrap(), 1);
+        };
+        let found =
+            keyspace.rows(&format!("SELECT key, body FROM {}.tenants WHERE part = 0x{hex} AND kind = 'tenant'", keyspace.name)).await;
+        let (key, body) = (found[0][0].1.as_ref().unwrap().as_blob().unwrap(), found[0][1].1.as_ref().unwrap().as_text().unwrap());
+        let mut row: Value = serde_json::from_str(body).unwrap();
+        row["managed"] = true.into();
+        let cql = format!("UPDATE {}.tenants SET body = ? WHERE part = 0x{hex} AND kind = 'tenant' AND key = ? IF body = ?", keyspace.name);
+        let out = keyspace.session.query_unpaged(cql.as_str(), (row.to_string(), key, body)).await.unwrap();
+        let answer: Row = out.into_rows_result().unwrap().first_row().unwrap();
+        assert_eq!(answer.columns[0], Some(CqlValue::Boolean(true)), "somebody else wrote");
+    }
+
     /// How many belong to a tenant.
     pub async fn members_of(&self, tenant: &str) -> i64 {
         let hex = tenant.replace('-', "");

@@ -8,8 +8,18 @@ use std::{
 };
 
 /// Fields whose values nobody may see, in requests and in responses.
-const SECRET_FIELDS: [&str; 9] =
-    ["password", "new_password", "current_password", "token", "code", "access_token", "refresh_token", "signup_token", "secret"];
+const SECRET_FIELDS: [&str; 10] = [
+    "change_token",
+    "password",
+    "new_password",
+    "current_password",
+    "token",
+    "code",
+    "access_token",
+    "refresh_token",
+    "signup_token",
+    "secret",
+];
 
 /// The test that this thread runs.
 pub fn test_name() -> String {

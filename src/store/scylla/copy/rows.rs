@@ -4,7 +4,6 @@ use super::super::{
     access::ROLE,
     accounts::{ACCOUNT, Account, HOLDER, ONE, put_kind},
     api_keys, audit,
-    audit::Linked,
     chain::{End, HEAD, Link, chain_unit, note_block, note_tenant, put_link},
     effects::Effect,
     email_change::{PENDING, UNDO, sweep_at},
@@ -173,7 +172,7 @@ fn event(rows: &mut Rows, entry: &AuditEntry, link: Option<[u8; 32]>) -> Result<
     rows.entries.extend(audit::as_it_is(entry)?);
     if let Some(seq) = entry.seq {
         // A place that the chain doesn't have is a broken one there, and stays so.
-        rows.entry(audit::put_place(entry, Linked { seq, link: link.unwrap_or(GENESIS) })?);
+        rows.entry(audit::put_place(entry, seq, link.unwrap_or(GENESIS))?);
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ fn all(source: &SqliteSource) -> (Vec<(Phase, Item)>, Tally) {
 
 async fn fresh(name: &str) -> Place {
     let place = Place { keyspace: format!("qeetid_{}_{name}", std::process::id()), ..place() };
-    ScyllaStore::migrate(&place, &SystemClock, &SystemRng).await.unwrap();
+    ScyllaStore::migrate(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap();
     place
 }
 

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::By,
         context::Ctx,
         ids::{RoleId, TenantId, UserId},
-        permission::PermissionSet,
         time::Timestamp,
         user::{Membership, User, UserStatus},
     },
@@ -30,8 +30,16 @@ use crate::{
 fn new_member(tenant_id: TenantId, role: RoleId) -> CreateMember {
     let mut user = newcomer(T).user;
     user.home_tenant = tenant_id;
+    user.email_asserted_at = Some(T);
     let membership = Membership { user_id: user.id, tenant_id, roles: vec![role], joined_at: T };
-    CreateMember { audit: vec![event(tenant_id, Some(user.id), "user.created")], user, membership, job: None }
+    CreateMember {
+        audit: vec![event(tenant_id, Some(user.id), "user.created")],
+        by: By::operator(tenant_id),
+        vouched: true,
+        user,
+        membership,
+        job: None,
+    }
 }
 async fn member_of(store: &S, tenant: TenantId, role: RoleId) -> User {
     let cmd = new_member(tenant, role);
@@ -39,7 +47,7 @@ async fn member_of(store: &S, tenant: TenantId, role: RoleId) -> User {
     cmd.user
 }
 fn change(user_id: UserId, tenant_id: TenantId, what: MemberChange) -> ChangeMember {
-    ChangeMember { user_id, by: Fence { tenant_id, permissions: PermissionSet::all() }, what, audit: vec![] }
+    ChangeMember { user_id, by: By::operator(tenant_id), what, audit: vec![] }
 }
 /// Whom a search for an address finds, with a status.
 async fn found(store: &S, tenant_id: TenantId, user: &User, status: UserStatus) -> usize {
@@ -86,7 +94,7 @@ async fn binned(store: &S, tenant: TenantId, at: Timestamp) -> (Ctx, User, crate
     let user = member_of(store, tenant, RoleId::MEMBER).await;
     let by_hand = crate::domain::invite::Invite { inviter: Some(user.id), inviter_key: None, ..invite(tenant, address(), T) };
     let sent = invited(store, by_hand).await;
-    let bin = change(user.id, tenant, MemberChange::Delete { purge_after: at.plus(days(30)) });
+    let bin = change(user.id, tenant, MemberChange::Delete { purge_after: at.plus(days(30)), job: None });
     assert!(done(store.change_member(&ctx(at), bin).await.unwrap()));
     (ctx(at), user, sent)
 }

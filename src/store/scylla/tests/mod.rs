@@ -34,7 +34,7 @@ static LASTING: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runt
 pub(super) async fn opened(made: &OnceCell<ScyllaStore>, place: fn() -> Place) -> ScyllaStore {
     let make = async || {
         let made = LASTING.spawn(async move {
-            ScyllaStore::migrate(&place(), &SystemClock, &SystemRng).await.unwrap();
+            ScyllaStore::migrate(&place(), Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap();
             ScyllaStore::open(&place(), Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap()
         });
         made.await.unwrap()
@@ -120,7 +120,10 @@ async fn what_commands_cost() {
     counted("refresh");
     arm();
     assert_eq!(
-        store.confirm_email(&ctx(T), ConfirmEmail { user_id: p.user.id, epoch: 1, serial: 1, audit: vec![] }).await.unwrap(),
+        store
+            .confirm_email(&ctx(T), ConfirmEmail { user_id: p.user.id, epoch: 1, serial: 1, personal: None, audit: vec![] })
+            .await
+            .unwrap(),
         Cas::Done(())
     );
     counted("confirmation of an address");
@@ -143,7 +146,7 @@ async fn ten_nodes_migrate_at_once() {
     assert!(open().await.is_err(), "nothing is there yet");
     let ran = at_once(10, |_| {
         let place = place.clone();
-        async move { ScyllaStore::migrate(&place, &SystemClock, &SystemRng).await.unwrap() }
+        async move { ScyllaStore::migrate(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap() }
     })
     .await;
     assert_eq!(ran.iter().sum::<usize>(), migrate::MIGRATIONS.len(), "each step once: {ran:?}");

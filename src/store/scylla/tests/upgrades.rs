@@ -17,7 +17,12 @@ async fn touched_by_a_newer_version(raw: &ScyllaStore, unit: &Unit, kinds: &[&st
             let Ok(mut body @ Value::Object(_)) = serde_json::from_str::<Value>(&read.body) else { continue };
             plant(&mut body);
             let seen = raw.engine.cql.head(unit, true).await.unwrap().version;
-            let change = cql::Change::Commit { seen, version: seen.unwrap_or(0) + 1, tx: uuid::Uuid::new_v4(), todo: None };
+            let change = cql::Change::Commit {
+                seen,
+                version: seen.unwrap_or(0) + 1,
+                tx: uuid::Uuid::from_bytes(crate::domain::rng::bytes(&crate::domain::rng::SystemRng)),
+                todo: None,
+            };
             let write = cql::Write { name: read.name, body: Some(body.to_string()), ttl: 0 };
             assert_eq!(raw.engine.cql.change(unit, &change, &[write]).await.unwrap(), cql::Answer::Applied);
         }
@@ -55,7 +60,7 @@ async fn unknown_fields_of_rows_survive_the_writes_of_this_version() {
     let org = organization(&p, T);
     assert_eq!(store.create_tenant(&ctx(T), org.clone()).await.unwrap(), CreateTenantOutcome::Created);
     let tenant: TenantId = org.tenant.id;
-    let made = CreateApiKey { key: key(tenant), audit: vec![] };
+    let made = CreateApiKey { key: key(tenant), by: crate::domain::authority::By::operator(tenant), audit: vec![] };
     let key_id: ApiKeyId = made.key.id;
     assert_eq!(store.create_api_key(&ctx(T), made).await.unwrap(), CreateApiKeyOutcome::Created);
 

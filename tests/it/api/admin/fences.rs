@@ -24,6 +24,7 @@ async fn all_writes(app: &Client, token: &str, id: &str) -> Vec<(String, Reply)>
 async fn somebody_who_belongs_elsewhere_too_can_only_be_read() {
     let app = App::new().await;
     let (org, guest) = (org(&app).await, app.signup().await);
+    app.verify(&guest).await;
     join(&app, &org, &guest, ROLE_ADMIN).await;
     let read = org.get(&app, &format!("/v1/users/{}", guest.user_id)).await.expect(200);
     assert_eq!((read.str("email"), &read.body["roles"]), (guest.email.clone(), &json!(["admin"])));
@@ -45,8 +46,8 @@ async fn somebody_who_belongs_elsewhere_too_can_only_be_read() {
 async fn an_admin_is_kept_from_owners_and_from_more_than_he_holds() {
     let app = App::new().await;
     let org = org(&app).await;
-    let admin = org.make_with(&app, json!({"role_id": ROLE_ADMIN})).await;
-    let second_owner = org.make_with(&app, json!({"role_id": ROLE_OWNER})).await;
+    let admin = org.make_with(&app, json!({"role_id": ROLE_ADMIN, "email_verified": true})).await;
+    let second_owner = org.make_with(&app, json!({"role_id": ROLE_OWNER, "email_verified": true})).await;
     let member = org.make(&app).await;
     let token = app.login(&admin.email, &admin.password).await.expect(200).str("access_token");
     for (what, reply) in all_writes(&app, &token, &second_owner.id).await {
@@ -59,6 +60,9 @@ async fn an_admin_is_kept_from_owners_and_from_more_than_he_holds() {
     for (what, reply) in all_writes(&app, &token, &member.id).await {
         assert!((200..300).contains(&reply.status), "{what}: {}", reply.text);
     }
+    // Whoever was dismissed does not let themselves in again.
+    app.message(&member.email, 2).await;
+    assert!(app.messages(&member.email).iter().all(|m| !m.text.contains("restore-account")));
     // A member holds none of it.
     let other = org.make(&app).await;
     let member_token = app.login(&other.email, &other.password).await.expect(200).str("access_token");
@@ -122,7 +126,7 @@ async fn a_key_does_what_its_scopes_say() {
     app.send_key(Method::GET, &format!("/v1/users/{made}"), &reader, None).await.expect(200);
     app.send_key(Method::DELETE, &format!("/v1/users/{made}"), &reader, None).await.refused(403, "forbidden");
     app.send_key(Method::DELETE, &format!("/v1/users/{made}"), &writer, None).await.expect(204);
-    let admin = org.make_with(&app, json!({"role_id": ROLE_ADMIN})).await;
+    let admin = org.make_with(&app, json!({"role_id": ROLE_ADMIN, "email_verified": true})).await;
     app.send_key(Method::DELETE, &format!("/v1/users/{}", admin.id), &writer, None).await.refused(403, "forbidden");
 }
 
@@ -147,20 +151,25 @@ async fn another_tenants_users_are_not_there() {
 async fn the_last_active_owner_stays() {
     let app = App::new().await;
     let org = org(&app).await;
-    let owner = org.make_with(&app, json!({"role_id": ROLE_OWNER})).await;
+    let owner = org.make_with(&app, json!({"role_id": ROLE_OWNER, "email_verified": true})).await;
     let token = app.login(&owner.email, &owner.password).await.expect(200).str("access_token");
     app.post_as(&org.owner.access, &format!("/v1/tenants/{}/leave", org.id), json!({})).await.expect(204);
     let path = format!("/v1/users/{}", owner.id);
-    app.send(Method::PATCH, &path, Some(&token), Some(json!({"status": "suspended"}))).await.refused(409, "conflict");
-    app.delete_as(&token, &path).await.refused(409, "conflict");
-    app.send(Method::PATCH, &path, Some(&token), Some(json!({"display_name": "Last"}))).await.expect(200);
+    // Nobody administers their own account, and admins none of an owner's: what is left is the operator.
+    app.delete_as(&token, &path).await.refused(403, "forbidden");
+    let key = operators_key(&app, &org.id);
+    let suspended = Some(json!({"status": "suspended"}));
+    app.send_key(Method::PATCH, &path, &key, suspended.clone()).await.refused(409, "conflict");
+    app.send_key(Method::DELETE, &path, &key, None).await.refused(409, "conflict");
+    app.send_key(Method::PATCH, &path, &key, Some(json!({"display_name": "Last"}))).await.expect(200);
     // A suspended owner is none.
-    let body = json!({"email": fresh_email(), "password": fresh_password(), "role_id": ROLE_OWNER});
+    let body = json!({"email": fresh_email(), "password": fresh_password(), "role_id": ROLE_OWNER, "email_verified": true});
     let second = app.post_as(&token, "/v1/users", body).await.expect(201).str("id");
-    app.send(Method::PATCH, &format!("/v1/users/{second}"), Some(&token), Some(json!({"status": "suspended"}))).await.expect(200);
-    app.delete_as(&token, &path).await.refused(409, "conflict");
-    app.send(Method::PATCH, &format!("/v1/users/{second}"), Some(&token), Some(json!({"status": "active"}))).await.expect(200);
-    app.delete_as(&token, &path).await.expect(204);
+    let second = format!("/v1/users/{second}");
+    app.send(Method::PATCH, &second, Some(&token), suspended).await.expect(200);
+    app.send_key(Method::DELETE, &path, &key, None).await.refused(409, "conflict");
+    app.send(Method::PATCH, &second, Some(&token), Some(json!({"status": "active"}))).await.expect(200);
+    app.send_key(Method::DELETE, &path, &key, None).await.expect(204);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,11 +22,21 @@ struct Org {
     token: String,
 }
 
-async fn org(app: &Client) -> Org {
+/// Managed, with an owner who has proved their address.
+async fn org(app: &App) -> Org {
     let owner = app.signup().await;
+    app.verify(&owner).await;
     let made = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201);
+    app.manage(&made.str("id")).await;
     let switched = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": made.str("id")})).await.expect(200);
     Org { id: made.str("id"), owner, token: switched.str("access_token") }
+}
+
+/// A key of the operator's in a tenant, with all permissions.
+fn operators_key(app: &App, tenant: &str) -> String {
+    let output = app.command().args(["api-key", "create", "--tenant", tenant, "--scope", "all"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A user that an admin made.

@@ -26,7 +26,7 @@ async fn a_tenant_is_read_and_changed() {
     other.get(&app, &path).await.refused(404, "not_found");
     app.send(Method::PATCH, &path, Some(&other.token), Some(json!({"name": "x"}))).await.refused(404, "not_found");
     other.delete(&app, &path).await.refused(404, "not_found");
-    let admin = org.make_with(&app, json!({"role_id": ROLE_ADMIN})).await;
+    let admin = org.make_with(&app, json!({"role_id": ROLE_ADMIN, "email_verified": true})).await;
     let admin = app.login(&admin.email, &admin.password).await.expect(200).str("access_token");
     app.get_as(&admin, &path).await.expect(200);
     app.send(Method::PATCH, &path, Some(&admin), Some(json!({"name": "x"}))).await.refused(403, "forbidden");
@@ -44,6 +44,7 @@ mod embedded {
     async fn a_deleted_tenant_takes_its_keys_sessions_and_sole_members_along() {
         let mut app = App::own().await;
         let (org, guest) = (org(&app).await, app.signup().await);
+        app.verify(&guest).await;
         join(&app, &org, &guest, ROLE_OWNER).await;
         let made = org.make(&app).await;
         let key = org.key(&app, &["user.read"]).await;

@@ -74,7 +74,7 @@ async fn a_deleted_tenant_ends() {
             assert_eq!(count(&revocations(&heir).await, &key) > 0, before, "its keys are refused with it");
             assert_eq!(heir.delete_tenant(&ctx, DeleteTenant { tenant_id, audit: vec![] }).await.unwrap(), Cas::Done(()));
             assert!(deleted().await && count(&revocations(&heir).await, &key) > 0);
-            while heir.end_tenants(at).await.unwrap().more {}
+            while heir.end_tenants(at, &newcomers()).await.unwrap().more {}
             assert_eq!(user(&heir, member).await.purge_after, Some(at.plus(days(30))), "members are seen to");
         },
     )

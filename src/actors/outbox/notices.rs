@@ -1,0 +1,127 @@
+//! Notices about accounts that others made, deleted or secured, and about API keys. All go to the address on file.
+
+use super::{
+    prepare::{Prepared, Preparing, Result, hours, minutes},
+    reset::{self, RESET_TTL},
+};
+use crate::{
+    domain::{
+        api_key::ApiKey,
+        ids::{ApiKeyId, TenantId, UserId},
+        outbox::SecuredBy,
+        token::{RestoreToken, nonce_of_epoch},
+        user::User,
+    },
+    gateway::templates::Letter,
+};
+use std::time::Duration;
+
+const NO_READER: &str = "the API key is gone, or nobody is left to be told";
+
+impl Preparing<'_> {
+    pub(super) async fn account_made(&self, user_id: UserId, tenant_id: TenantId) -> Result<Prepared> {
+        let Some(tenant) = self.deps.store.tenant(tenant_id).await?.filter(|t| t.deleted_at.is_none()) else {
+            return Ok(Prepared::Dead("the organization is gone"));
+        };
+        let waits = |u: &User| u.may_sign_in() && u.password_hash.is_none() && u.email_verified_at.is_none();
+        let ttl = Duration::from_secs(u64::from(tenant.policy.invite_ttl_hours) * 3600);
+        let Some((user, link)) = self.reset_link(user_id, ttl, waits).await? else {
+            return Ok(Prepared::Dead("no account that waits for its first password, or its link is dead"));
+        };
+        let letter = Letter::AccountMade {
+            link: self.link("reset-password", &link.token),
+            hours: hours(link.expires_at.since(self.now)),
+            // Nobody proved the address: it must not get a stranger's words. Who runs this service vouches for managed tenants.
+            tenant_name: tenant.managed.then_some(tenant.name),
+        };
+        self.mail(user.email, &letter)
+    }
+
+    pub(super) async fn secured(&self, user_id: UserId, why: SecuredBy) -> Result<Prepared> {
+        let waits = |u: &User| u.may_sign_in() && u.password_hash.is_none();
+        let Some((user, link)) = self.reset_link(user_id, RESET_TTL, waits).await? else {
+            return Ok(Prepared::Dead("no account that waits for a new password, or its link is dead"));
+        };
+        let minutes = minutes(link.expires_at.since(self.now));
+        let link = self.link("reset-password", &link.token);
+        let letter = match why {
+            SecuredBy::Undone => Letter::Undone { link, minutes },
+            SecuredBy::NotMe => Letter::NotMe { link, minutes },
+            SecuredBy::Restored => Letter::Restored { link, minutes },
+        };
+        self.mail(user.email, &letter)
+    }
+
+    pub(super) async fn account_deleted(&self, user_id: UserId, epoch: u64, own: bool) -> Result<Prepared> {
+        let user = self.deps.store.user(user_id).await?;
+        let Some(user) = user.filter(|u| u.deleted_at.is_some() && u.credential_epoch == epoch) else {
+            return Ok(Prepared::Dead("the account is no longer in the recycle bin, or was deleted once more"));
+        };
+        let Some(end) = user.purge_after.filter(|end| *end > self.now) else {
+            return Ok(Prepared::Dead("the account's time in the recycle bin is over"));
+        };
+        let link = own.then(|| {
+            let token = RestoreToken::issue(&self.deps.keyring, user_id, user_id, epoch, &nonce_of_epoch(epoch));
+            self.link("restore-account", &token)
+        });
+        self.mail(user.email, &Letter::AccountDeleted { link, days: days(end.since(self.now)) })
+    }
+
+    pub(super) async fn api_key_made(&self, user_id: UserId, tenant_id: TenantId, key_id: ApiKeyId, maker: bool) -> Result<Prepared> {
+        let Some((user, key)) = self.reader_and_key(user_id, tenant_id, key_id).await? else { return Ok(Prepared::Dead(NO_READER)) };
+        if key.revoked_at.is_some() {
+            return Ok(Prepared::Dead("the API key has ended"));
+        }
+        let not_me = maker.then(|| self.not_me(user_id));
+        self.mail(user.email, &Letter::ApiKeyMade { prefix: key.prefix, not_me })
+    }
+
+    pub(super) async fn api_key_stopped(&self, user_id: UserId, tenant_id: TenantId, key_id: ApiKeyId) -> Result<Prepared> {
+        let Some((user, key)) = self.reader_and_key(user_id, tenant_id, key_id).await? else { return Ok(Prepared::Dead(NO_READER)) };
+        if key.revoked_at.is_some() || key.expires_at.is_some_and(|end| end <= self.now) {
+            return Ok(Prepared::Dead("the API key has ended"));
+        }
+        self.mail(user.email, &Letter::ApiKeyStopped { prefix: key.prefix })
+    }
+
+    pub(super) async fn api_key_ended(&self, user_id: UserId, tenant_id: TenantId, key_id: ApiKeyId) -> Result<Prepared> {
+        let Some((user, key)) = self.reader_and_key(user_id, tenant_id, key_id).await? else { return Ok(Prepared::Dead(NO_READER)) };
+        self.mail(user.email, &Letter::ApiKeyEnded { prefix: key.prefix })
+    }
+
+    /// Who is told of an API key, if their account is live, and the key.
+    async fn reader_and_key(&self, user_id: UserId, tenant_id: TenantId, key_id: ApiKeyId) -> Result<Option<(User, ApiKey)>> {
+        let Some(user) = self.deps.store.user(user_id).await?.filter(User::may_sign_in) else { return Ok(None) };
+        Ok(self.deps.store.api_key_by_id(tenant_id, key_id).await?.map(|key| (user, key)))
+    }
+
+    /// The account, and a reset link for it that works, if the account is as `fits` wants it.
+    async fn reset_link(&self, user_id: UserId, ttl: Duration, fits: fn(&User) -> bool) -> Result<Option<(User, reset::Link)>> {
+        // Twice: the account may change between the reading and the writing of the link.
+        for _ in 0..2 {
+            let Some(user) = self.deps.store.user(user_id).await?.filter(fits) else { return Ok(None) };
+            if let Some(link) = reset::link_for(self.deps, self.job.id, &user, ttl, self.now).await? {
+                return Ok(Some((user, link)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whole days left, at least 1: rather too few than too many. The hour that passed since the start doesn't count.
+fn days(left: Duration) -> u64 {
+    ((left.as_secs() + 3600) / 86_400).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_and_at_least_one() {
+        let cases = [(0, 1), (86_400, 1), (2 * 86_400 - 3601, 1), (2 * 86_400 - 3600, 2), (30 * 86_400 - 5, 30), (30 * 86_400, 30)];
+        for (seconds, expected) in cases {
+            assert_eq!(days(Duration::from_secs(seconds)), expected, "{seconds} s");
+        }
+    }
+}

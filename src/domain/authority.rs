@@ -1,0 +1,347 @@
+//! Power over credentials: who may do what to whose account. One function ([`may`]) decides; the stores ask it with the rows that they
+//! are about to write, so that it counts what is true at that moment.
+//!
+//! Organizations are free to make, so that an organization by itself has members, roles and invites, and no power over anybody's
+//! credentials. The operator gives it that power ([`Place::managed`]).
+
+use super::{
+    ids::{ApiKeyId, RoleId, SessionId, TenantId, UserId},
+    permission::{Permission, PermissionSet, Role},
+    tenant::{Tenant, TenantKind},
+    user::User,
+};
+use serde::{Deserialize, Serialize};
+
+/// What is done to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Changes what the tenant keeps with its member, and nothing of the account.
+    SetMetadata,
+    /// Changes status, phone number or display name.
+    Update,
+    /// Sets the password.
+    SetPassword,
+    /// Makes a link that sets the password.
+    MakeLink,
+    /// Reads sessions, or all that is kept.
+    Read,
+    /// Ends all sessions.
+    EndSessions,
+    /// Puts the account into the recycle bin.
+    Delete,
+    /// Takes it out of the recycle bin.
+    Restore,
+    /// Erases it.
+    Purge,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Action; 9] = [
+        Self::SetMetadata,
+        Self::Update,
+        Self::SetPassword,
+        Self::MakeLink,
+        Self::Read,
+        Self::EndSessions,
+        Self::Delete,
+        Self::Restore,
+        Self::Purge,
+    ];
+}
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actor {
+    /// The person, or the maker of the API key; `None`: a key of the operator's, or the command line.
+    pub person: Option<UserId>,
+    /// What they may do in the tenant at this moment.
+    pub permissions: PermissionSet,
+    /// They are an owner of the tenant, or the operator.
+    pub owner: bool,
+}
+
+impl Actor {
+    /// Whether they hold all of it. What every member may do counts as held: who may make members need not be one.
+    fn holds(&self, other: PermissionSet) -> bool {
+        let members = Role::system_permissions(RoleId::MEMBER).unwrap_or_default();
+        // Whoever may do nothing is suspended, or their key is worth nothing any more.
+        !self.permissions.is_empty() && self.permissions.union(members).covers(other)
+    }
+}
+
+/// Whose account it is, as seen from the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Who.
+    pub user: UserId,
+    /// What they may do in the tenant.
+    pub permissions: PermissionSet,
+    /// They are an owner of the tenant.
+    pub owner: bool,
+    /// The tenant is their home.
+    pub home: bool,
+    /// They belong to no other tenant.
+    pub sole: bool,
+    /// The account was made while the tenant had no power: it belongs to the person whose address it has.
+    pub independent: bool,
+}
+
+/// The tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Personal or organization.
+    pub kind: TenantKind,
+    /// The operator has given its admins power over the accounts that belong to it alone.
+    pub managed: bool,
+}
+
+impl Place {
+    /// Of a tenant.
+    pub fn of(tenant: &Tenant) -> Self {
+        Self { kind: tenant.kind, managed: tenant.managed }
+    }
+    /// Whether its admins may make accounts with credentials: passwords, hashes, phone numbers, assertions that an address is right.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_make_credentials(&self) -> Result<(), Denied> {
+        match self {
+            Self { kind: TenantKind::Personal, .. } => Err(Denied::PersonalTenant),
+            Self { managed: false, .. } => Err(Denied::NotManaged),
+            Self { managed: true, .. } => Ok(()),
+        }
+    }
+}
+
+/// Why somebody may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Denied {
+    /// Nobody administers their own account.
+    Oneself,
+    /// A personal tenant has no admins, only its person.
+    PersonalTenant,
+    /// The organization has no power over credentials.
+    NotManaged,
+    /// The account was made while the organization had no power, and belongs to its person.
+    Independent,
+    /// The account belongs to another tenant, too.
+    ElsewhereToo,
+    /// The account's owner may do more in the tenant than whoever acts.
+    HoldsMore,
+    /// Whoever acts no longer has the permission, or no longer belongs to the tenant, or signed in before their credentials changed.
+    NoPermission,
+    /// Whoever acts has not proved their e-mail address.
+    GiverUnproved,
+    /// Whoever is given the role has not proved their e-mail address.
+    TakerUnproved,
+    /// Only an owner gives or takes the role of an owner.
+    NotOwner,
+    /// Only an owner in person, and not an API key.
+    InPerson,
+    /// Whoever made the API key still acts with it, or the key that made it is there.
+    KeyHasMaker,
+    /// What is kept about the account belongs to its home tenant.
+    NotHome,
+}
+
+impl Denied {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Oneself => {
+                "This is your own account, or that of the person who made the API key: use the routes under /v1/me and /v1/auth."
+            }
+            Self::PersonalTenant => "A personal tenant has no power over accounts: use the routes under /v1/me and /v1/auth.",
+            Self::NotManaged => {
+                "This organization has no power over credentials. The operator can give it (qeetid tenant manage); without it, invite people and give roles."
+            }
+            Self::Independent => "This account was made while the organization had no power over credentials: it belongs to its person.",
+            Self::ElsewhereToo => "This account belongs to another tenant, too.",
+            Self::HoldsMore => "This user may do more than you.",
+            Self::NoPermission => "You may not do this.",
+            Self::GiverUnproved => "Prove your e-mail address first: only then may you invite people and give roles.",
+            Self::TakerUnproved => "Only a user with a proved e-mail address can have this role.",
+            Self::InPerson => "Only an owner may do this, with their own access token.",
+            Self::KeyHasMaker => {
+                "The person who made this key still acts with it, or the key that made it is there: take a key over when its maker has gone, and those that it made with it."
+            }
+            Self::NotHome => "The metadata of this account belongs to another tenant.",
+            Self::NotOwner => "Only an owner gives or takes the role of an owner, and nobody gives themselves a role.",
+        }
+    }
+}
+
+/// Whether `actor` may do `action` to `target` in `tenant`. The permission that the route needs is looked at elsewhere; this is about
+/// the account.
+///
+/// # Errors
+/// Why not.
+pub fn may(actor: &Actor, action: Action, target: &Target, tenant: &Place) -> Result<(), Denied> {
+    let more = !actor.holds(target.permissions) || (target.owner && !actor.owner);
+    let covered = || if more { Err(Denied::HoldsMore) } else { Ok(()) };
+    let oneself = actor.person == Some(target.user);
+    if action == Action::SetMetadata {
+        // It is what the home tenant keeps about its member.
+        if !target.home {
+            return Err(Denied::NotHome);
+        }
+        return if oneself { Ok(()) } else { covered() };
+    }
+    if oneself {
+        return Err(Denied::Oneself);
+    }
+    tenant.may_make_credentials()?;
+    if target.independent {
+        return Err(Denied::Independent);
+    }
+    if !target.sole {
+        return Err(Denied::ElsewhereToo);
+    }
+    covered()
+}
+
+/// In whose name a command is done: the store looks up what they may do as it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Authority {
+    /// A signed-in person.
+    Person {
+        /// Who.
+        user: UserId,
+        /// By which session: whoever signed in before a reset does nothing after it.
+        session: SessionId,
+    },
+    /// A server with an API key.
+    Key(ApiKeyId),
+    /// The operator, at the command line.
+    Operator,
+}
+
+/// Who acts, and in which tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// Where.
+    pub tenant_id: TenantId,
+    /// Who.
+    pub authority: Authority,
+}
+
+impl By {
+    /// The operator, in a tenant.
+    pub const fn operator(tenant_id: TenantId) -> Self {
+        Self { tenant_id, authority: Authority::Operator }
+    }
+}
+
+/// Who acts, by what their rows say at the moment of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acting {
+    /// Who, and what they may do.
+    pub actor: Actor,
+    /// An owner of the tenant, or the operator.
+    pub is_owner: bool,
+    /// Their address is proved; in a managed tenant it is enough that an admin says that it is right.
+    pub proved: bool,
+}
+
+impl Acting {
+    /// The operator, who may do everything.
+    pub fn operator() -> Self {
+        Self { actor: Actor { person: None, permissions: PermissionSet::all(), owner: true }, is_owner: true, proved: true }
+    }
+    /// An API key of the operator's.
+    pub fn operators_key(scopes: PermissionSet) -> Self {
+        Self { actor: Actor { person: None, permissions: scopes, owner: true }, ..Self::operator() }
+    }
+    /// A member of a tenant, with their roles and what these allow.
+    pub fn member(user: &User, roles: &[RoleId], allowed: PermissionSet, tenant: &Tenant) -> Self {
+        // Whoever is suspended may do nothing.
+        let permissions = if user.may_sign_in() { allowed } else { PermissionSet::default() };
+        let is_owner = roles.contains(&RoleId::OWNER) && user.may_sign_in();
+        Self { actor: Actor { person: Some(user.id), permissions, owner: is_owner }, is_owner, proved: is_proved(user, tenant) }
+    }
+    /// The same, through an API key.
+    pub fn through(self, scopes: PermissionSet) -> Self {
+        Self { actor: Actor { permissions: self.actor.permissions.and(scopes), ..self.actor }, ..self }
+    }
+    /// Whether they may do what a route needs.
+    ///
+    /// # Errors
+    /// `NoPermission`.
+    pub fn needs(&self, permission: Permission) -> Result<(), Denied> {
+        if self.actor.permissions.has(permission) { Ok(()) } else { Err(Denied::NoPermission) }
+    }
+    /// Whether they may give (or take) a role that allows `allows`: nobody gives more than they hold, nobody gives themselves anything,
+    /// and only an owner makes an owner. Inviting is giving, too.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_give(&self, role: RoleId, allows: PermissionSet, taker: Option<UserId>) -> Result<(), Denied> {
+        if !self.proved {
+            return Err(Denied::GiverUnproved);
+        }
+        if (role == RoleId::OWNER && !self.is_owner) || (taker.is_some() && taker == self.actor.person) {
+            return Err(Denied::NotOwner);
+        }
+        if self.actor.holds(allows) { Ok(()) } else { Err(Denied::NoPermission) }
+    }
+}
+
+/// Whether an address counts as proved in a tenant: a code or a mailed token proved it, or, in a managed tenant, an admin says that it is
+/// right.
+pub fn is_proved(user: &User, tenant: &Tenant) -> bool {
+    user.email_verified_at.is_some() || (tenant.managed && user.email_asserted_at.is_some())
+}
+
+/// Whether only somebody with a proved address may have a role: who can give roles could let others in.
+pub fn needs_proof(role: RoleId, allows: PermissionSet) -> bool {
+    role == RoleId::OWNER || allows.has(Permission::RoleWrite)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADMIN: UserId = UserId::from_bytes([1; 16]);
+    const USER: UserId = UserId::from_bytes([2; 16]);
+
+    fn roles() -> [PermissionSet; 3] {
+        Role::system().map(|role| role.permissions)
+    }
+
+    /// Every action, in every combination of what it depends on, against the rule in words.
+    #[test]
+    fn the_rule_in_every_combination() {
+        let [owner, admin, member] = roles();
+        for action in Action::ALL {
+            for person in [None, Some(ADMIN), Some(USER)] {
+                for holds in [owner, admin, member] {
+                    for permissions in [owner, admin, member] {
+                        for flags in 0..128u8 {
+                            let bits = [1, 2, 4, 8, 16, 32, 64].map(|bit| flags & bit != 0);
+                            let [sole, independent, managed, personal, home, acts_as_owner, is_owner] = bits;
+                            let kind = if personal { TenantKind::Personal } else { TenantKind::Organization };
+                            let actor = Actor { person, permissions: holds, owner: acts_as_owner };
+                            let target = Target { user: USER, permissions, owner: is_owner, home, sole, independent };
+                            let found = may(&actor, action, &target, &Place { kind, managed }).is_ok();
+                            let (oneself, covers) = (person == Some(USER), holds.covers(permissions) && (acts_as_owner || !is_owner));
+                            let expected = match action {
+                                Action::SetMetadata => home && (oneself || covers),
+                                _ => !oneself && !personal && managed && sole && !independent && covers,
+                            };
+                            assert_eq!(found, expected, "{action:?} {actor:?} {target:?} {kind:?} {managed}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_are_made_in_managed_organizations_alone() {
+        let place = |kind, managed| Place { kind, managed }.may_make_credentials();
+        assert_eq!(place(TenantKind::Organization, true), Ok(()));
+        assert_eq!(place(TenantKind::Organization, false), Err(Denied::NotManaged));
+        assert_eq!(place(TenantKind::Personal, true), Err(Denied::PersonalTenant));
+    }
+}
