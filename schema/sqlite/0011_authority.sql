@@ -3,6 +3,9 @@ ALTER TABLE tenants ADD COLUMN managed INTEGER NOT NULL DEFAULT 0;
 UPDATE tenants SET managed = 1 WHERE kind = 'organization' AND EXISTS
     (SELECT 1 FROM audit a WHERE a.tenant_id = tenants.id AND a.event = 'tenant.created' AND a.actor = 'system');
 
+-- What a tenant keeps about its member; null: what the account was made with, in its home.
+ALTER TABLE memberships ADD COLUMN metadata TEXT;
+
 -- independent: made by an organization without that power. must_change: an admin set the password. not_me_at: links of mails that were
 -- written before are dead.
 ALTER TABLE users ADD COLUMN independent INTEGER NOT NULL DEFAULT 0;

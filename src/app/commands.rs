@@ -19,8 +19,11 @@ use std::fmt::Write;
 pub async fn migrate(settings: &Settings) -> Result<String, AppError> {
     build::migrate(settings).await?;
     let without = super::tenant::without_power(settings).await?;
-    let more =
-        if without == 0 { String::new() } else { format!(" {without} organizations have no power over credentials: qeetid tenant list") };
+    let more = if without == 0 {
+        String::new()
+    } else {
+        format!(" Organizations without power over credentials: {without} (qeetid tenant list).")
+    };
     Ok(format!("The schema is up to date.{more}"))
 }
 

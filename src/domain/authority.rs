@@ -79,8 +79,6 @@ pub struct Target {
     pub permissions: PermissionSet,
     /// They are an owner of the tenant.
     pub owner: bool,
-    /// The tenant is their home.
-    pub home: bool,
     /// They belong to no other tenant.
     pub sole: bool,
     /// The account was made while the tenant had no power: it belongs to the person whose address it has.
@@ -141,8 +139,6 @@ pub enum Denied {
     InPerson,
     /// Whoever made the API key still acts with it, or the key that made it is there.
     KeyHasMaker,
-    /// What is kept about the account belongs to its home tenant.
-    NotHome,
 }
 
 impl Denied {
@@ -166,7 +162,6 @@ impl Denied {
             Self::KeyHasMaker => {
                 "The person who made this key still acts with it, or the key that made it is there: take a key over when its maker has gone, and those that it made with it."
             }
-            Self::NotHome => "The metadata of this account belongs to another tenant.",
             Self::NotOwner => "Only an owner gives or takes the role of an owner, and nobody gives themselves a role.",
         }
     }
@@ -182,10 +177,7 @@ pub fn may(actor: &Actor, action: Action, target: &Target, tenant: &Place) -> Re
     let covered = || if more { Err(Denied::HoldsMore) } else { Ok(()) };
     let oneself = actor.person == Some(target.user);
     if action == Action::SetMetadata {
-        // It is what the home tenant keeps about its member.
-        if !target.home {
-            return Err(Denied::NotHome);
-        }
+        // It is the tenant's own, about its member.
         return if oneself { Ok(()) } else { covered() };
     }
     if oneself {
@@ -317,16 +309,16 @@ mod tests {
             for person in [None, Some(ADMIN), Some(USER)] {
                 for holds in [owner, admin, member] {
                     for permissions in [owner, admin, member] {
-                        for flags in 0..128u8 {
-                            let bits = [1, 2, 4, 8, 16, 32, 64].map(|bit| flags & bit != 0);
-                            let [sole, independent, managed, personal, home, acts_as_owner, is_owner] = bits;
+                        for flags in 0..64u8 {
+                            let bits = [1, 2, 4, 8, 16, 32].map(|bit| flags & bit != 0);
+                            let [sole, independent, managed, personal, acts_as_owner, is_owner] = bits;
                             let kind = if personal { TenantKind::Personal } else { TenantKind::Organization };
                             let actor = Actor { person, permissions: holds, owner: acts_as_owner };
-                            let target = Target { user: USER, permissions, owner: is_owner, home, sole, independent };
+                            let target = Target { user: USER, permissions, owner: is_owner, sole, independent };
                             let found = may(&actor, action, &target, &Place { kind, managed }).is_ok();
                             let (oneself, covers) = (person == Some(USER), holds.covers(permissions) && (acts_as_owner || !is_owner));
                             let expected = match action {
-                                Action::SetMetadata => home && (oneself || covers),
+                                Action::SetMetadata => oneself || covers,
                                 _ => !oneself && !personal && managed && sole && !independent && covers,
                             };
                             assert_eq!(found, expected, "{action:?} {actor:?} {target:?} {kind:?} {managed}");

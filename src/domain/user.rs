@@ -119,7 +119,14 @@ pub fn name_key(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// What a tenant keeps about somebody: any JSON object.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
+
 impl User {
+    /// What a tenant keeps about the account. `kept` stands in the membership; nothing there: what it was made with, in its home.
+    pub fn metadata_in(&self, tenant: TenantId, kept: Option<Metadata>) -> Metadata {
+        kept.unwrap_or_else(|| if self.home_tenant == tenant { self.metadata.clone() } else { Metadata::new() })
+    }
     /// May a session be made or go on?
     pub fn may_sign_in(&self) -> bool {
         self.deleted_at.is_none() && self.status == UserStatus::Active

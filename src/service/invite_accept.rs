@@ -67,6 +67,10 @@ impl Services {
                 Tried::Taken => continue,
             }
         }
+        // It is kept for an account that has left it and may come back: nobody gets one here for now.
+        if self.store.user_by_email(&digest).await?.is_none() {
+            return Err(Error::InviteInvalid);
+        }
         Err(Error::Unavailable("an address was taken and freed under one acceptance".into()))
     }
 

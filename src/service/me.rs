@@ -14,7 +14,12 @@ use crate::{
 
 impl Services {
     async fn view(&self, who: &Principal, user: User) -> Result<UserView> {
-        let roles = self.store.membership(who.user_id, who.tenant_id).await?.map(|m| m.roles).unwrap_or_default();
+        let (roles, kept) = match self.store.membership_kept(who.user_id, who.tenant_id).await? {
+            Some((membership, kept)) => (membership.roles, kept),
+            None => Default::default(),
+        };
+        let metadata = user.metadata_in(who.tenant_id, kept);
+        let user = User { metadata, ..user };
         let names = self.role_names_in(who.tenant_id, &roles).await?;
         Ok(UserView { user, tenant_id: who.tenant_id, roles: names.of(&roles) })
     }

@@ -55,15 +55,13 @@ impl RoleNames {
     }
 }
 
-/// An account as one of its tenants sees it: phone number and last sign-in are the person's own, and of those who have power over it;
-/// metadata are the home tenant's.
+/// An account as one of its tenants sees it: phone number and last sign-in are the person's own, and of those who have power over it.
 fn shown(by: &Operator, member: Member) -> User {
     let oneself = matches!(&by.who, Who::Person(p) if p.user_id == member.user.id);
-    if oneself || authority::may(&by.acting(), Action::Read, &member.target(by.tenant_id), &by.place).is_ok() {
+    if oneself || authority::may(&by.acting(), Action::Read, &member.target(), &by.place).is_ok() {
         return member.user;
     }
-    let metadata = if member.user.home_tenant == by.tenant_id { member.user.metadata } else { Default::default() };
-    User { phone: None, phone_verified_at: None, last_login_at: None, metadata, ..member.user }
+    User { phone: None, phone_verified_at: None, last_login_at: None, ..member.user }
 }
 
 impl Services {

@@ -79,8 +79,10 @@ impl Services {
     /// Tells the owner by mail, at most once a day, and the other one nothing that he could use.
     async fn taken(&self, caller: &Caller, digest: &ContactDigest, user_id: UserId) -> Error {
         let now = self.clock.now();
+        // An address that is kept for an account which has left it: its owner is elsewhere, and has the undo link.
+        let has_it = matches!(self.store.user(user_id).await, Ok(Some(user)) if user.email.digest() == *digest);
         // Best effort: the answer is the same whether or not the owner can be told.
-        if matches!(self.limits.account_exists_note(digest, now).await, Ok(true)) {
+        if has_it && matches!(self.limits.account_exists_note(digest, now).await, Ok(true)) {
             let job = self.job(Message::AccountExists { user_id });
             if let Err(e) = self.send(&self.ctx(caller, Actor::Anonymous), job).await {
                 tracing::warn!(error = %e, "the owner of an address could not be told of a sign-up with it");

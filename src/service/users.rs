@@ -363,7 +363,7 @@ impl Services {
     /// `NotFound`; `Denied`.
     pub async fn allowed(&self, by: &Operator, user_id: UserId, action: Action) -> Result<Member> {
         let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
-        may(&by.acting(), action, &member.target(by.tenant_id), &by.place)?;
+        may(&by.acting(), action, &member.target(), &by.place)?;
         Ok(member)
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn without_power(organizations: u64, keys: u64) {
 /// A user as a member of one tenant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// The account; it may be in the recycle bin.
+    /// The account; it may be in the recycle bin. Its `metadata` are what this tenant keeps about it.
     pub user: User,
     /// Its roles in the tenant.
     pub roles: Vec<RoleId>,
@@ -50,9 +50,9 @@ pub struct Member {
 
 impl Member {
     /// To whoever decides what may be done to them.
-    pub fn target(&self, tenant: TenantId) -> Target {
-        let (owner, home) = (self.roles.contains(&RoleId::OWNER), self.user.home_tenant == tenant);
-        Target { user: self.user.id, permissions: self.permissions, owner, home, sole: self.sole, independent: self.user.independent }
+    pub fn target(&self) -> Target {
+        let owner = self.roles.contains(&RoleId::OWNER);
+        Target { user: self.user.id, permissions: self.permissions, owner, sole: self.sole, independent: self.user.independent }
     }
 }
 

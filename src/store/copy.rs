@@ -171,6 +171,8 @@ pub struct MovedMembership {
     pub roles: Vec<RoleId>,
     /// Since when.
     pub joined_at: Timestamp,
+    /// What the tenant keeps about them.
+    pub metadata: Option<crate::domain::user::Metadata>,
 }
 
 /// See [`Item::Invites`].

@@ -32,7 +32,7 @@ use crate::domain::{
     session::Session,
     tenant::Tenant,
     time::Timestamp,
-    user::{Membership, User},
+    user::{Membership, Metadata, User},
 };
 use access::AccessStore;
 use admin::AdminStore;
@@ -147,6 +147,8 @@ pub trait Store:
     async fn memberships(&self, user: UserId) -> Result<Vec<(Tenant, Membership)>>;
     /// One membership, if the tenant is live.
     async fn membership(&self, user: UserId, tenant: TenantId) -> Result<Option<Membership>>;
+    /// The same, with what the tenant keeps about its member, if something is noted there ([`User::metadata_in`]).
+    async fn membership_kept(&self, user: UserId, tenant: TenantId) -> Result<Option<(Membership, Option<Metadata>)>>;
     /// Ends a membership; the sessions scoped to the tenant die. The last owner stays, and so does who belongs to no other live tenant.
     async fn leave_tenant(&self, ctx: &Ctx, cmd: LeaveTenant) -> Result<LeaveOutcome>;
 

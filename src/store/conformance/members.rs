@@ -1,14 +1,17 @@
 //! What the roles of several members of a tenant do to each other.
 
-use super::{access::giver, fixture::*};
+use super::{access::giver, authority, fixture::*};
 use crate::{
     domain::{
         authority::By,
-        ids::{RoleId, TenantId},
+        ids::{RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
         permission::{Permission, PermissionSet, Role},
+        policy::AuthPolicy,
+        tenant::Tenant,
+        user::Metadata,
     },
-    store::{access::*, commands::*, invites::*},
+    store::{access::*, admin::*, commands::*, invites::*},
 };
 
 /// Lets a person into a tenant, by an invite to his address.
@@ -174,4 +177,41 @@ pub(crate) async fn a_first_proof_by_a_reset_ends_the_makers_keys(store: S) {
     let link = linked(&store, &owner, 2, T).await;
     assert!(matches!(store.complete_reset(&ctx(T), reset(&link, "y")).await.unwrap(), Cas::Done(r) if !r.first_proof));
     assert!(!ended(&later).await);
+}
+
+pub(crate) async fn what_a_tenant_keeps_about_its_member_is_its_own(store: S) {
+    let ((_, a), (_, b)) = (authority::org(&store, false).await, authority::org(&store, false).await);
+    let note = |text: &str| -> Metadata { [("note".to_owned(), text.into())].into_iter().collect() };
+    let kept = async |tenant: TenantId, user: UserId| store.member(tenant, user).await.unwrap().unwrap().user.metadata;
+    let keep = async |tenant: TenantId, user: UserId, metadata: Metadata| {
+        let of = store.member(tenant, user).await.unwrap().unwrap().user;
+        let what = MemberChange::Update {
+            expect_version: of.version,
+            display_name: of.display_name,
+            phone: of.phone,
+            status: of.status,
+            metadata,
+        };
+        assert_eq!(authority::change(&store, user, By::operator(tenant), what).await, authority::NOTHING);
+    };
+    // Made in one of them, and let into the other.
+    let mut p = authority::newcomer_to(a, RoleId::MEMBER);
+    p.user.metadata = note("made");
+    let cmd = authority::making(&p, By::operator(a), false);
+    assert_eq!(store.create_member(&ctx(T), cmd).await.unwrap(), CreateMemberOutcome::Created);
+    let id = p.user.id;
+    joined(&store, b, &p, RoleId::MEMBER).await;
+    assert_eq!((kept(a, id).await, kept(b, id).await), (note("made"), Metadata::new()));
+    keep(b, id, note("theirs")).await;
+    assert_eq!((kept(a, id).await, kept(b, id).await), (note("made"), note("theirs")));
+    // The first proof gives them a home of their own: nothing of it goes there.
+    let home = Tenant::personal(tenant_id(), AuthPolicy::default(), T);
+    let proof = ConfirmEmail { user_id: id, epoch: 1, serial: 5, personal: Some(Box::new(home.clone())), audit: vec![] };
+    assert_eq!(store.confirm_email(&ctx(T), proof).await.unwrap(), Cas::Done(()));
+    assert_eq!((kept(a, id).await, kept(b, id).await, kept(home.id, id).await), (note("made"), note("theirs"), Metadata::new()));
+    keep(a, id, note("changed")).await;
+    keep(home.id, id, note("mine")).await;
+    assert_eq!((kept(a, id).await, kept(b, id).await, kept(home.id, id).await), (note("changed"), note("theirs"), note("mine")));
+    let of = store.membership_kept(id, b).await.unwrap().unwrap();
+    assert_eq!((of.0.tenant_id, of.1), (b, Some(note("theirs"))));
 }

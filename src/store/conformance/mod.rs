@@ -68,7 +68,7 @@ macro_rules! store_conformance_suite {
                 a_tenant_is_founded_with_its_key, reruns_give_the_first_outcome;
             members: a_member_may_what_his_roles_allow, the_last_role_takes_the_membership_with_it,
                 who_belongs_nowhere_else_keeps_his_last_role, owners_who_demote_each_other_leave_one,
-                a_first_proof_by_a_reset_ends_the_makers_keys;
+                a_first_proof_by_a_reset_ends_the_makers_keys, what_a_tenant_keeps_about_its_member_is_its_own;
             authority: only_power_makes_accounts_with_credentials, accounts_made_without_power_belong_to_their_people,
                 power_is_given_and_taken, no_command_sets_a_password_once_the_power_is_gone,
                 no_password_changes_after_the_end_of_power, nobody_administers_themselves,

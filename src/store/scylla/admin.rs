@@ -110,7 +110,7 @@ impl Plan for CreateMember {
             return Ok(CreateMemberOutcome::NoTenant);
         }
         let Some(found) = tx.peek::<Tenant>(&Unit::tenant(tenant), TENANT, ONE).await? else { return Ok(CreateMemberOutcome::NoTenant) };
-        let acting = match authority::acting(tx.cql(), tx.now, self.by).await?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+        let acting = match authority::acting_surely(tx, self.by).await?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
             Ok(acting) => acting,
             Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
         };
@@ -213,8 +213,12 @@ impl Plan for ChangeMember {
                 if u.status != *status {
                     tenants::act_as_owner(tx, id, *status == UserStatus::Active).await?;
                 }
-                (u.display_name, u.phone, u.status, u.metadata) = (display_name.clone(), phone.clone(), *status, metadata.clone());
+                (u.display_name, u.phone, u.status) = (display_name.clone(), phone.clone(), *status);
                 u.updated_at = tx.now;
+                if u.metadata_in(by.tenant_id, member.metadata.clone()) != *metadata {
+                    let member = tenants::Member { metadata: Some(metadata.clone()), ..member };
+                    tenants::put_member(tx, id, by.tenant_id, &member).await?;
+                }
                 if suspending {
                     let revoked = sessions::raise_epoch(tx, account, None).await?;
                     MemberOutcome::Done { raised_to: Some(epoch + 1), revoked }

@@ -236,6 +236,7 @@ impl Plan for LetGo {
             Some(home) => {
                 u.last_tenant = u.last_tenant.filter(|t| *t != tenant);
                 if u.home_tenant == tenant {
+                    u.metadata.clear();
                     u.home_tenant = home;
                 }
             }

@@ -251,9 +251,11 @@ impl Plan for At<AcceptInvite> {
         let Some(invite) = invite else { return Ok(AcceptOutcome::Gone) };
         // Whoever answers for it is a condition of the commit: an owner who leaves as the only one, while somebody joins by an invite of
         // theirs, comes before or after that.
-        if let (None, Some(inviter)) = (invite.inviter_key, invite.inviter) {
-            tx.touch(&Unit::user(inviter)).await?;
-        }
+        match (invite.inviter_key, invite.inviter) {
+            (None, Some(inviter)) => tx.touch(&Unit::user(inviter)).await?,
+            // Of a key: an owner's row is there.
+            _ => tx.touch(&Unit::tenant(invite.tenant_id)).await?,
+        };
         if !takes_members(tx.cql(), invite.tenant_id).await? || !still_given(tx.cql(), tx.now, &invite).await? {
             return Ok(AcceptOutcome::Gone);
         }

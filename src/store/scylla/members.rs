@@ -82,12 +82,14 @@ impl<'a> Reader<'a> {
     }
 
     /// What makes a user a member.
-    async fn member(&self, user: User, mut roles: Vec<RoleId>) -> Result<Member> {
+    async fn member(&self, user: User, row: Row) -> Result<Member> {
+        let metadata = user.metadata_in(self.tenant, row.metadata);
+        let mut roles = row.roles;
         roles.sort_unstable();
         let permissions = self.allowed(&roles).await?;
         let all = self.cql.scan(&Unit::user(user.id), MEMBER, &[]).await?;
         let sole = all.iter().all(|row| row.name.key.0 == self.tenant.as_bytes());
-        Ok(Member { user, roles, permissions, sole })
+        Ok(Member { user: User { metadata, ..user }, roles, permissions, sole })
     }
 
     /// Up to `limit` of those that pass, and where to go on.
@@ -109,7 +111,7 @@ impl<'a> Reader<'a> {
             let found = stream::iter(some).map(async |entry| {
                 let Some(id) = entry.id() else { return Ok(None) };
                 match self.account(id).await? {
-                    Some((user, row)) if passes(&entry, &user) => Ok(Some((entry, self.member(user, row.roles).await?))),
+                    Some((user, row)) if passes(&entry, &user) => Ok(Some((entry, self.member(user, row).await?))),
                     _ => Ok::<_, crate::store::StoreError>(None),
                 }
             });
@@ -131,7 +133,7 @@ pub(super) async fn member(cql: &Cql, tenant: TenantId, id: UserId) -> Result<Op
     let reader = Reader::new(cql, tenant);
     let (found, grant) = tokio::join!(reader.account(id), grant(cql, id, tenant));
     match (found?, grant?) {
-        (Some((user, row)), Some(_)) => reader.member(user, row.roles).await.map(Some),
+        (Some((user, row)), Some(_)) => reader.member(user, row).await.map(Some),
         _ => Ok(None),
     }
 }

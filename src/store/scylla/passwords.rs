@@ -152,8 +152,8 @@ pub(super) async fn target(tx: &mut Tx<'_>, by: By, user: &User) -> Planned<Opti
     let Some(member) = tenants::member(tx, user.id, by.tenant_id).await? else { return Ok(None) };
     let sole = tenants::members_of(tx, user.id).await?.iter().all(|(other, _)| *other == by.tenant_id);
     let permissions = access::allowed_by(tx.cql(), by.tenant_id, &member.roles).await?;
-    let (owner, home) = (member.roles.contains(&RoleId::OWNER), user.home_tenant == by.tenant_id);
-    Ok(Some(Target { user: user.id, permissions, owner, home, sole, independent: user.independent }))
+    let owner = member.roles.contains(&RoleId::OWNER);
+    Ok(Some(Target { user: user.id, permissions, owner, sole, independent: user.independent }))
 }
 
 #[async_trait]

@@ -21,7 +21,7 @@ use crate::{
         session::Session,
         tenant::Tenant,
         time::Timestamp,
-        user::{Membership, User},
+        user::{Membership, Metadata, User},
     },
     store::{Result, Store, StoreError, commands::*},
 };
@@ -146,6 +146,9 @@ impl Store for ScyllaStore {
     }
     async fn membership(&self, user: UserId, tenant: TenantId) -> Result<Option<Membership>> {
         self.engine.read(self.engine.membership(user, tenant)).await
+    }
+    async fn membership_kept(&self, user: UserId, tenant: TenantId) -> Result<Option<(Membership, Option<Metadata>)>> {
+        self.engine.read(self.engine.membership_kept(user, tenant)).await
     }
     async fn leave_tenant(&self, ctx: &Ctx, cmd: LeaveTenant) -> Result<LeaveOutcome> {
         self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await

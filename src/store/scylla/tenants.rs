@@ -37,6 +37,9 @@ pub(super) struct Member {
     pub(super) roles: Vec<RoleId>,
     pub(super) joined_at: Timestamp,
     pub(super) kind: TenantKind,
+    /// What the tenant keeps about them; none: what the account was made with, in its home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<crate::domain::user::Metadata>,
 }
 
 impl Member {
@@ -65,7 +68,7 @@ pub(super) async fn join(tx: &mut Tx<'_>, m: &Membership, kind: TenantKind) -> P
         return Err(Halt::Failed(StoreError::certainly_not("a membership of nobody")));
     };
     member_lists::joined(tx, &account.user, m.tenant_id, kind);
-    put_member(tx, m.user_id, m.tenant_id, &Member { roles: m.roles.clone(), joined_at: m.joined_at, kind }).await
+    put_member(tx, m.user_id, m.tenant_id, &Member { roles: m.roles.clone(), joined_at: m.joined_at, kind, metadata: None }).await
 }
 
 /// Writes a membership's row, and whether it is an owner's (of one who can act).
@@ -203,8 +206,13 @@ pub(super) async fn give_personal(tx: &mut Tx<'_>, account: &mut Account, tenant
     insert(tx, tenant).await?;
     let membership = Membership { user_id, tenant_id: tenant.id, roles: vec![RoleId::OWNER], joined_at: tx.now };
     join(tx, &membership, TenantKind::Personal).await?;
-    account.user.home_tenant = tenant.id;
-    Ok(())
+    // What the home of before keeps stays there.
+    let home = std::mem::replace(&mut account.user.home_tenant, tenant.id);
+    let metadata = std::mem::take(&mut account.user.metadata);
+    match member(tx, user_id, home).await? {
+        Some(m) if m.metadata.is_none() => put_member(tx, user_id, home, &Member { metadata: Some(metadata), ..m }).await,
+        _ => Ok(()),
+    }
 }
 
 /// The account's first proof: one that an organization without power made gets a personal tenant. The caller writes the account, which
@@ -280,6 +288,20 @@ impl Engine {
         let (m, t) = tokio::join!(self.cql.peek::<Member>(&unit, MEMBER, tenant.as_bytes()), self.tenant(tenant));
         let live = t?.is_some_and(|t| t.deleted_at.is_none());
         Ok(m?.filter(|_| live).map(|m| m.shown(user, tenant)))
+    }
+
+    pub(super) async fn membership_kept(
+        &self,
+        user: UserId,
+        tenant: TenantId,
+    ) -> Result<Option<(Membership, Option<crate::domain::user::Metadata>)>> {
+        let unit = Unit::user(user);
+        let (m, t) = tokio::join!(self.cql.peek::<Member>(&unit, MEMBER, tenant.as_bytes()), self.tenant(tenant));
+        let live = t?.is_some_and(|t| t.deleted_at.is_none());
+        Ok(m?.filter(|_| live).map(|mut m| {
+            let kept = m.metadata.take();
+            (m.shown(user, tenant), kept)
+        }))
     }
 
     pub(super) async fn memberships(&self, user: UserId) -> Result<Vec<(Tenant, Membership)>> {

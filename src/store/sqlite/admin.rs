@@ -36,7 +36,8 @@ pub(super) fn of_tenant(c: &Connection, tenant: TenantId, user: User) -> rusqlit
     let sole = !c
         .prepare_cached("SELECT 1 FROM memberships WHERE user_id = ?1 AND tenant_id <> ?2")?
         .exists([user.id.as_bytes(), tenant.as_bytes()])?;
-    Ok(Member { user, roles, permissions, sole })
+    let metadata = user.metadata_in(tenant, tenants::kept(c, user.id, tenant)?);
+    Ok(Member { user: User { metadata, ..user }, roles, permissions, sole })
 }
 
 pub(super) fn members(c: &Connection, filter: &MemberFilter, after: Option<&MemberPosition>, limit: u32) -> rusqlite::Result<MemberPage> {

@@ -92,7 +92,10 @@ pub(super) fn change(c: &Connection, now: Timestamp, cmd: &ChangeMember) -> rusq
             if suspending && is_last_owner(c, cmd.by, &member)? {
                 return Ok(MemberOutcome::LastOwner);
             }
-            update(c, now, cmd.user_id, display_name.as_deref(), phone.as_ref(), *status, metadata)?;
+            update(c, now, cmd.user_id, display_name.as_deref(), phone.as_ref(), *status)?;
+            if member.user.metadata != *metadata {
+                tenants::keep(c, cmd.user_id, cmd.by.tenant_id, metadata)?;
+            }
             if suspending { raise(c, now, &member)? } else { NOTHING }
         }
         MemberChange::SetPassword { hash, must_change, job } => {
@@ -144,7 +147,7 @@ fn allowed(c: &Connection, now: Timestamp, cmd: &ChangeMember, member: &Member) 
         Ok(acting) => acting,
         Err(why) => return Ok(Err(why)),
     };
-    let target = member.target(cmd.by.tenant_id);
+    let target = member.target();
     Ok(acting.needs(Permission::UserWrite).and_then(|()| may(&acting.actor, cmd.what.action(&member.user), &target, &Place::of(&tenant))))
 }
 
@@ -159,11 +162,10 @@ fn update(
     name: Option<&str>,
     phone: Option<&Phone>,
     status: UserStatus,
-    metadata: &serde_json::Map<String, serde_json::Value>,
 ) -> rusqlite::Result<()> {
     c.prepare_cached(
         "UPDATE users SET display_name = ?2, name_key = ?3, phone_verified_at = CASE WHEN phone IS ?4 THEN phone_verified_at END, phone = ?4,
-         status = ?5, metadata = ?6, updated_at = ?7, version = version + 1 WHERE id = ?1",
+         status = ?5, updated_at = ?6, version = version + 1 WHERE id = ?1",
     )?
     .execute(params![
         user.as_bytes(),
@@ -171,7 +173,6 @@ fn update(
         name.map(name_key),
         phone.map(Phone::as_str),
         status.name(),
-        json(metadata)?,
         stamp(now)
     ])
     .map(drop)

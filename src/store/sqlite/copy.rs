@@ -252,6 +252,7 @@ fn user(c: &Connection, row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, Item)> {
                 kind: rows::tenant_kind(row, 2)?,
                 roles: tenants::roles(c, id, tenant)?,
                 joined_at: rows::time(row, 1)?,
+                metadata: tenants::kept(c, id, tenant)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;

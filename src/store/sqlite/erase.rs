@@ -116,7 +116,8 @@ fn let_members_go(
             // His home and his next sign-in must not be where nobody is.
             Some(home) => c
                 .prepare_cached(
-                    "UPDATE users SET last_tenant = nullif(last_tenant, ?2), home_tenant = CASE home_tenant WHEN ?2 THEN ?3 ELSE home_tenant END,
+                    "UPDATE users SET last_tenant = nullif(last_tenant, ?2), metadata = CASE home_tenant WHEN ?2 THEN '{}' ELSE metadata END,
+                     home_tenant = CASE home_tenant WHEN ?2 THEN ?3 ELSE home_tenant END,
                      version = version + 1 WHERE id = ?1",
                 )?
                 .execute([id.as_bytes(), tenant.as_bytes(), home.as_bytes()])

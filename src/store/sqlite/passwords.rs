@@ -145,9 +145,7 @@ fn may_still_link(c: &Connection, now: Timestamp, by: By, user: &User) -> rusqli
     let (Some(tenant), Some(member)) = (tenants::get(c, by.tenant_id)?, admin::member(c, by.tenant_id, user.id)?) else { return Ok(false) };
     let acting = authority::later(c, now, by)?;
     Ok(acting.is_some_and(|a| {
-        a.needs(Permission::UserWrite)
-            .and_then(|()| may(&a.actor, Action::MakeLink, &member.target(by.tenant_id), &Place::of(&tenant)))
-            .is_ok()
+        a.needs(Permission::UserWrite).and_then(|()| may(&a.actor, Action::MakeLink, &member.target(), &Place::of(&tenant))).is_ok()
     }))
 }
 

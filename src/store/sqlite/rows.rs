@@ -49,7 +49,7 @@ pub(super) fn network(row: &Row<'_>, i: usize) -> rusqlite::Result<Network> {
     Network::from_bytes(row.get_ref(i)?.as_blob()?).ok_or_else(|| strange(i, "no network"))
 }
 
-fn metadata(row: &Row<'_>, i: usize) -> rusqlite::Result<Map<String, Value>> {
+pub(super) fn metadata(row: &Row<'_>, i: usize) -> rusqlite::Result<Map<String, Value>> {
     match row.get_ref(i)?.as_str()? {
         "{}" => Ok(Map::new()),
         text => serde_json::from_str(text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(i, Type::Text, e.into())),

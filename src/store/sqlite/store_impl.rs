@@ -14,7 +14,7 @@ use crate::{
         session::Session,
         tenant::Tenant,
         time::Timestamp,
-        user::{Membership, User},
+        user::{Membership, Metadata, User},
     },
     store::{Result, Store, access::*, commands::*},
 };
@@ -128,6 +128,12 @@ impl Store for SqliteStore {
     }
     async fn membership(&self, user: UserId, tenant: TenantId) -> Result<Option<Membership>> {
         self.get(|c| tenants::membership(c, user, tenant))
+    }
+    async fn membership_kept(&self, user: UserId, tenant: TenantId) -> Result<Option<(Membership, Option<Metadata>)>> {
+        self.get(|c| {
+            let Some(membership) = tenants::membership(c, user, tenant)? else { return Ok(None) };
+            Ok(Some((membership, tenants::kept(c, user, tenant)?)))
+        })
     }
     async fn leave_tenant(&self, ctx: &Ctx, cmd: LeaveTenant) -> Result<LeaveOutcome> {
         self.command(ctx, move |c, now| tenants::leave(c, now, &cmd)).await

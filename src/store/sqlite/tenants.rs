@@ -122,6 +122,20 @@ pub(super) fn membership(c: &Connection, user_id: UserId, tenant_id: TenantId) -
     joined_at.map(|joined_at| Ok(Membership { user_id, tenant_id, roles: roles(c, user_id, tenant_id)?, joined_at })).transpose()
 }
 
+/// What a tenant keeps about its member, if something is noted with the membership.
+pub(super) fn kept(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<crate::domain::user::Metadata>> {
+    c.prepare_cached("SELECT metadata FROM memberships WHERE user_id = ?1 AND tenant_id = ?2 AND metadata IS NOT NULL")?
+        .query_row([user.as_bytes(), tenant.as_bytes()], |row| rows::metadata(row, 0))
+        .optional()
+}
+
+/// Notes it.
+pub(super) fn keep(c: &Connection, user: UserId, tenant: TenantId, metadata: &crate::domain::user::Metadata) -> rusqlite::Result<()> {
+    c.prepare_cached("UPDATE memberships SET metadata = ?3 WHERE user_id = ?1 AND tenant_id = ?2")?
+        .execute(params![user.as_bytes(), tenant.as_bytes(), json(metadata)?])
+        .map(drop)
+}
+
 pub(super) fn leave(c: &Connection, now: Timestamp, cmd: &LeaveTenant) -> rusqlite::Result<LeaveOutcome> {
     let Some(membership) = membership(c, cmd.user_id, cmd.tenant_id)? else { return Ok(LeaveOutcome::NotMember) };
     if membership.roles.contains(&RoleId::OWNER) && !has_other_owner(c, cmd.tenant_id, cmd.user_id)? {
@@ -206,7 +220,13 @@ pub(super) fn give_personal(c: &Connection, now: Timestamp, user: UserId, tenant
     }
     insert(c, tenant)?;
     join(c, &Membership { user_id: user, tenant_id: tenant.id, roles: vec![RoleId::OWNER], joined_at: now })?;
-    c.prepare_cached("UPDATE users SET home_tenant = ?2, version = version + 1 WHERE id = ?1")?
+    // What the home of before keeps stays there.
+    c.prepare_cached(
+        "UPDATE memberships SET metadata = coalesce(metadata, (SELECT u.metadata FROM users u WHERE u.id = ?1))
+         WHERE user_id = ?1 AND tenant_id = (SELECT u.home_tenant FROM users u WHERE u.id = ?1)",
+    )?
+    .execute([user.as_bytes()])?;
+    c.prepare_cached("UPDATE users SET home_tenant = ?2, metadata = '{}', version = version + 1 WHERE id = ?1")?
         .execute([user.as_bytes(), tenant.id.as_bytes()])
         .map(drop)
 }

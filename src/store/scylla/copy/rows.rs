@@ -130,7 +130,7 @@ fn user(rows: &mut Rows, moved: MovedUser) -> Result<()> {
     rows.unit(Unit::email(&user.email.digest())).push(row(HOLDER, ONE, &id)?);
     let mut own = Vec::new();
     for m in memberships {
-        own.push(row(MEMBER, m.tenant.as_bytes(), &Member { roles: m.roles, joined_at: m.joined_at, kind: m.kind })?);
+        own.push(row(MEMBER, m.tenant.as_bytes(), &Member { roles: m.roles, joined_at: m.joined_at, kind: m.kind, metadata: m.metadata })?);
     }
     if !networks.is_empty() {
         own.push(row(KNOWN, ONE, &networks)?);

@@ -60,7 +60,8 @@ async fn bin(app: &App, people: usize) -> (String, Vec<String>) {
     let owner = app.signup().await;
     app.verify(&owner).await;
     let org = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
-    app.manage(&org).await;
+    let manage = app.command().args(["tenant", "manage", &org]).output().unwrap();
+    assert!(manage.status.success(), "{}", String::from_utf8_lossy(&manage.stderr));
     let token = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
     let mut users = Vec::new();
     for _ in 0..people {
