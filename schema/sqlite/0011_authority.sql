@@ -35,4 +35,3 @@ INSERT INTO revocations (at, api_key_id)
 UPDATE api_keys SET revoked_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
     WHERE user_id IS NULL AND origin = 'user' AND revoked_at IS NULL;
 CREATE INDEX api_keys_of_parent ON api_keys (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX api_keys_stopped ON api_keys (stopped_at) WHERE stopped_at IS NOT NULL AND revoked_at IS NULL;

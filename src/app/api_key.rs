@@ -2,7 +2,8 @@
 
 use super::{
     AppError,
-    build::{Storage, storage},
+    build::storage,
+    tenant::{existing, organization},
 };
 use crate::{
     config::Settings,
@@ -11,16 +12,12 @@ use crate::{
         audit::AuditEvent,
         authority::By,
         context::{Actor, Ctx},
-        ids::{ApiKeyId, AuditId, CommandId, TenantId},
+        ids::{ApiKeyId, AuditId, CommandId},
         permission::{Permission, PermissionSet},
-        rng,
         secret::SecretText,
-        tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
-    service,
     store::{
-        Store,
         access::{CreateApiKey, CreateApiKeyOutcome, FoundTenant},
         commands::CreateTenantOutcome,
     },
@@ -135,7 +132,7 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
     }
     let (tenant, is_new) = match &order.tenant {
         InTenant::Existing(text) => (existing(&*parts.store, text).await?, false),
-        InTenant::New(name) => (founded(settings, &parts, name, now), true),
+        InTenant::New(name) => (organization(settings, &parts, name), true),
     };
     let (prefix, secret_digest, secret) = api_key::generate(&*parts.rng);
     let key = ApiKey {
@@ -180,35 +177,6 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
             CreateApiKeyOutcome::NoTenant => Err(AppError::new("tenant", "was deleted meanwhile")),
             CreateApiKeyOutcome::TooMany => Err(AppError::new("tenant", "has as many API keys as it may: revoke some")),
         }
-    }
-}
-
-/// A live tenant, by its id or slug.
-pub(super) async fn existing(store: &dyn Store, text: &str) -> Result<Tenant, AppError> {
-    let found = match text.parse::<TenantId>() {
-        Ok(id) => store.tenant(id).await.map(|t| t.filter(|t| t.deleted_at.is_none())),
-        Err(_) => store.tenant_by_slug(text).await,
-    };
-    found.map_err(|e| AppError::new("store", e))?.ok_or_else(|| {
-        AppError::from(format!(
-            "no tenant has the id or slug {text:?}. The API lists the tenants of a person at GET /v1/tenants; --tenant new:NAME makes one."
-        ))
-    })
-}
-
-fn founded(settings: &Settings, parts: &Storage, name: &str, now: Timestamp) -> Tenant {
-    Tenant {
-        id: TenantId::new(&*parts.clock, &*parts.rng),
-        slug: service::slug_from(name, &rng::bytes(&*parts.rng)),
-        name: name.to_owned(),
-        kind: TenantKind::Organization,
-        managed: true,
-        metadata: serde_json::Map::new(),
-        policy: settings.policy.clone(),
-        version: 1,
-        created_at: now,
-        updated_at: now,
-        deleted_at: None,
     }
 }
 

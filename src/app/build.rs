@@ -98,13 +98,13 @@ pub(super) async fn storage_with(settings: &Settings, memory: Memory) -> Result<
     Ok(Storage { store, ephemeral, redis, keyring, clock, rng })
 }
 
-/// Brings the schema up to date.
-pub(super) async fn migrate(settings: &Settings) -> Result<(), AppError> {
+/// Brings the schema up to date; whether it may have changed.
+pub(super) async fn migrate(settings: &Settings) -> Result<bool, AppError> {
     match &settings.store {
-        StoreUrl::Sqlite(_) => storage(settings).await.map(drop),
+        StoreUrl::Sqlite(_) => storage(settings).await.map(|_| true),
         StoreUrl::Scylla(url) => {
             let ran = ScyllaStore::migrate(&place(url, "QEETID_STORE_URL")?, Arc::new(SystemClock), Arc::new(SystemRng)).await;
-            ran.map(drop).map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))
+            ran.map(|steps| steps > 0).map_err(|e| AppError::new("QEETID_STORE_URL", e.detail))
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{
     AppError,
-    api_key::existing,
     build::{Storage, storage},
 };
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     },
     service,
     store::{
+        Store,
         access::FoundTenant,
         admin::{MakeOwner, ManageTenant},
         commands::{Cas, CreateTenantOutcome},
@@ -27,7 +27,7 @@ use std::fmt::Write;
 
 /// What "managed" means, for the person at the terminal.
 const MEANING: &str = "Its admins own the accounts that they make and that belong to no other tenant: they may set passwords, assert addresses, suspend, delete and \
-export them. Manage only tenants of your own; customers get power over their own people by proving their domain.";
+export them. Manage only organizations whose admins you trust with these accounts.";
 
 /// Tenants that one page of a list holds.
 const PAGE: u32 = 1000;
@@ -150,16 +150,24 @@ async fn proved(parts: &Storage, email: &Email) -> Result<User, AppError> {
     }
 }
 
-/// Makes a managed organization with an owner, who has signed up and proved their address.
-///
-/// # Errors
-/// No such account, or the store.
-pub async fn create(settings: &Settings, name: &str, owner: &Email) -> Result<String, AppError> {
-    let parts = storage(settings).await?;
-    let (now, user) = (parts.clock.now(), proved(&parts, owner).await?);
-    let id = TenantId::new(&*parts.clock, &*parts.rng);
-    let tenant = Tenant {
-        id,
+/// A live tenant, by its id or slug.
+pub(super) async fn existing(store: &dyn Store, text: &str) -> Result<Tenant, AppError> {
+    let found = match text.parse::<TenantId>() {
+        Ok(id) => store.tenant(id).await.map(|t| t.filter(|t| t.deleted_at.is_none())),
+        Err(_) => store.tenant_by_slug(text).await,
+    };
+    found.map_err(|e| AppError::new("store", e))?.ok_or_else(|| {
+        AppError::from(format!(
+            "no tenant has the id or slug {text:?}. The API lists the tenants of a person at GET /v1/tenants; --tenant new:NAME makes one."
+        ))
+    })
+}
+
+/// A new organization of the operator's, which is managed.
+pub(super) fn organization(settings: &Settings, parts: &Storage, name: &str) -> Tenant {
+    let now = parts.clock.now();
+    Tenant {
+        id: TenantId::new(&*parts.clock, &*parts.rng),
         slug: service::slug_from(name, &rng::bytes(&*parts.rng)),
         name: name.to_owned(),
         kind: TenantKind::Organization,
@@ -170,9 +178,20 @@ pub async fn create(settings: &Settings, name: &str, owner: &Email) -> Result<St
         created_at: now,
         updated_at: now,
         deleted_at: None,
-    };
+    }
+}
+
+/// Makes a managed organization with an owner, who has signed up and proved their address.
+///
+/// # Errors
+/// No such account, or the store.
+pub async fn create(settings: &Settings, name: &str, owner: &Email) -> Result<String, AppError> {
+    let parts = storage(settings).await?;
+    let user = proved(&parts, owner).await?;
+    let tenant = organization(settings, &parts, name);
+    let id = tenant.id;
     let said = format!("{id} ({}): managed, owned by {}\n{MEANING}\n", tenant.slug, owner.as_str());
-    let owner = Membership { user_id: user.id, tenant_id: id, roles: vec![RoleId::OWNER], joined_at: now };
+    let owner = Membership { user_id: user.id, tenant_id: id, roles: vec![RoleId::OWNER], joined_at: tenant.created_at };
     let audit = vec![event(&parts, id, "tenant.created")];
     match parts.store.found_tenant(&ctx(&parts), FoundTenant { tenant, key: None, owner: Some(owner), audit }).await.map_err(store)? {
         CreateTenantOutcome::Created => Ok(said),

@@ -230,8 +230,6 @@ impl By {
 pub struct Acting {
     /// Who, and what they may do.
     pub actor: Actor,
-    /// An owner of the tenant, or the operator.
-    pub is_owner: bool,
     /// Their address is proved; in a managed tenant it is enough that an admin says that it is right.
     pub proved: bool,
 }
@@ -239,7 +237,7 @@ pub struct Acting {
 impl Acting {
     /// The operator, who may do everything.
     pub fn operator() -> Self {
-        Self { actor: Actor { person: None, permissions: PermissionSet::all(), owner: true }, is_owner: true, proved: true }
+        Self { actor: Actor { person: None, permissions: PermissionSet::all(), owner: true }, proved: true }
     }
     /// An API key of the operator's.
     pub fn operators_key(scopes: PermissionSet) -> Self {
@@ -249,8 +247,8 @@ impl Acting {
     pub fn member(user: &User, roles: &[RoleId], allowed: PermissionSet, tenant: &Tenant) -> Self {
         // Whoever is suspended may do nothing.
         let permissions = if user.may_sign_in() { allowed } else { PermissionSet::default() };
-        let is_owner = roles.contains(&RoleId::OWNER) && user.may_sign_in();
-        Self { actor: Actor { person: Some(user.id), permissions, owner: is_owner }, is_owner, proved: is_proved(user, tenant) }
+        let owner = roles.contains(&RoleId::OWNER) && user.may_sign_in();
+        Self { actor: Actor { person: Some(user.id), permissions, owner }, proved: is_proved(user, tenant) }
     }
     /// The same, through an API key.
     pub fn through(self, scopes: PermissionSet) -> Self {
@@ -272,7 +270,7 @@ impl Acting {
         if !self.proved {
             return Err(Denied::GiverUnproved);
         }
-        if (role == RoleId::OWNER && !self.is_owner) || (taker.is_some() && taker == self.actor.person) {
+        if (role == RoleId::OWNER && !self.actor.owner) || (taker.is_some() && taker == self.actor.person) {
             return Err(Denied::NotOwner);
         }
         if self.actor.holds(allows) { Ok(()) } else { Err(Denied::NoPermission) }

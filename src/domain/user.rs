@@ -82,8 +82,8 @@ pub struct User {
     pub locale: Option<String>,
     /// Active or suspended.
     pub status: UserStatus,
-    /// A JSON object, at most 16 KiB.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// What the account was made with, at most 16 KiB: its home tenant's, until that notes something else ([`User::metadata_in`]).
+    pub metadata: Metadata,
     /// `None`: no password set.
     pub password_hash: Option<PasswordHash>,
     /// Raised by every reset, password set or change, e-mail change, suspension and deletion.

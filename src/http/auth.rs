@@ -204,7 +204,9 @@ impl AuthApi {
 
     /// Set a new password by a mailed link
     ///
-    /// Ends all sessions of the account, kills every other outstanding link and code, and marks the address as verified.
+    /// Ends all sessions of the account, API keys of its personal tenant, every other outstanding link and code, and marks the address as verified.
+    /// `end_api_keys` also ends what the account has made or taken over in organizations within the last 7 days. A link that an admin made proves no address
+    /// and ends no keys.
     #[oai(path = "/v1/auth/reset-password", method = "post", operation_id = "resetPassword")]
     async fn reset_password(&self, caller: Data<&Caller>, body: In<ResetPasswordRequest>) -> Result<Out<Message>, ApiError> {
         let (new,) = (new_password("new_password", &body.0.new_password),).all()?;

@@ -148,7 +148,8 @@ impl BulkApi {
     /// Create many users
     ///
     /// Up to 1000, each on its own: one that is refused keeps no other out. They become members of the caller's tenant (an organization).
-    /// No mail goes out. A tenant is told of at most 20 addresses a day that belong to accounts elsewhere; then rows are not looked at,
+    /// In an organization without power over credentials rows with a password, a hash, a phone number, `email_verified` or a status but `active` are refused, each
+    /// of the others counts as an invite, and its address gets a mail; in a managed one no mail goes out. A tenant is told of at most 20 addresses a day that belong to accounts elsewhere; then rows are not looked at,
     /// and the next request is 429.
     #[oai(path = "/v1/users/bulk", method = "post", operation_id = "createUsers")]
     async fn list(&self, caller: Data<&Caller>, by: Authorized, body: In<BulkRequest>) -> Result<Out<BulkReport>, ApiError> {

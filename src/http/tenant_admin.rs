@@ -72,7 +72,7 @@ impl TenantAdminApi {
     /// Delete a tenant
     ///
     /// An owner only, who signed in within the last 15 minutes. Its API keys, invites and sessions die at once; members who belong nowhere else go to
-    /// the recycle bin; after 30 days all of it is removed. A personal tenant can't be deleted: 409.
+    /// the recycle bin if it is managed, and get a personal tenant if it is not; after 30 days all of it is removed. A personal tenant can't be deleted: 409.
     #[oai(path = "/v1/tenants/:tenantID", method = "delete", operation_id = "deleteTenant")]
     async fn delete(
         &self,

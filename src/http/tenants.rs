@@ -70,7 +70,7 @@ impl TenantsApi {
 
     /// Create an organization
     ///
-    /// The caller becomes its owner. The token stays scoped as it is: `POST /v1/auth/switch-tenant` changes that.
+    /// The caller becomes its owner. It has no power over the credentials of its members. 403 where only the operator makes organizations. The token stays scoped as it is: `POST /v1/auth/switch-tenant` changes that.
     #[oai(path = "/v1/tenants", method = "post", operation_id = "createTenant")]
     async fn create(&self, caller: Data<&Caller>, who: Bearer, body: In<CreateTenantRequest>) -> Result<Out<Tenant, 201>, ApiError> {
         let (name,) = (tenant_name("name", &body.0.name),).all()?;
@@ -80,7 +80,8 @@ impl TenantsApi {
 
     /// Leave a tenant
     ///
-    /// Sessions scoped to it end. The last owner can't leave, nor who belongs to no other tenant: 409.
+    /// Sessions scoped to it end. The last owner can't leave: 409. Who belongs to no other tenant gets a personal one; from a managed
+    /// tenant they can't leave: 409.
     #[oai(path = "/v1/tenants/:tenantID/leave", method = "post", operation_id = "leaveTenant")]
     async fn leave(
         &self,

@@ -212,8 +212,9 @@ impl UsersApi {
 
     /// Delete a user
     ///
-    /// Into the recycle bin: all sessions end, the address stays taken until the user is purged. Only one who belongs to no other tenant and may do no
-    /// more than the caller: else 403. The last active owner can't be deleted: 409.
+    /// Into the recycle bin: all sessions end, the address stays taken until the user is purged.
+    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// The last active owner can't be deleted: 409.
     #[oai(path = "/v1/users/:id", method = "delete", operation_id = "deleteUser")]
     async fn delete(
         &self,

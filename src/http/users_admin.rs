@@ -176,7 +176,8 @@ impl UsersAdminApi {
 
     /// List a user's sessions
     ///
-    /// Newest first, ended ones included for a while. Only for a user who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Newest first, ended ones included for a while.
+    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/sessions", method = "get", operation_id = "listUserSessions")]
     async fn sessions(
         &self,
@@ -191,7 +192,7 @@ impl UsersAdminApi {
 
     /// End all of a user's sessions
     ///
-    /// Only for a user who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/sessions/revoke-all", method = "post", operation_id = "revokeUserSessions")]
     async fn end_sessions(
         &self,
@@ -223,7 +224,8 @@ impl UsersAdminApi {
 
     /// Restore a user
     ///
-    /// Out of the recycle bin, with the memberships and the status of before; 404 if it isn't there.
+    /// Out of the recycle bin, with the memberships and the status of before, but without the password: a mail with a link to set one goes out. 404 if it isn't there.
+    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/restore", method = "post", operation_id = "restoreUser")]
     async fn restore(
         &self,
@@ -239,6 +241,7 @@ impl UsersAdminApi {
     /// Purge a user
     ///
     /// From the recycle bin only, else 409: every row of the user is erased, and the address is free. The audit keeps a receipt without personal data.
+    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/purge", method = "delete", operation_id = "purgeUser")]
     async fn purge(
         &self,
@@ -254,8 +257,8 @@ impl UsersAdminApi {
 
     /// Export a user
     ///
-    /// All that is kept about one user, also one in the recycle bin; of the password only whether there is one. Only for a user who belongs to no other
-    /// tenant and may do no more than the caller: else 403.
+    /// All that is kept about one user, also one in the recycle bin; of the password only whether there is one.
+    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/export", method = "get", operation_id = "exportUser")]
     async fn export(
         &self,

@@ -188,7 +188,7 @@ impl Services {
                     tenant_id: key.tenant_id,
                     place: Place { kind: standing.kind, managed: standing.managed },
                     permissions: standing.acting.actor.permissions,
-                    is_owner: standing.acting.is_owner,
+                    is_owner: standing.acting.actor.owner,
                     who: Who::Server { key: key.id, maker: standing.acting.actor.person },
                 }
             }

@@ -67,7 +67,7 @@ impl Services {
                 Tried::Taken => continue,
             }
         }
-        // It is kept for an account that has left it and may come back: nobody gets one here for now.
+        // An account has left this address and may still move back to it (undo link): so long no other account gets it.
         if self.store.user_by_email(&digest).await?.is_none() {
             return Err(Error::InviteInvalid);
         }

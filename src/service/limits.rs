@@ -203,7 +203,12 @@ impl Limits {
 
     /// Whether a reset mail may go to this address; the caller answers the same either way.
     pub async fn forgot_password(&self, email: &ContactDigest, now: Timestamp) -> Result<bool> {
-        Ok(self.allow(&self.rules.forgot_password, &Subject::contact(email), now).await.is_ok())
+        Ok(self.reset_mail(email, now).await.is_ok())
+    }
+
+    /// A reset mail to this address, for a caller who may know of it.
+    pub async fn reset_mail(&self, email: &ContactDigest, now: Timestamp) -> Result<()> {
+        self.allow(&self.rules.forgot_password, &Subject::contact(email), now).await
     }
 
     /// Whether the audit tells of one more refused password, or of the lock that came of them.

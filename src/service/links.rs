@@ -7,6 +7,7 @@ use super::{
     error::{Error, Result},
 };
 use crate::{
+    actors::entity::settled,
     domain::{
         authority::Action,
         ids::{LinkId, UserId},
@@ -32,9 +33,7 @@ impl Services {
     pub async fn mail_link(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<()> {
         let user = self.linkable(by, user_id).await?;
         let contact = user.email.digest();
-        if !self.limits.forgot_password(&contact, self.clock.now()).await? {
-            return Err(Error::RateLimited { retry_after: RETURNED_TTL });
-        }
+        self.limits.reset_mail(&contact, self.clock.now()).await?;
         let ctx = self.ctx_of(caller, by);
         let job = self.job(Message::ResetRequested { contact });
         self.note_link(caller, by, user_id, "password.link_mailed").await?;
@@ -62,7 +61,7 @@ impl Services {
             };
             let ctx = self.ctx_of(caller, by);
             self.note_link(caller, by, user_id, "password.link_made").await?;
-            if crate::actors::entity::settled(|| self.store.create_reset_link(&ctx, link.clone())).await? {
+            if settled(|| self.store.create_reset_link(&ctx, link.clone())).await? {
                 let token = ResetToken::issue(&self.keyring, user_id, link.id, link.epoch, &link.nonce);
                 let url = SecretText::new(format!("{}/reset-password?token={}", self.rules.app_url, token.reveal()));
                 return Ok((url, link.expires_at));
@@ -72,7 +71,8 @@ impl Services {
     }
 
     async fn linkable(&self, by: &Operator, user_id: UserId) -> Result<User> {
-        Ok(self.allowed(by, user_id, Action::MakeLink).await?.user).and_then(|u| if u.may_sign_in() { Ok(u) } else { Err(Error::NotFound) })
+        let user = self.allowed(by, user_id, Action::MakeLink).await?.user;
+        if user.may_sign_in() { Ok(user) } else { Err(Error::NotFound) }
     }
 
     /// Before the link is there: one that nobody knows of would be worse than an event without a link.

@@ -20,7 +20,7 @@ use crate::domain::{
     session::Session,
     tenant::{Tenant, TenantKind},
     time::Timestamp,
-    user::User,
+    user::{Metadata, User},
 };
 use std::collections::BTreeMap;
 
@@ -172,7 +172,7 @@ pub struct MovedMembership {
     /// Since when.
     pub joined_at: Timestamp,
     /// What the tenant keeps about them.
-    pub metadata: Option<crate::domain::user::Metadata>,
+    pub metadata: Option<Metadata>,
 }
 
 /// See [`Item::Invites`].

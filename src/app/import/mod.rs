@@ -153,7 +153,7 @@ fn identity(order: &ImportOrder, tenant: TenantId, file: &mut File) -> Result<Im
 }
 
 async fn tenant(store: &dyn Store, named: &str) -> Result<Tenant, AppError> {
-    let tenant = super::api_key::existing(store, &named.trim().to_lowercase()).await?;
+    let tenant = super::tenant::existing(store, &named.trim().to_lowercase()).await?;
     match tenant.kind {
         TenantKind::Organization => Ok(tenant),
         TenantKind::Personal => Err(AppError::new("--tenant", "is a personal tenant: it has one member, its owner")),

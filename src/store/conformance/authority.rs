@@ -201,7 +201,7 @@ async fn epochs(store: &S, people: &[UserId]) -> Vec<u64> {
     }
     all
 }
-async fn crowd(store: &S) -> (By, Vec<UserId>) {
+async fn members_and_their_admin(store: &S) -> (By, Vec<UserId>) {
     let (owner, tenant) = org(store, true).await;
     let mut people = vec![];
     for _ in 0..8 {
@@ -244,7 +244,7 @@ async fn passwords_beside_the_end_of_power(store: &S, boss: By, people: &[UserId
 }
 
 pub(crate) async fn no_command_sets_a_password_once_the_power_is_gone(store: S) {
-    let (boss, people) = crowd(&store).await;
+    let (boss, people) = members_and_their_admin(&store).await;
     for _ in 0..4 {
         passwords_beside_the_end_of_power(&store, boss, &people).await;
     }
@@ -252,7 +252,7 @@ pub(crate) async fn no_command_sets_a_password_once_the_power_is_gone(store: S) 
 
 /// Commands that were on their way when the power ended, too.
 pub(crate) async fn no_password_changes_after_the_end_of_power(store: S) {
-    let (boss, people) = crowd(&store).await;
+    let (boss, people) = members_and_their_admin(&store).await;
     for _ in 0..8 {
         let (then, now) = passwords_beside_the_end_of_power(&store, boss, &people).await;
         assert_eq!(then, now);

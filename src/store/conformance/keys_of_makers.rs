@@ -73,7 +73,7 @@ pub(crate) async fn a_key_may_what_its_maker_may(store: S) {
     let more = keyed(&store, more, operator).await;
     assert_eq!(may(&store, &more).await, Role::system_permissions(RoleId::ADMIN));
     let s = store.standing(&key).await.unwrap().unwrap();
-    assert_eq!((s.acting.actor.person, s.acting.is_owner, s.acting.proved), (Some(maker.user.id), false, true));
+    assert_eq!((s.acting.actor.person, s.acting.actor.owner, s.acting.proved), (Some(maker.user.id), false, true));
     assert_eq!((s.kind, s.managed), (TenantKind::Organization, true));
     let has = async |scopes: PermissionSet, good: bool| {
         assert_eq!((may(&store, &key).await, works(&store, &key, whose).await), (Some(scopes), good));

@@ -198,7 +198,7 @@ impl Plan for TakeOverKey {
             return denied(Denied::InPerson);
         }
         let acting = match authority::acting_surely(tx, self.by).await?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
-            Ok(acting) if acting.is_owner => acting,
+            Ok(acting) if acting.actor.owner => acting,
             Ok(_) => return denied(Denied::NotOwner),
             Err(why) => return denied(why),
         };

@@ -16,7 +16,7 @@ use crate::{
         ids::{RoleId, TenantId, UserId},
         tenant::{Tenant, TenantKind},
         time::Timestamp,
-        user::Membership,
+        user::{Membership, Metadata},
     },
     store::{Result, StoreError, commands::*},
 };
@@ -39,7 +39,7 @@ pub(super) struct Member {
     pub(super) kind: TenantKind,
     /// What the tenant keeps about them; none: what the account was made with, in its home.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) metadata: Option<crate::domain::user::Metadata>,
+    pub(super) metadata: Option<Metadata>,
 }
 
 impl Member {
@@ -284,17 +284,10 @@ impl Engine {
     }
 
     pub(super) async fn membership(&self, user: UserId, tenant: TenantId) -> Result<Option<Membership>> {
-        let unit = Unit::user(user);
-        let (m, t) = tokio::join!(self.cql.peek::<Member>(&unit, MEMBER, tenant.as_bytes()), self.tenant(tenant));
-        let live = t?.is_some_and(|t| t.deleted_at.is_none());
-        Ok(m?.filter(|_| live).map(|m| m.shown(user, tenant)))
+        Ok(self.membership_kept(user, tenant).await?.map(|(membership, _)| membership))
     }
 
-    pub(super) async fn membership_kept(
-        &self,
-        user: UserId,
-        tenant: TenantId,
-    ) -> Result<Option<(Membership, Option<crate::domain::user::Metadata>)>> {
+    pub(super) async fn membership_kept(&self, user: UserId, tenant: TenantId) -> Result<Option<(Membership, Option<Metadata>)>> {
         let unit = Unit::user(user);
         let (m, t) = tokio::join!(self.cql.peek::<Member>(&unit, MEMBER, tenant.as_bytes()), self.tenant(tenant));
         let live = t?.is_some_and(|t| t.deleted_at.is_none());

@@ -394,7 +394,7 @@ pub(super) fn take_over(c: &Connection, now: Timestamp, cmd: &TakeOverKey) -> ru
         return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::InPerson)));
     }
     let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
-        Ok(acting) if acting.is_owner => acting,
+        Ok(acting) if acting.actor.owner => acting,
         Ok(_) => return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::NotOwner))),
         Err(why) => return Ok(Cas::Done(TakeOverOutcome::Denied(why))),
     };

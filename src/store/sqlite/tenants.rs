@@ -10,7 +10,7 @@ use crate::{
         ids::{RoleId, TenantId, UserId},
         tenant::Tenant,
         time::Timestamp,
-        user::{Membership, User},
+        user::{Membership, Metadata, User},
     },
     sqlite::{Connection, OptionalExtension, params, rusqlite},
     store::commands::*,
@@ -123,14 +123,14 @@ pub(super) fn membership(c: &Connection, user_id: UserId, tenant_id: TenantId) -
 }
 
 /// What a tenant keeps about its member, if something is noted with the membership.
-pub(super) fn kept(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<crate::domain::user::Metadata>> {
+pub(super) fn kept(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<Metadata>> {
     c.prepare_cached("SELECT metadata FROM memberships WHERE user_id = ?1 AND tenant_id = ?2 AND metadata IS NOT NULL")?
         .query_row([user.as_bytes(), tenant.as_bytes()], |row| rows::metadata(row, 0))
         .optional()
 }
 
 /// Notes it.
-pub(super) fn keep(c: &Connection, user: UserId, tenant: TenantId, metadata: &crate::domain::user::Metadata) -> rusqlite::Result<()> {
+pub(super) fn keep(c: &Connection, user: UserId, tenant: TenantId, metadata: &Metadata) -> rusqlite::Result<()> {
     c.prepare_cached("UPDATE memberships SET metadata = ?3 WHERE user_id = ?1 AND tenant_id = ?2")?
         .execute(params![user.as_bytes(), tenant.as_bytes(), json(metadata)?])
         .map(drop)
