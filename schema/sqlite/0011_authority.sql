@@ -19,6 +19,9 @@ CREATE INDEX undo_links_of_address ON undo_links (old_digest) WHERE old_digest I
 -- When the password was given again in a session; null: not since it began.
 ALTER TABLE sessions ADD COLUMN signed_in_at INTEGER;
 
+-- When an invite was sent again last; null: never.
+ALTER TABLE invites ADD COLUMN sent_again_at INTEGER;
+
 -- A link that an admin made: who it was, and in which tenant (JSON); null: the person asked for it.
 ALTER TABLE reset_links ADD COLUMN made_by TEXT;
 

@@ -6,7 +6,11 @@ use super::{
     placement::Placement,
 };
 use crate::{
-    domain::{context::Ctx, ids::TenantId},
+    domain::{
+        authority::Permitted,
+        context::Ctx,
+        ids::{ApiKeyId, TenantId},
+    },
     store::{Store, StoreError, access::*, admin::*, commands::*, invites::*, policy::*},
 };
 use std::sync::Arc;
@@ -62,25 +66,25 @@ pub enum TenantReply {
     /// How the sending again of an invite ended.
     InviteResent(Cas<ResendOutcome>),
     /// How the taking back of an invite ended.
-    InviteRevoked(RevokeOutcome),
+    InviteRevoked(Permitted<RevokeOutcome>),
     /// How the acceptance of an invite ended.
     InviteAccepted(AcceptOutcome),
     /// How the declining of an invite ended.
     InviteDeclined(Cas<()>),
     /// How the change of the tenant ended.
-    Updated(UpdateTenantOutcome),
+    Updated(Permitted<UpdateTenantOutcome>),
     /// How the deletion ended.
-    Deleted(Cas<()>),
+    Deleted(Permitted<Cas<()>>),
     /// How the change of the policy ended.
-    Policy(Cas<()>),
+    Policy(Permitted<Cas<()>>),
     /// How the making of a role ended.
-    RoleMade(CreateRoleOutcome),
+    RoleMade(Permitted<CreateRoleOutcome>),
     /// How the making of an account ended.
     MemberMade(CreateMemberOutcome),
     /// How the making of an API key ended.
     KeyMade(CreateApiKeyOutcome),
     /// How the ending of an API key ended.
-    KeyRevoked(Cas<()>),
+    KeyRevoked(Permitted<Cas<Vec<ApiKeyId>>>),
     /// How the taking over of an API key ended.
     KeyTakenOver(Cas<TakeOverOutcome>),
     /// The store could not do it.

@@ -193,6 +193,9 @@ pub fn may(actor: &Actor, action: Action, target: &Target, tenant: &Place) -> Re
     covered()
 }
 
+/// What a command gives; or why whoever asked may not, and nothing was written.
+pub type Permitted<T> = Result<T, Denied>;
+
 /// In whose name a command is done: the store looks up what they may do as it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Authority {
@@ -260,6 +263,25 @@ impl Acting {
     /// `NoPermission`.
     pub fn needs(&self, permission: Permission) -> Result<(), Denied> {
         if self.actor.permissions.has(permission) { Ok(()) } else { Err(Denied::NoPermission) }
+    }
+    /// Whether they hold all that they give away: to a role, or an API key.
+    ///
+    /// # Errors
+    /// `NoPermission`.
+    pub fn covers(&self, allows: PermissionSet) -> Permitted<()> {
+        if self.actor.permissions.covers(allows) { Ok(()) } else { Err(Denied::NoPermission) }
+    }
+    /// Whether they may delete the tenant: an owner in person, or the operator.
+    ///
+    /// # Errors
+    /// `NoPermission`, `InPerson`.
+    pub fn may_delete_tenant(&self, by: By) -> Permitted<()> {
+        self.needs(Permission::TenantWrite)?;
+        match by.authority {
+            Authority::Key(_) => Err(Denied::InPerson),
+            _ if self.actor.owner => Ok(()),
+            _ => Err(Denied::InPerson),
+        }
     }
     /// Whether they may give (or take) a role that allows `allows`: nobody gives more than they hold, nobody gives themselves anything,
     /// and only an owner makes an owner. Inviting is giving, too.

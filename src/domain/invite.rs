@@ -72,12 +72,19 @@ pub struct Invite {
     pub accepted_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was sent again last, by whoever answers for it since.
+    #[serde(default)]
+    pub sent_again_at: Option<Timestamp>,
 }
 
 impl Invite {
     /// What it is at `now`.
     pub fn status_at(&self, now: Timestamp) -> InviteStatus {
         if self.status == InviteStatus::Pending && now >= self.expires_at { InviteStatus::Expired } else { self.status }
+    }
+    /// When whoever answers for it offered it.
+    pub fn offered_at(&self) -> Timestamp {
+        self.sent_again_at.unwrap_or(self.created_at)
     }
     /// May it be accepted or declined?
     pub fn is_open(&self, now: Timestamp) -> bool {
@@ -110,6 +117,7 @@ mod tests {
             expires_at: end,
             accepted_at: None,
             created_at: t,
+            sent_again_at: None,
         };
         assert!(pending.is_open(t) && pending.can_be_sent_again());
         assert_eq!(pending.status_at(end), InviteStatus::Expired);

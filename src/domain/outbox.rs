@@ -205,6 +205,8 @@ impl Job {
 
 /// How many owners of a tenant are told of a key.
 pub const OWNERS_TOLD: u32 = 20;
+/// Of how many keys of a tenant one command tells an owner, when it ends or stops more: the list of keys shows them all.
+pub const KEYS_TOLD: usize = 10;
 
 /// A row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

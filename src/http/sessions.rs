@@ -163,7 +163,8 @@ impl SessionsApi {
     /// Set or change the password
     ///
     /// Keeps this session and ends all others. A wrong current password is 403 `invalid_credentials` and counts as a try. Takes the `change_token` of a
-    /// 403 `password_change_required` as well, without `current_password`; sign in afterwards.
+    /// 403 `password_change_required` as well, without `current_password`, for another password than the one that was set; sign in
+    /// afterwards.
     #[oai(path = "/v1/auth/password", method = "post", operation_id = "changePassword")]
     async fn change_password(
         &self,

@@ -34,8 +34,6 @@ pub struct NewApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
-use std::collections::HashMap;
-
 impl Services {
     /// Makes a key with scopes that the maker holds; the whole key is shown this once.
     ///
@@ -103,28 +101,16 @@ impl Services {
     /// `NotFound` for another tenant's.
     pub async fn revoke_api_key(&self, caller: &Caller, by: &Operator, key_id: ApiKeyId) -> Result<()> {
         let audit = self.audit_of(caller, by, None, "api_key.revoked").about_resource("api_key", key_id.as_bytes());
-        let cmd = RevokeApiKey { tenant_id: by.tenant_id, key_id, audit: vec![audit] };
+        let cmd = RevokeApiKey { tenant_id: by.tenant_id, key_id, by: by.by(), audit: vec![audit] };
         let ctx = self.ctx_of(caller, by);
-        let mut children: HashMap<ApiKeyId, Vec<ApiKeyId>> = HashMap::new();
-        for key in self.store.api_keys(by.tenant_id, None, u32::MAX >> 1).await?.into_iter().filter(|k| k.revoked_at.is_none()) {
-            if let Some(parent) = key.parent_id {
-                children.entry(parent).or_default().push(key.id);
-            }
-        }
         match self.ask_tenant(caller, by.tenant_id, TenantCommand::RevokeKey(Box::new((ctx, cmd)))).await? {
-            TenantReply::KeyRevoked(Cas::Done(())) => {
-                // Those that it made end with it; the others read it from the store within a second.
-                let (mut ended, mut open) = (vec![key_id], vec![key_id]);
-                while let Some(parent) = open.pop() {
-                    // Each list is taken once.
-                    let made = children.remove(&parent).unwrap_or_default();
-                    ended.extend(&made);
-                    open.extend(made);
-                }
+            TenantReply::KeyRevoked(Ok(Cas::Done(ended))) => {
+                // Other nodes read them from the store within a second.
                 self.keys.revoke(ended.into_iter().map(Revocation::ApiKey));
                 Ok(())
             }
-            TenantReply::KeyRevoked(Cas::Stale) => Err(Error::NotFound),
+            TenantReply::KeyRevoked(Ok(Cas::Stale)) => Err(Error::NotFound),
+            TenantReply::KeyRevoked(Err(why)) => Err(why.into()),
             other => Err(tenant::unexpected(&other)),
         }
     }

@@ -58,11 +58,12 @@ impl Services {
                 return Ok(policy);
             }
             let audit = self.audit_of(caller, by, None, "policy.changed").changing(tenant.policy.differences(&policy));
-            let cmd = SetPolicy { tenant_id, expect_version: tenant.version, policy: policy.clone(), audit: vec![audit] };
+            let cmd = SetPolicy { tenant_id, expect_version: tenant.version, policy: policy.clone(), by: by.by(), audit: vec![audit] };
             let ctx = self.ctx_of(caller, by);
             match self.ask_tenant(caller, tenant_id, TenantCommand::SetPolicy(Box::new((ctx, cmd)))).await? {
-                TenantReply::Policy(Cas::Done(())) => return Ok(policy),
-                TenantReply::Policy(Cas::Stale) => {}
+                TenantReply::Policy(Ok(Cas::Done(()))) => return Ok(policy),
+                TenantReply::Policy(Ok(Cas::Stale)) => {}
+                TenantReply::Policy(Err(why)) => return Err(why.into()),
                 other => return Err(unexpected(&other)),
             }
         }

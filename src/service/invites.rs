@@ -57,6 +57,7 @@ impl Services {
             expires_at: now.plus(ttl(&tenant)),
             accepted_at: None,
             created_at: now,
+            sent_again_at: None,
         };
         let job = may_mail.then(|| self.invite_mail(&invite));
         let audit = self.audit_of(caller, by, None, "invite.created").about_resource("invite", invite.id.as_bytes());
@@ -131,12 +132,13 @@ impl Services {
     /// `NotFound` for another tenant's, `Conflict` if it was accepted or declined.
     pub async fn revoke_invite(&self, caller: &Caller, by: &Operator, id: InviteId) -> Result<()> {
         let audit = vec![self.audit_of(caller, by, None, "invite.revoked").about_resource("invite", id.as_bytes())];
-        let cmd = RevokeInvite { tenant_id: by.tenant_id, invite_id: id, audit };
+        let cmd = RevokeInvite { tenant_id: by.tenant_id, invite_id: id, by: by.by(), audit };
         let command = TenantCommand::RevokeInvite(Box::new((self.ctx_of(caller, by), cmd)));
         match self.ask_tenant(caller, by.tenant_id, command).await? {
-            TenantReply::InviteRevoked(RevokeOutcome::Revoked) => Ok(()),
-            TenantReply::InviteRevoked(RevokeOutcome::NotFound) => Err(Error::NotFound),
-            TenantReply::InviteRevoked(RevokeOutcome::Answered) => Err(Error::Conflict("the invite was accepted or declined")),
+            TenantReply::InviteRevoked(Ok(RevokeOutcome::Revoked)) => Ok(()),
+            TenantReply::InviteRevoked(Ok(RevokeOutcome::NotFound)) => Err(Error::NotFound),
+            TenantReply::InviteRevoked(Err(why)) => Err(why.into()),
+            TenantReply::InviteRevoked(Ok(RevokeOutcome::Answered)) => Err(Error::Conflict("the invite was accepted or declined")),
             other => Err(unexpected(&other)),
         }
     }

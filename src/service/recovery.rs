@@ -123,7 +123,8 @@ impl Services {
     /// Sets a new password in the place of one that an admin set, by the token that the refused sign-in gave: good for ten minutes, once.
     ///
     /// # Errors
-    /// `Unauthorized` for a token that isn't good (any more); `WeakPassword`, `BreachedPassword`, which leave it good.
+    /// `Unauthorized` for a token that isn't good (any more); `WeakPassword`, `BreachedPassword`, and `Validation` for the very password that
+    /// was set, which leave it good.
     pub async fn change_set_password(&self, caller: &Caller, token: &str, new: Password) -> Result<()> {
         let token = ChangeToken::parse(token).ok_or(Error::Unauthorized)?;
         let good = |u: &User| {
@@ -132,6 +133,11 @@ impl Services {
         };
         let user = self.store.user(token.user_id()).await?.filter(good).ok_or(Error::Unauthorized)?;
         self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email).await?;
+        let set =
+            self.pool.verify(new.clone(), user.password_hash.clone(), flow(Some(&user), &user.email.digest(), caller), Class::Interactive);
+        if set.await?.matches {
+            return Err(Error::field("new_password", "is the one that was set for you: choose another"));
+        }
         let new_hash = self.pool.hash(new, flow(Some(&user), &user.email.digest(), caller), Class::Interactive).await?;
         let cmd = ChangePassword {
             user_id: user.id,

@@ -48,12 +48,13 @@ impl Services {
             created_at: Some(self.clock.now()),
         };
         let audit = self.audit_of(caller, by, None, "role.created").about_resource("role", role.id.as_bytes());
-        let cmd = CreateRole { role: role.clone(), audit: vec![audit] };
+        let cmd = CreateRole { role: role.clone(), by: by.by(), audit: vec![audit] };
         let command = TenantCommand::CreateRole(Box::new((self.ctx_of(caller, by), cmd)));
         match self.ask_tenant(caller, by.tenant_id, command).await? {
-            TenantReply::RoleMade(CreateRoleOutcome::Created) => Ok(role),
-            TenantReply::RoleMade(CreateRoleOutcome::NameTaken) => Err(Error::Conflict("the name is taken")),
-            TenantReply::RoleMade(CreateRoleOutcome::TooMany) => Err(Error::Conflict("the tenant has as many roles as it may")),
+            TenantReply::RoleMade(Ok(CreateRoleOutcome::Created)) => Ok(role),
+            TenantReply::RoleMade(Ok(CreateRoleOutcome::NameTaken)) => Err(Error::Conflict("the name is taken")),
+            TenantReply::RoleMade(Err(why)) => Err(why.into()),
+            TenantReply::RoleMade(Ok(CreateRoleOutcome::TooMany)) => Err(Error::Conflict("the tenant has as many roles as it may")),
             other => Err(tenant::unexpected(&other)),
         }
     }

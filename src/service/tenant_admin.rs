@@ -72,13 +72,15 @@ impl Services {
                 name: change.name.unwrap_or(old.name),
                 slug: change.slug.unwrap_or(old.slug),
                 metadata: change.metadata.unwrap_or(old.metadata),
+                by: by.by(),
                 audit: vec![audit],
             };
             let ctx = self.ctx_of(caller, by);
             match self.ask_tenant(caller, id, TenantCommand::Update(Box::new((ctx, cmd)))).await? {
-                TenantReply::Updated(UpdateTenantOutcome::Done) => return self.tenant(by, id).await,
-                TenantReply::Updated(UpdateTenantOutcome::SlugTaken) => return Err(Error::Conflict("the slug is taken")),
-                TenantReply::Updated(UpdateTenantOutcome::Stale) => {}
+                TenantReply::Updated(Ok(UpdateTenantOutcome::Done)) => return self.tenant(by, id).await,
+                TenantReply::Updated(Ok(UpdateTenantOutcome::SlugTaken)) => return Err(Error::Conflict("the slug is taken")),
+                TenantReply::Updated(Ok(UpdateTenantOutcome::Stale)) => {}
+                TenantReply::Updated(Err(why)) => return Err(why.into()),
                 other => return Err(unexpected(&other)),
             }
         }
@@ -99,11 +101,12 @@ impl Services {
         }
         self.signed_in_lately(by).await?;
         let keys = self.store.api_keys(id, None, u32::MAX >> 1).await?;
-        let cmd = DeleteTenant { tenant_id: id, audit: vec![self.audit_of(caller, by, None, "tenant.deleted")] };
+        let cmd = DeleteTenant { tenant_id: id, by: by.by(), audit: vec![self.audit_of(caller, by, None, "tenant.deleted")] };
         let ctx = self.ctx_of(caller, by);
         match self.ask_tenant(caller, id, TenantCommand::Delete(Box::new((ctx, cmd)))).await? {
-            TenantReply::Deleted(Cas::Done(())) => {}
-            TenantReply::Deleted(Cas::Stale) => return Err(Error::NotFound),
+            TenantReply::Deleted(Ok(Cas::Done(()))) => {}
+            TenantReply::Deleted(Err(why)) => return Err(why.into()),
+            TenantReply::Deleted(Ok(Cas::Stale)) => return Err(Error::NotFound),
             other => return Err(unexpected(&other)),
         }
         self.keys.revoke(keys.into_iter().map(|k| Revocation::ApiKey(k.id)));

@@ -7,7 +7,7 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::AuditEvent,
-    authority::{Acting, By, Denied},
+    authority::{Acting, By, Denied, Permitted},
     context::Ctx,
     ids::{ApiKeyId, RoleId, TenantId, UserId},
     permission::{PermissionSet, Role},
@@ -36,6 +36,8 @@ pub struct Grant {
 pub struct CreateRole {
     /// The role; it has a tenant.
     pub role: Role,
+    /// Who makes it: they hold all that it allows.
+    pub by: By,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -131,6 +133,8 @@ pub struct RevokeApiKey {
     pub tenant_id: TenantId,
     /// Which.
     pub key_id: ApiKeyId,
+    /// Who asks.
+    pub by: By,
     /// Written with it, if it was live.
     pub audit: Vec<AuditEvent>,
 }
@@ -195,7 +199,7 @@ pub trait AccessStore: Send + Sync + 'static {
     /// The tenant's own roles, by name.
     async fn roles(&self, tenant: TenantId) -> Result<Vec<Role>>;
     /// Makes a role.
-    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<CreateRoleOutcome>;
+    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<Permitted<CreateRoleOutcome>>;
     /// Gives a role. Done already: `Done`, and no audit.
     async fn give_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome>;
     /// Takes a role. Not had: `Done`, and no audit. The last owner (active, not in the bin) keeps his; taking the last role ends the membership.
@@ -216,8 +220,9 @@ pub trait AccessStore: Send + Sync + 'static {
     async fn api_key(&self, prefix: &str) -> Result<Option<ApiKey>>;
     /// Keys of a tenant, newest first, those made before `after` (the last id of the page before), at most `limit`.
     async fn api_keys(&self, tenant: TenantId, after: Option<ApiKeyId>, limit: u32) -> Result<Vec<ApiKey>>;
-    /// Ends a key; `Stale` if the tenant has no such key. Ended already: `Done`, the first time stays.
-    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Cas<()>>;
+    /// Ends a key and those that it made, and gives them all; `Stale` if the tenant has no such key. Ended already: `Done` with none, the
+    /// first time stays.
+    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Permitted<Cas<Vec<ApiKeyId>>>>;
     /// Notes the use of a key, if that is later than what is noted.
     async fn touch_api_key(&self, key: ApiKeyId, at: Timestamp) -> Result<()>;
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::{AuditEntry, AuditEvent},
-    authority::{Action, By, Denied, Target},
+    authority::{Action, By, Denied, Permitted, Target},
     contact::{Email, Phone},
     context::Ctx,
     hash::PasswordHash,
@@ -262,6 +262,8 @@ pub struct UpdateTenant {
     pub slug: String,
     /// New value.
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Who asks.
+    pub by: By,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -282,6 +284,8 @@ pub enum UpdateTenantOutcome {
 pub struct DeleteTenant {
     /// Which.
     pub tenant_id: TenantId,
+    /// Who asks: an owner, in person, or the operator.
+    pub by: By,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -358,9 +362,9 @@ pub trait AdminStore: Send + Sync + 'static {
     /// Purges one of them, if its time has come (`ctx.now`) and it is still in the bin; `audit` is the receipt.
     async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>>;
     /// Changes a tenant.
-    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome>;
+    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<Permitted<UpdateTenantOutcome>>;
     /// Deletes an organization, softly: its API keys die with it. `Stale`: there is none. Members, sessions and invites follow by [`AdminStore::end_tenants`].
-    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>>;
+    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Permitted<Cas<()>>>;
     /// A step towards the end of deleted tenants, a few hundred rows: their pending invites are revoked, sessions scoped to them end. Members who belong nowhere else go to the recycle bin
     /// if the tenant was managed; the others get a personal tenant. After 30 days the tenants are removed, chains of audit events from their ends, so that they are whole at each step. Call again while `more`.
     async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants>;

@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::{AuditEntry, Head},
-    contact::ContactDigest,
+    contact::{ContactDigest, Email},
     ids::{AuditId, JobId, RoleId, TenantId, UserId},
     invite::Invite,
     jwt::StoredKey,
@@ -158,6 +158,8 @@ pub struct MovedUser {
     pub reset_links: Vec<ResetLink>,
     /// Its undo links.
     pub undo_links: Vec<UndoLink>,
+    /// Addresses of before that stay taken while those links are good.
+    pub reserved: Vec<Email>,
 }
 
 /// One membership of a [`MovedUser`].

@@ -3,7 +3,7 @@
 use super::{Result, commands::Cas};
 use crate::domain::{
     audit::AuditEvent,
-    authority::{By, Denied},
+    authority::{By, Denied, Permitted},
     contact::ContactDigest,
     context::Ctx,
     ids::{ApiKeyId, InviteId, TenantId, UserId},
@@ -90,6 +90,8 @@ pub struct RevokeInvite {
     pub tenant_id: TenantId,
     /// Which.
     pub invite_id: InviteId,
+    /// Who asks.
+    pub by: By,
     /// Written with it, if it was not revoked before.
     pub audit: Vec<AuditEvent>,
 }
@@ -195,7 +197,7 @@ pub trait InviteStore: Send + Sync + 'static {
     /// Sends one again; `Stale` if it is gone, answered, revoked, or of another serial.
     async fn resend_invite(&self, ctx: &Ctx, cmd: ResendInvite) -> Result<Cas<ResendOutcome>>;
     /// Takes one back.
-    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<RevokeOutcome>;
+    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<Permitted<RevokeOutcome>>;
     /// An invite of a tenant, whatever became of it.
     async fn invite(&self, tenant: TenantId, id: InviteId) -> Result<Option<Invite>>;
     /// Invites of a tenant, newest first, those made before `after` (the last id of the page before), at most `limit`; with

@@ -1,7 +1,13 @@
 //! The auth policy of a tenant.
 
 use super::{Result, commands::Cas};
-use crate::domain::{audit::AuditEvent, context::Ctx, ids::TenantId, policy::AuthPolicy};
+use crate::domain::{
+    audit::AuditEvent,
+    authority::{By, Permitted},
+    context::Ctx,
+    ids::TenantId,
+    policy::AuthPolicy,
+};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +20,8 @@ pub struct SetPolicy {
     pub expect_version: u64,
     /// The whole new policy.
     pub policy: AuthPolicy,
+    /// Who asks.
+    pub by: By,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -22,5 +30,5 @@ pub struct SetPolicy {
 #[async_trait]
 pub trait PolicyStore: Send + Sync + 'static {
     /// Writes the policy and raises the tenant's version; `Stale` if that has changed, or the tenant is gone or deleted.
-    async fn set_policy(&self, ctx: &Ctx, cmd: SetPolicy) -> Result<Cas<()>>;
+    async fn set_policy(&self, ctx: &Ctx, cmd: SetPolicy) -> Result<Permitted<Cas<()>>>;
 }

@@ -24,8 +24,8 @@ pub(crate) fn role(tenant: TenantId, name: &str, allows: &[Permission]) -> Role 
     }
 }
 async fn made(store: &S, role: Role) -> Role {
-    let cmd = CreateRole { role: role.clone(), audit: vec![] };
-    assert_eq!(store.create_role(&ctx(T), cmd).await.unwrap(), CreateRoleOutcome::Created);
+    let cmd = CreateRole { role: role.clone(), by: By::operator(role.tenant_id.unwrap()), audit: vec![] };
+    assert_eq!(store.create_role(&ctx(T), cmd).await.unwrap(), Ok(CreateRoleOutcome::Created));
     role
 }
 pub(crate) fn key(tenant: TenantId) -> ApiKey {
@@ -96,16 +96,21 @@ pub(crate) async fn a_name_is_taken_once(store: S) {
     let ((_, tenant), (_, other)) = (owned(&store).await, owned(&store).await);
     made(&store, role(tenant, "Support", &[])).await;
     for name in ["support", "SUPPORT", "owner", "Admin", "member"] {
-        let cmd = CreateRole { role: role(tenant, name, &[]), audit: vec![event(tenant, None, "role.created")] };
-        assert_eq!(store.create_role(&ctx(T), cmd).await.unwrap(), CreateRoleOutcome::NameTaken, "{name}");
+        let cmd = CreateRole { role: role(tenant, name, &[]), by: By::operator(tenant), audit: vec![event(tenant, None, "role.created")] };
+        assert_eq!(store.create_role(&ctx(T), cmd).await.unwrap(), Ok(CreateRoleOutcome::NameTaken), "{name}");
     }
     assert_eq!(events(&store, tenant).await, [""; 0]);
     made(&store, role(other, "Support", &[])).await;
     let outcomes = at_once(16, |_| {
         let store = store.clone();
-        async move { store.create_role(&ctx(T), CreateRole { role: role(tenant, "Sales", &[]), audit: vec![] }).await.unwrap() }
+        async move {
+            store
+                .create_role(&ctx(T), CreateRole { role: role(tenant, "Sales", &[]), by: By::operator(tenant), audit: vec![] })
+                .await
+                .unwrap()
+        }
     });
-    assert_eq!(count(&outcomes.await, &CreateRoleOutcome::Created), 1);
+    assert_eq!(count(&outcomes.await, &Ok(CreateRoleOutcome::Created)), 1);
     assert_eq!(store.roles(tenant).await.unwrap().len(), 2);
 }
 
@@ -114,8 +119,8 @@ pub(crate) async fn a_tenant_has_at_most_100_roles(store: S) {
     for n in 0..100 {
         made(&store, role(tenant, &format!("r{n}"), &[])).await;
     }
-    let one_more = CreateRole { role: role(tenant, "one more", &[]), audit: vec![] };
-    assert_eq!(store.create_role(&ctx(T), one_more).await.unwrap(), CreateRoleOutcome::TooMany);
+    let one_more = CreateRole { role: role(tenant, "one more", &[]), by: By::operator(tenant), audit: vec![] };
+    assert_eq!(store.create_role(&ctx(T), one_more).await.unwrap(), Ok(CreateRoleOutcome::TooMany));
 }
 
 pub(crate) async fn roles_are_given_and_taken(store: S) {
@@ -189,22 +194,29 @@ fn unlike(id: ApiKeyId) -> ApiKeyId {
 pub(crate) async fn a_revoked_key_is_told_to_all_nodes_once(store: S) {
     let ((_, tenant), (_, other)) = (owned(&store).await, owned(&store).await);
     let key = keyed(&store, key(tenant)).await;
-    let foreign = RevokeApiKey { tenant_id: other, key_id: key.id, audit: vec![event(other, None, "api_key.revoked")] };
-    assert_eq!(store.revoke_api_key(&ctx(T), foreign).await.unwrap(), Cas::Stale);
+    let foreign =
+        RevokeApiKey { tenant_id: other, key_id: key.id, by: By::operator(other), audit: vec![event(other, None, "api_key.revoked")] };
+    assert_eq!(store.revoke_api_key(&ctx(T), foreign).await.unwrap(), Ok(Cas::Stale));
     assert_eq!(store.api_key(&key.prefix).await.unwrap(), Some(key.clone()));
-    let revoke = move |key_id| RevokeApiKey { tenant_id: tenant, key_id, audit: vec![event(tenant, None, "api_key.revoked")] };
+    let revoke = move |key_id| RevokeApiKey {
+        tenant_id: tenant,
+        key_id,
+        by: By::operator(tenant),
+        audit: vec![event(tenant, None, "api_key.revoked")],
+    };
     let outcomes = at_once(16, |n| {
         let store = store.clone();
         let at = T.plus(secs(n as u64));
         async move { store.revoke_api_key(&ctx(at), revoke(key.id)).await.unwrap() }
     });
-    assert_eq!(count(&outcomes.await, &Cas::Done(())), 16);
+    let outcomes = outcomes.await;
+    assert_eq!((count(&outcomes, &Ok(Cas::Done(vec![key.id]))), count(&outcomes, &Ok(Cas::Done(vec![])))), (1, 15));
     let first = store.api_key(&key.prefix).await.unwrap().unwrap().revoked_at.expect("revoked");
-    store.revoke_api_key(&ctx(T.plus(days(1))), revoke(key.id)).await.unwrap();
+    assert_eq!(store.revoke_api_key(&ctx(T.plus(days(1))), revoke(key.id)).await.unwrap(), Ok(Cas::Done(vec![])));
     assert_eq!(store.api_key(&key.prefix).await.unwrap().unwrap().revoked_at, Some(first), "the first time stays");
     assert_eq!(count(&revocations(&store).await, &Revocation::ApiKey(key.id)), 1);
     assert_eq!(events(&store, tenant).await, ["api_key.revoked"]);
-    assert_eq!(store.revoke_api_key(&ctx(T), revoke(api_key_id())).await.unwrap(), Cas::Stale);
+    assert_eq!(store.revoke_api_key(&ctx(T), revoke(api_key_id())).await.unwrap(), Ok(Cas::Stale));
 }
 
 pub(crate) async fn uses_only_move_on(store: S) {
@@ -226,8 +238,8 @@ pub(crate) async fn a_tenant_has_at_most_1000_live_keys(store: S) {
     }
     let one_more = || CreateApiKey { key: key(tenant), by: By::operator(tenant), audit: vec![] };
     assert_eq!(store.create_api_key(&ctx(T), one_more()).await.unwrap(), CreateApiKeyOutcome::TooMany);
-    let revoke = RevokeApiKey { tenant_id: tenant, key_id: last.id, audit: vec![] };
-    assert_eq!(store.revoke_api_key(&ctx(T), revoke).await.unwrap(), Cas::Done(()));
+    let revoke = RevokeApiKey { tenant_id: tenant, key_id: last.id, by: By::operator(tenant), audit: vec![] };
+    assert_eq!(store.revoke_api_key(&ctx(T), revoke).await.unwrap(), Ok(Cas::Done(vec![last.id])));
     assert_eq!(store.create_api_key(&ctx(T), one_more()).await.unwrap(), CreateApiKeyOutcome::Created);
 }
 
@@ -258,7 +270,7 @@ pub(crate) async fn reruns_give_the_first_outcome(store: S) {
     let (owner, tenant) = owned(&store).await;
     let told = |name| vec![event(tenant, None, name)];
     let extra = role(tenant, "Extra", &[]);
-    let create = CreateRole { role: extra.clone(), audit: told("role.created") };
+    let create = CreateRole { role: extra.clone(), by: By::operator(extra.tenant_id.unwrap()), audit: told("role.created") };
     let change = |name| ChangeRole {
         user_id: owner.user.id,
         tenant_id: tenant,
@@ -269,18 +281,18 @@ pub(crate) async fn reruns_give_the_first_outcome(store: S) {
     };
     let key = key(tenant);
     let make = CreateApiKey { by: By::operator(key.tenant_id), key: key.clone(), audit: told("api_key.created") };
-    let revoke = RevokeApiKey { tenant_id: tenant, key_id: key.id, audit: told("api_key.revoked") };
+    let revoke = RevokeApiKey { tenant_id: tenant, key_id: key.id, by: By::operator(tenant), audit: told("api_key.revoked") };
     let (a, b, c, d, e) = (ctx(T), ctx(T), ctx(T), ctx(T), ctx(T));
     let (given, taken) = (change("role.given"), change("role.taken"));
     for _ in 0..3 {
-        assert_eq!(store.create_role(&a, create.clone()).await.unwrap(), CreateRoleOutcome::Created);
+        assert_eq!(store.create_role(&a, create.clone()).await.unwrap(), Ok(CreateRoleOutcome::Created));
         assert_eq!(store.give_role(&b, given.clone()).await.unwrap(), ChangeRoleOutcome::Done);
         assert_eq!(store.create_api_key(&d, make.clone()).await.unwrap(), CreateApiKeyOutcome::Created);
     }
     assert_eq!(store.membership(owner.user.id, tenant).await.unwrap().unwrap().roles, [RoleId::OWNER, extra.id]);
     for _ in 0..3 {
         assert_eq!(store.take_role(&c, taken.clone()).await.unwrap(), ChangeRoleOutcome::Done);
-        assert_eq!(store.revoke_api_key(&e, revoke.clone()).await.unwrap(), Cas::Done(()));
+        assert_eq!(store.revoke_api_key(&e, revoke.clone()).await.unwrap(), Ok(Cas::Done(vec![key.id])));
         assert_eq!(store.give_role(&b, given.clone()).await.unwrap(), ChangeRoleOutcome::Done);
     }
     assert_eq!(store.membership(owner.user.id, tenant).await.unwrap().unwrap().roles, [RoleId::OWNER], "a rerun gives nothing back");

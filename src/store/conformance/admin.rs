@@ -148,8 +148,8 @@ pub(crate) async fn the_fence_holds_at_the_write(store: S) {
     let (admin, plain) = (member(&store, tenant, RoleId::ADMIN).await, member(&store, tenant, RoleId::MEMBER).await);
     // Somebody who may write users, and no more than a member otherwise.
     let role = super::access::role(tenant, "Desk", &[Permission::UserWrite, Permission::TenantRead]);
-    let create = CreateRole { role: role.clone(), audit: vec![] };
-    assert_eq!(store.create_role(&ctx(T), create).await.unwrap(), CreateRoleOutcome::Created);
+    let create = CreateRole { role: role.clone(), by: By::operator(role.tenant_id.unwrap()), audit: vec![] };
+    assert_eq!(store.create_role(&ctx(T), create).await.unwrap(), Ok(CreateRoleOutcome::Created));
     let clerk = member(&store, tenant, role.id).await;
     let s = session(clerk, tenant, 1, T);
     let open = CreateSession { session: s.clone(), network: HOME, is_login: true, audit: vec![] };
@@ -254,13 +254,14 @@ pub(crate) async fn a_tenant_changes_by_version(store: S) {
         name: "New".into(),
         slug: slug.into(),
         metadata: Default::default(),
+        by: By::operator(tenant),
         audit: vec![],
     };
     let taken = store.tenant(other).await.unwrap().unwrap().slug;
     let free = format!("n-{tenant}");
-    assert_eq!(store.update_tenant(&ctx(T), cmd(1, &taken)).await.unwrap(), UpdateTenantOutcome::SlugTaken);
-    assert_eq!(store.update_tenant(&ctx(T), cmd(7, &free)).await.unwrap(), UpdateTenantOutcome::Stale);
-    assert_eq!(store.update_tenant(&ctx(T), cmd(1, &free)).await.unwrap(), UpdateTenantOutcome::Done);
+    assert_eq!(store.update_tenant(&ctx(T), cmd(1, &taken)).await.unwrap(), Ok(UpdateTenantOutcome::SlugTaken));
+    assert_eq!(store.update_tenant(&ctx(T), cmd(7, &free)).await.unwrap(), Ok(UpdateTenantOutcome::Stale));
+    assert_eq!(store.update_tenant(&ctx(T), cmd(1, &free)).await.unwrap(), Ok(UpdateTenantOutcome::Done));
     assert_eq!(store.tenant(tenant).await.unwrap().unwrap().name, "New");
 }
 

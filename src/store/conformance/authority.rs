@@ -119,8 +119,8 @@ pub(crate) async fn take(store: &S, by: By, p: &CreateUser, role_id: RoleId) -> 
     store.take_role(&ctx(T), of_role(by, p, role_id)).await.unwrap()
 }
 pub(crate) async fn custom(store: &S, tenant: TenantId, name: &str, allows: &[Permission]) -> Role {
-    let cmd = CreateRole { role: role(tenant, name, allows), audit: vec![] };
-    assert_eq!(store.create_role(&ctx(T), cmd.clone()).await.unwrap(), CreateRoleOutcome::Created);
+    let cmd = CreateRole { role: role(tenant, name, allows), by: By::operator(tenant), audit: vec![] };
+    assert_eq!(store.create_role(&ctx(T), cmd.clone()).await.unwrap(), Ok(CreateRoleOutcome::Created));
     cmd.role
 }
 /// An invite by somebody in person.

@@ -17,8 +17,8 @@ use crate::{
 };
 
 async fn deleted(store: &S, tenant_id: TenantId, now: Timestamp) {
-    let cmd = DeleteTenant { tenant_id, audit: vec![] };
-    assert_eq!(store.delete_tenant(&ctx(now), cmd).await.unwrap(), Cas::Done(()));
+    let cmd = DeleteTenant { tenant_id, by: By::operator(tenant_id), audit: vec![] };
+    assert_eq!(store.delete_tenant(&ctx(now), cmd).await.unwrap(), Ok(Cas::Done(())));
 }
 
 pub(crate) async fn members_and_invites_of_a_deleted_tenant_end(store: S) {

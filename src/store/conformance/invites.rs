@@ -27,7 +27,6 @@ pub(crate) async fn company(store: &S) -> (CreateUser, Tenant) {
     assert_eq!(made, CreateApiKeyOutcome::Created);
     (owner, cmd.tenant)
 }
-/// The key that invites to a [`company`].
 fn giver_of(tenant: TenantId) -> ApiKeyId {
     ApiKeyId::from_bytes(*tenant.as_bytes())
 }
@@ -45,6 +44,7 @@ pub(crate) fn invite(tenant_id: TenantId, email: Email, now: Timestamp) -> Invit
         expires_at: now.plus(days(7)),
         accepted_at: None,
         created_at: now,
+        sent_again_at: None,
     }
 }
 pub(crate) async fn invited(store: &S, invite: Invite) -> Invite {
@@ -68,7 +68,7 @@ fn resend(i: &Invite, expires_at: Timestamp) -> ResendInvite {
     }
 }
 fn revoke_invite(i: &Invite) -> RevokeInvite {
-    RevokeInvite { tenant_id: i.tenant_id, invite_id: i.id, audit: vec![] }
+    RevokeInvite { tenant_id: i.tenant_id, invite_id: i.id, by: By::operator(i.tenant_id), audit: vec![] }
 }
 fn accept(i: &Invite, joins: Joins) -> AcceptInvite {
     AcceptInvite { tenant_id: i.tenant_id, invite_id: i.id, serial: i.serial, joins, personal: Some(spare()), audit: vec![] }
@@ -156,7 +156,7 @@ pub(crate) async fn sending_again_raises_the_serial(store: S) {
     .await;
     assert_eq!(count(&sent, &Cas::Done(ResendOutcome::Sent)), 1);
     let second = row(&store, &first).await;
-    assert_eq!(second, Invite { serial: 2, expires_at: T.plus(days(9)), ..first.clone() });
+    assert_eq!(second, Invite { serial: 2, expires_at: T.plus(days(9)), sent_again_at: Some(T), ..first.clone() });
     let (_, stale) = as_new(&first, T);
     assert_eq!(store.accept_invite(&ctx(T), stale).await.unwrap(), AcceptOutcome::Gone, "the old tokens are dead");
     // An expired one is pending again, unless there is a newer one.
@@ -170,7 +170,7 @@ pub(crate) async fn sending_again_raises_the_serial(store: S) {
     assert_eq!(store.resend_invite(&ctx(later), again).await.unwrap(), Cas::Done(ResendOutcome::Superseded));
     assert_eq!(row(&store, &newer).await, newer);
     // What was taken back or answered is over.
-    assert_eq!(store.revoke_invite(&ctx(later), revoke_invite(&newer)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.revoke_invite(&ctx(later), revoke_invite(&newer)).await.unwrap(), Ok(RevokeOutcome::Revoked));
     assert_eq!(store.resend_invite(&ctx(later), resend(&newer, later.plus(days(7)))).await.unwrap(), Cas::Stale);
     let foreign = ResendInvite { tenant_id: tenant_id(), ..resend(&third, later) };
     assert_eq!(store.resend_invite(&ctx(later), foreign).await.unwrap(), Cas::Stale);
@@ -180,10 +180,10 @@ pub(crate) async fn revoking_ends_an_invite(store: S) {
     let (_, tenant) = company(&store).await;
     let made = invited(&store, invite(tenant.id, address(), T)).await;
     let foreign = RevokeInvite { tenant_id: tenant_id(), ..revoke_invite(&made) };
-    assert_eq!(store.revoke_invite(&ctx(T), foreign).await.unwrap(), RevokeOutcome::NotFound);
+    assert_eq!(store.revoke_invite(&ctx(T), foreign).await.unwrap(), Ok(RevokeOutcome::NotFound));
     assert_eq!(row(&store, &made).await, made);
     for _ in 0..2 {
-        assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), RevokeOutcome::Revoked);
+        assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), Ok(RevokeOutcome::Revoked));
     }
     let (p, cmd) = as_new(&made, T);
     assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Gone);
@@ -191,7 +191,7 @@ pub(crate) async fn revoking_ends_an_invite(store: S) {
     let made = invited(&store, invite(tenant.id, address(), T)).await;
     let (_, cmd) = as_new(&made, T);
     assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Joined);
-    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), RevokeOutcome::Answered);
+    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), Ok(RevokeOutcome::Answered));
     assert_eq!(row(&store, &made).await.status, InviteStatus::Accepted);
 }
 
@@ -221,7 +221,7 @@ pub(crate) async fn invites_are_listed_by_status_and_page(store: S) {
     let newest = invited(&store, invite(tenant.id, email, now)).await;
     assert_eq!(list(Some(InviteStatus::Expired), None, 10, now).await, expired);
     assert_eq!(list(Some(InviteStatus::Expired), Some(expired[0]), 1, now).await, expired[1..2]);
-    assert_eq!(store.revoke_invite(&ctx(now), revoke_invite(&newest)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.revoke_invite(&ctx(now), revoke_invite(&newest)).await.unwrap(), Ok(RevokeOutcome::Revoked));
     assert_eq!(list(Some(InviteStatus::Revoked), None, 10, now).await, [newest.id]);
     assert_eq!(list(Some(InviteStatus::Accepted), None, 10, now).await, []);
 }
@@ -239,7 +239,7 @@ pub(crate) async fn an_address_sees_what_is_open_to_it(store: S) {
     assert_eq!(store.open_invite(&address().digest(), first.id, T).await.unwrap(), None);
     assert_eq!(store.open_invite(&email.digest(), first.id, first.expires_at).await.unwrap(), None);
     assert_eq!(open(first.expires_at).await, []);
-    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&first)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&first)).await.unwrap(), Ok(RevokeOutcome::Revoked));
     assert_eq!(open(T).await, [(second, b)]);
 }
 
@@ -342,7 +342,7 @@ pub(crate) async fn declining_needs_a_proved_address(store: S) {
     assert_eq!(decline(p.user.id, T).await, Cas::Stale, "once");
     let cmd = as_account(&made, &p, 1, Mailbox::ProvedBefore);
     assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::Gone);
-    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), RevokeOutcome::Answered);
+    assert_eq!(store.revoke_invite(&ctx(T), revoke_invite(&made)).await.unwrap(), Ok(RevokeOutcome::Answered));
 }
 
 pub(crate) async fn the_first_proof_by_a_reset_takes_invites_back(store: S) {
@@ -433,8 +433,8 @@ pub(crate) async fn an_invite_is_worth_what_the_inviter_still_holds(store: S) {
     let member = Role::system_permissions(RoleId::MEMBER).unwrap();
     let few = key([Permission::InviteWrite].into_iter().collect(), None).await;
     let (good, revoked, over) = (key(member, None).await, key(member, None).await, key(member, Some(T)).await);
-    let cmd = RevokeApiKey { tenant_id: t, key_id: revoked, audit: vec![] };
-    assert_eq!(store.revoke_api_key(&ctx(T), cmd).await.unwrap(), Cas::Done(()));
+    let cmd = RevokeApiKey { tenant_id: t, key_id: revoked, by: By::operator(t), audit: vec![] };
+    assert_eq!(store.revoke_api_key(&ctx(T), cmd).await.unwrap(), Ok(Cas::Done(vec![revoked])));
     for (key, role_id, outcome) in [
         (good, RoleId::MEMBER, AcceptOutcome::Joined),
         (few, RoleId::MEMBER, AcceptOutcome::Joined), // What every member may do counts as held.
@@ -453,7 +453,7 @@ pub(crate) async fn reruns_of_invites_give_the_first_outcome(store: S) {
     let i = invite(tenant.id, address(), T);
     let (made, again, taken, joined) = (ctx(T), ctx(T), ctx(T), ctx(T));
     let create = CreateInvite { by: By::operator(i.tenant_id), invite: i.clone(), job: None, audit: vec![] };
-    let resent = Invite { serial: 2, expires_at: T.plus(days(8)), ..i.clone() };
+    let resent = Invite { serial: 2, expires_at: T.plus(days(8)), sent_again_at: Some(T), ..i.clone() };
     let (p, accept) = as_new(&resent, T);
     for _ in 0..2 {
         assert_eq!(store.create_invite(&made, create.clone()).await.unwrap(), CreateInviteOutcome::Created);
@@ -468,8 +468,8 @@ pub(crate) async fn reruns_of_invites_give_the_first_outcome(store: S) {
     }
     assert_eq!(store.sessions(p.user.id).await.unwrap().len(), 1);
     let other = invited(&store, invite(tenant.id, address(), T)).await;
-    assert_eq!(store.revoke_invite(&taken, revoke_invite(&other)).await.unwrap(), RevokeOutcome::Revoked);
-    assert_eq!(store.revoke_invite(&taken, revoke_invite(&other)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.revoke_invite(&taken, revoke_invite(&other)).await.unwrap(), Ok(RevokeOutcome::Revoked));
+    assert_eq!(store.revoke_invite(&taken, revoke_invite(&other)).await.unwrap(), Ok(RevokeOutcome::Revoked));
     proved(&store, &p).await;
     let mine = invited(&store, invite(tenant.id, p.user.email.clone(), T)).await;
     let (no, cmd) = (ctx(T), DeclineInvite { tenant_id: tenant.id, invite_id: mine.id, user_id: p.user.id, audit: vec![] });
@@ -482,7 +482,7 @@ pub(crate) async fn sweeping_invites(store: S) {
     let (t, _alone) = era(&store, 21).await;
     let (_, tenant) = company(&store).await;
     let (waits, ended) = (invited(&store, invite(tenant.id, address(), t)).await, invited(&store, invite(tenant.id, address(), t)).await);
-    assert_eq!(store.revoke_invite(&ctx(t), revoke_invite(&ended)).await.unwrap(), RevokeOutcome::Revoked);
+    assert_eq!(store.revoke_invite(&ctx(t), revoke_invite(&ended)).await.unwrap(), Ok(RevokeOutcome::Revoked));
     let sweep = async |now| {
         while store.sweep(now).await.unwrap().more {}
     };

@@ -21,7 +21,7 @@ async fn guest(store: &S, tenant: TenantId) -> CreateUser {
     joined(store, tenant, &p, RoleId::ADMIN).await;
     p
 }
-fn plan(tenant: TenantId, maker: Option<UserId>) -> ApiKey {
+pub(crate) fn plan(tenant: TenantId, maker: Option<UserId>) -> ApiKey {
     let scopes = [Permission::UserRead, Permission::UserWrite, Permission::ApiKeyWrite].into_iter().collect();
     ApiKey { scopes, ..key_of(tenant, maker) }
 }
@@ -33,7 +33,7 @@ async fn made(store: &S, p: &CreateUser, tenant: TenantId) -> ApiKey {
 async fn child(store: &S, of: &ApiKey) -> ApiKey {
     keyed(store, ApiKey { parent_id: Some(of.id), ..plan(of.tenant_id, of.user_id) }, through(of)).await
 }
-async fn row(store: &S, key: &ApiKey) -> ApiKey {
+pub(crate) async fn row(store: &S, key: &ApiKey) -> ApiKey {
     store.api_key_by_id(key.tenant_id, key.id).await.unwrap().expect("a key")
 }
 /// What a key may do now; `None`: nobody stands for it.
@@ -185,10 +185,10 @@ pub(crate) async fn a_key_ends_with_the_one_that_made_it(store: S) {
     let (key, other) = (made(&store, &owner, tenant).await, made(&store, &owner, tenant).await);
     let its = child(&store, &key).await;
     let last = child(&store, &its).await;
-    let revoke = |key: &ApiKey| RevokeApiKey { tenant_id: tenant, key_id: key.id, audit: vec![] };
+    let revoke = |key: &ApiKey| RevokeApiKey { tenant_id: tenant, key_id: key.id, by: By::operator(tenant), audit: vec![] };
     let later = T.plus(secs(60));
-    for (key, at) in [(&its, T), (&key, later)] {
-        assert_eq!(store.revoke_api_key(&ctx(at), revoke(key)).await.unwrap(), Cas::Done(()));
+    for (key, at, ended) in [(&its, T, vec![its.id, last.id]), (&key, later, vec![key.id]), (&its, later, vec![])] {
+        assert_eq!(store.revoke_api_key(&ctx(at), revoke(key)).await.unwrap(), Ok(Cas::Done(ended)));
     }
     let told = revocations(&store).await;
     for (key, end) in [(&key, Some(later)), (&its, Some(T)), (&last, Some(T)), (&other, None)] {
@@ -202,7 +202,7 @@ pub(crate) async fn a_key_ends_with_the_one_that_made_it(store: S) {
         let make = CreateApiKey { key: its.clone(), by: through(&key), audit: vec![] };
         let (one, two) = (ctx(T), ctx(T));
         let (outcome, ended) = tokio::join!(store.create_api_key(&one, make), store.revoke_api_key(&two, revoke(&key)));
-        assert_eq!(ended.unwrap(), Cas::Done(()));
+        assert!(matches!(ended.unwrap(), Ok(Cas::Done(_))));
         match outcome.unwrap() {
             CreateApiKeyOutcome::Created => assert_eq!(row(&store, &its).await.revoked_at, Some(T)),
             refused => assert_eq!(refused, CreateApiKeyOutcome::Denied(Denied::NoPermission)),
@@ -399,8 +399,8 @@ pub(crate) async fn members_of_a_deleted_organization_keep_their_accounts_or_go_
     manage(&store, with, true).await;
     let key = made(&store, &owner, without).await;
     for tenant_id in [without, with] {
-        let (first, cmd) = (ctx(t), DeleteTenant { tenant_id, audit: vec![] });
-        for (ctx, outcome) in [(&first, Cas::Done(())), (&first, Cas::Done(())), (&ctx(t), Cas::Stale)] {
+        let (first, cmd) = (ctx(t), DeleteTenant { tenant_id, by: By::operator(tenant_id), audit: vec![] });
+        for (ctx, outcome) in [(&first, Ok(Cas::Done(()))), (&first, Ok(Cas::Done(()))), (&ctx(t), Ok(Cas::Stale))] {
             assert_eq!(store.delete_tenant(ctx, cmd.clone()).await.unwrap(), outcome);
         }
     }

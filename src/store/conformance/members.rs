@@ -29,6 +29,7 @@ pub(crate) async fn joined(store: &S, tenant_id: TenantId, p: &CreateUser, role_
         expires_at: T.plus(days(7)),
         accepted_at: None,
         created_at: T,
+        sent_again_at: None,
     };
     let cmd = CreateInvite { by: By::operator(invite.tenant_id), invite: invite.clone(), job: None, audit: vec![] };
     assert_eq!(store.create_invite(&ctx(T), cmd).await.unwrap(), CreateInviteOutcome::Created);
@@ -68,8 +69,8 @@ pub(crate) async fn a_member_may_what_his_roles_allow(store: S) {
     let may = async || store.grant(member.user.id, tenant).await.unwrap().unwrap().permissions;
     assert_eq!(may().await.keys(), ["tenant.read"]);
     let custom = super::access::role(tenant, "Custom", &[Permission::UserRead]);
-    let create = CreateRole { role: custom.clone(), audit: vec![] };
-    assert_eq!(store.create_role(&ctx(T), create).await.unwrap(), CreateRoleOutcome::Created);
+    let create = CreateRole { role: custom.clone(), by: By::operator(custom.tenant_id.unwrap()), audit: vec![] };
+    assert_eq!(store.create_role(&ctx(T), create).await.unwrap(), Ok(CreateRoleOutcome::Created));
     assert_eq!(store.give_role(&ctx(T), change(&member, tenant, custom.id)).await.unwrap(), ChangeRoleOutcome::Done);
     assert_eq!(may().await.keys(), ["tenant.read", "user.read"], "both together");
     assert_eq!(store.give_role(&ctx(T), change(&member, tenant, RoleId::ADMIN)).await.unwrap(), ChangeRoleOutcome::Done);
@@ -118,6 +119,7 @@ pub(crate) async fn who_belongs_nowhere_else_keeps_his_last_role(store: S) {
         expires_at: T.plus(days(7)),
         accepted_at: None,
         created_at: T,
+        sent_again_at: None,
     };
     let cmd = CreateInvite { by: By::operator(invite.tenant_id), invite: invite.clone(), job: None, audit: vec![] };
     assert_eq!(store.create_invite(&ctx(T), cmd).await.unwrap(), CreateInviteOutcome::Created);

@@ -22,6 +22,7 @@ pub(crate) mod outbox;
 pub(crate) mod passwords;
 pub(crate) mod policy;
 pub(crate) mod proofs;
+pub(crate) mod recoveries;
 pub(crate) mod reruns;
 pub(crate) mod resets;
 pub(crate) mod revocations;
@@ -83,6 +84,8 @@ macro_rules! store_conformance_suite {
                 the_way_back_from_the_bin_is_by_the_epoch_of_the_deletion, signing_in_again_counts_for_that_session,
                 members_of_a_deleted_organization_keep_their_accounts_or_go_with_it, reruns_give_the_first_outcome,
                 reruns_about_keys_and_credentials_give_the_first_outcome;
+            recoveries: a_recovery_ends_however_many_keys_and_invites, a_recovery_takes_back_what_was_sent_again_since,
+                commands_about_a_tenant_ask_who_may;
             audit: events_are_listed_newest_first, every_field_of_an_event_survives, each_tenant_has_one_chain,
                 a_former_holder_links_nothing, chainers_at_once_make_one_chain, erasing_keeps_the_chain_whole,
                 every_audited_tenant_is_found, events_without_another_command_are_written_once;

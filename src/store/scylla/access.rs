@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{
         api_key::ApiKey,
-        authority::{Denied, needs_proof},
+        authority::{Denied, Permitted, needs_proof},
         context::Ctx,
         ids::{ApiKeyId, RoleId, TenantId, UserId},
         outbox::{Job, OWNERS_TOLD},
@@ -51,9 +51,9 @@ impl AccessStore for ScyllaStore {
         roles.sort_by_key(|role| role.name.to_ascii_lowercase());
         Ok(roles)
     }
-    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<CreateRoleOutcome> {
+    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<Permitted<CreateRoleOutcome>> {
         // A role of every tenant is nobody's to make.
-        let Some(tenant) = cmd.role.tenant_id else { return Ok(CreateRoleOutcome::NameTaken) };
+        let Some(tenant) = cmd.role.tenant_id else { return Ok(Ok(CreateRoleOutcome::NameTaken)) };
         self.engine.command(ctx, Unit::tenant(tenant), cmd).await
     }
     async fn give_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome> {
@@ -83,7 +83,7 @@ impl AccessStore for ScyllaStore {
     async fn api_keys(&self, tenant: TenantId, after: Option<ApiKeyId>, limit: u32) -> Result<Vec<ApiKey>> {
         self.engine.read(api_keys::list(&self.engine.cql, tenant, after, limit)).await
     }
-    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Cas<()>> {
+    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Permitted<Cas<Vec<ApiKeyId>>>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
     async fn api_key_by_id(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {
@@ -131,24 +131,28 @@ pub(super) async fn grant(cql: &Cql, user: UserId, tenant: TenantId) -> Result<O
 
 #[async_trait]
 impl Plan for CreateRole {
-    type Out = CreateRoleOutcome;
+    type Out = Permitted<CreateRoleOutcome>;
     fn first(&self) -> Vec<Name> {
         ones(&[TENANT])
     }
-    async fn run(&self, tx: &mut Tx<'_>) -> Planned<CreateRoleOutcome> {
-        let (role, Some(tenant)) = (&self.role, self.role.tenant_id) else { return Ok(CreateRoleOutcome::NameTaken) };
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Permitted<CreateRoleOutcome>> {
+        let (role, Some(tenant)) = (&self.role, self.role.tenant_id) else { return Ok(Ok(CreateRoleOutcome::NameTaken)) };
+        if let Err(why) = authority::permitted(tx, self.by, Permission::RoleWrite).await?.and_then(|acting| acting.covers(role.permissions))
+        {
+            return Ok(Err(why));
+        }
         let unit = Unit::tenant(tenant);
         let there = tx.scan::<Role>(&unit, ROLE).await?;
         let same = |other: &str| other.eq_ignore_ascii_case(&role.name);
         if Role::system().iter().any(|r| same(&r.name)) || there.iter().any(|(_, r)| same(&r.name)) {
-            return Ok(CreateRoleOutcome::NameTaken);
+            return Ok(Ok(CreateRoleOutcome::NameTaken));
         }
         if there.len() >= ROLES {
-            return Ok(CreateRoleOutcome::TooMany);
+            return Ok(Ok(CreateRoleOutcome::TooMany));
         }
         tx.put(&unit, ROLE, role.id.as_bytes(), &Role { created_at: Some(role.created_at.unwrap_or(tx.now)), ..role.clone() })?;
         tx.audit(&self.audit)?;
-        Ok(CreateRoleOutcome::Created)
+        Ok(Ok(CreateRoleOutcome::Created))
     }
 }
 
@@ -170,11 +174,11 @@ async fn membership(tx: &mut Tx<'_>, cmd: &ChangeRole) -> Planned<Option<Member>
 
 /// Whether whoever asks may give (or take) the role; if not, the answer.
 async fn may_change(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     cmd: &ChangeRole,
     taker: Option<UserId>,
 ) -> Planned<std::result::Result<PermissionSet, ChangeRoleOutcome>> {
-    let acting = match authority::acting(tx.cql(), tx.now, cmd.by).await?.and_then(|a| a.needs(Permission::RoleWrite).map(|()| a)) {
+    let acting = match authority::permitted_surely(tx, cmd.by, Permission::RoleWrite).await? {
         Ok(acting) => acting,
         Err(why) => return Ok(Err(ChangeRoleOutcome::Denied(why))),
     };
@@ -271,7 +275,7 @@ impl Plan for FoundTenant {
         }
         tenants::insert(tx, &self.tenant).await?;
         if let Some(key) = &self.key {
-            api_keys::insert(tx, key)?;
+            api_keys::insert(tx, key).await?;
         }
         if let Some(membership) = &self.owner {
             tenants::join(tx, membership, self.tenant.kind).await?;
@@ -292,24 +296,23 @@ impl Plan for CreateApiKey {
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<CreateApiKeyOutcome> {
         let tenant = self.key.tenant_id;
-        if live(tx, tenant).await?.is_none() {
-            return Ok(CreateApiKeyOutcome::NoTenant);
-        }
-        match authority::acting_surely(tx, self.by).await?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+        let Some(place) = live(tx, tenant).await? else { return Ok(CreateApiKeyOutcome::NoTenant) };
+        let permitted = authority::permitted_surely(tx, self.by, Permission::ApiKeyWrite).await?;
+        let acting = match permitted.and_then(|acting| acting.covers(self.key.scopes).map(|()| acting)) {
             Err(why) => return Ok(CreateApiKeyOutcome::Denied(why)),
-            Ok(acting) if !acting.actor.permissions.covers(self.key.scopes) => {
-                return Ok(CreateApiKeyOutcome::Denied(Denied::NoPermission));
-            }
-            Ok(acting) => authority::makes(tx, &acting)?,
-        }
-        if api_keys::has_as_many_as_it_may(tx, tenant).await? {
+            Ok(acting) => acting,
+        };
+        authority::makes(tx, &acting)?;
+        if api_keys::has_as_many_as_it_may(tx, &place).await? {
             return Ok(CreateApiKeyOutcome::TooMany);
         }
-        api_keys::insert(tx, &self.key)?;
+        // Of a key that acts: who is its maker now.
+        let maker = acting.actor.person.or(self.key.user_id);
+        let key = ApiKey { user_id: maker, ..self.key.clone() };
+        api_keys::insert(tx, &key).await?;
         let owners = tenants::owners(tx.cql(), tenant, OWNERS_TOLD as usize).await?;
-        let maker = self.key.user_id;
         for user in maker.into_iter().chain(owners.into_iter().filter(|owner| Some(*owner) != maker)) {
-            tx.job(&Job::key_made(user, &self.key))?;
+            tx.job(&Job::key_made(user, &key))?;
         }
         tx.audit(&self.audit)?;
         Ok(CreateApiKeyOutcome::Created)

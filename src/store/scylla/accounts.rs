@@ -12,7 +12,9 @@ use super::{
     upkeep::{self, What},
 };
 use crate::{
-    domain::{contact::ContactDigest, hash::PasswordHash, ids::UserId, network::Network, time::Timestamp, user::User},
+    domain::{
+        authority::Permitted, contact::ContactDigest, hash::PasswordHash, ids::UserId, network::Network, time::Timestamp, user::User,
+    },
     store::{Result, commands::*},
 };
 use async_trait::async_trait;
@@ -50,6 +52,13 @@ impl Outcome for bool {
 impl<T: Serialize + serde::de::DeserializeOwned + Send + 'static> Outcome for Cas<T> {
     fn recorded(&self) -> bool {
         matches!(self, Cas::Done(_))
+    }
+}
+
+// Nothing was written, and it may be decided anew.
+impl<T: Outcome> Outcome for Permitted<T> {
+    fn recorded(&self) -> bool {
+        self.as_ref().is_ok_and(T::recorded)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::{
         audit::AuditEvent,
-        authority::{Action, By, Denied, Place, is_proved, may, needs_proof},
+        authority::{Action, By, Denied, Permitted, Place, is_proved, may, needs_proof},
         context::Ctx,
         ids::{RoleId, TenantId, UserId},
         permission::Permission,
@@ -70,10 +70,10 @@ impl AdminStore for ScyllaStore {
     async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>> {
         self.purge_by_time(ctx, user, audit).await
     }
-    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome> {
+    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<Permitted<UpdateTenantOutcome>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
-    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>> {
+    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Permitted<Cas<()>>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
     async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants> {
@@ -110,7 +110,7 @@ impl Plan for CreateMember {
             return Ok(CreateMemberOutcome::NoTenant);
         }
         let Some(found) = tx.peek::<Tenant>(&Unit::tenant(tenant), TENANT, ONE).await? else { return Ok(CreateMemberOutcome::NoTenant) };
-        let acting = match authority::acting_surely(tx, self.by).await?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+        let acting = match authority::permitted_surely(tx, self.by, Permission::UserWrite).await? {
             Ok(acting) => acting,
             Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
         };
@@ -165,12 +165,11 @@ pub(super) async fn fenced(
     let (Some(found), Some(target)) = (found.filter(|t| t.deleted_at.is_none()), passwords::target(tx, by, &account.user).await?) else {
         return Ok(Err(MemberOutcome::NotFound));
     };
-    let acting = match authority::acting_surely(tx, by).await? {
+    let acting = match authority::permitted_surely(tx, by, Permission::UserWrite).await? {
         Ok(acting) => acting,
         Err(why) => return Ok(Err(MemberOutcome::Denied(why))),
     };
-    let allowed = acting.needs(Permission::UserWrite).and_then(|()| may(&acting.actor, action(&account.user), &target, &Place::of(&found)));
-    if let Err(why) = allowed {
+    if let Err(why) = may(&acting.actor, action(&account.user), &target, &Place::of(&found)) {
         return Ok(Err(MemberOutcome::Denied(why)));
     }
     if account.user.deleted_at.is_some() != in_bin {

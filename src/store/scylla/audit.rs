@@ -12,6 +12,7 @@ mod tests;
 pub(super) use body::Linked;
 
 use super::{
+    change::Entry,
     cql::Cql,
     effects::{Effect, number, ordered},
     engine::Engine,
@@ -272,9 +273,9 @@ impl Engine {
     pub(super) async fn erase_from_audit(&self, user: UserId) -> Result<()> {
         let mut from = Vec::new();
         loop {
-            let page = self.cql.entries(List::AuditAbout, user.as_bytes(), &from, END, PAGE, false).await?;
-            let (whole, last) = (page.len() == PAGE as usize, page.last().map(|(key, _)| key.clone()));
-            let erasing = stream::iter(page).map(async |(key, _)| self.erase_one(user, &key).await);
+            let page = self.cql.timed(List::AuditAbout, user.as_bytes(), &from, END, PAGE).await?;
+            let (whole, last) = (page.len() == PAGE as usize, page.last().map(|entry| entry.key.clone()));
+            let erasing = stream::iter(page).map(async |entry| self.erase_one(user, &entry).await);
             erasing.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
             match last {
                 Some(last) if whole => from = [last.0.as_slice(), &[0]].concat(),
@@ -283,21 +284,28 @@ impl Engine {
         }
     }
 
-    async fn erase_one(&self, user: UserId, key: &Bytes) -> Result<()> {
-        let at = self.micros();
-        if let Some(place) = Place::from_key(&key.0)
+    async fn erase_one(&self, user: UserId, entry: &Entry) -> Result<()> {
+        if let Some(place) = Place::from_key(&entry.key.0)
             && let Some(mut e) = one(&self.cql, &place).await?
         {
             let before = e.clone();
             e.erase(user);
             let [by, to] = parts(&place);
             if e.actor_seal != before.actor_seal {
-                self.cql.put(List::Audit, &place.bucket().0, &by.0, &json(&By::of(&e))?, 0, at).await?;
+                self.rewrite(&place, &by, &json(&By::of(&e))?).await?;
             }
             if e.subject_seal != before.subject_seal {
-                self.cql.put(List::Audit, &place.bucket().0, &to.0, &json(&To::of(&e))?, 0, at).await?;
+                self.rewrite(&place, &to, &json(&To::of(&e))?).await?;
             }
         }
-        self.cql.del(List::AuditAbout, user.as_bytes(), &key.0, at).await
+        self.cql.del(List::AuditAbout, user.as_bytes(), &entry.key.0, entry.at).await
+    }
+
+    /// Writes a part of an event anew, after what is there: whoever wrote that may have a clock that is ahead.
+    async fn rewrite(&self, place: &Place, part: &Bytes, body: &str) -> Result<()> {
+        let bucket = place.bucket();
+        let there = self.cql.timed_entry(List::Audit, &bucket.0, &part.0).await?;
+        let at = there.map_or(0, |(_, at)| at + 1).max(self.micros());
+        self.cql.put(List::Audit, &bucket.0, &part.0, body, 0, at).await
     }
 }

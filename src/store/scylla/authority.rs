@@ -3,20 +3,21 @@
 use super::{
     access,
     accounts::{ACCOUNT, Account, ONE},
-    api_keys,
+    api_keys::{self, KeyRow},
     cql::Cql,
     sessions::{Row, SESSION},
     tenants::{MEMBER, Member, TENANT},
     tx::{Planned, Tx, parse},
     unit::{Unit, name},
+    withdrawal::{self, WITHDRAWN, Withdrawal},
 };
 use crate::{
     domain::{
-        api_key::{ApiKey, Origin},
-        authority::{Acting, Authority, By, Denied, is_proved},
+        api_key::Origin,
+        authority::{Acting, Authority, By, Denied, Permitted, is_proved},
         ids::{RoleId, SessionId, TenantId, UserId},
-        permission::PermissionSet,
-        tenant::Tenant,
+        permission::{Permission, PermissionSet},
+        tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
     store::Result,
@@ -31,16 +32,18 @@ pub(super) struct Person {
     account: Option<Account>,
     member: Option<Member>,
     session: Option<Row>,
+    withdrawn: Vec<Withdrawal>,
 }
 
 async fn peek(cql: &Cql, user: UserId, tenant: TenantId, session: Option<SessionId>) -> Result<Person> {
-    let mut names = vec![name(ACCOUNT, ONE), name(MEMBER, tenant.as_bytes())];
+    let mut names = vec![name(ACCOUNT, ONE), name(MEMBER, tenant.as_bytes()), name(WITHDRAWN, ONE)];
     names.extend(session.map(|id| name(SESSION, id.as_bytes())));
     let mut person = Person::default();
     for row in cql.rows(&Unit::user(user), &names, false).await? {
         match row.name.kind.as_str() {
             ACCOUNT => person.account = Some(parse::<Account>(&row.body)?).filter(|a| !a.purging),
             MEMBER => person.member = Some(parse(&row.body)?),
+            WITHDRAWN => person.withdrawn = parse(&row.body)?,
             _ => person.session = Some(parse(&row.body)?),
         }
     }
@@ -76,7 +79,7 @@ async fn live(cql: &Cql, id: TenantId) -> Result<Option<Tenant>> {
 
 /// Whoever acts; if they can't any more, why. What is read is no condition of the commit: whoever loses a permission while a command of
 /// theirs runs may have been before or after it.
-pub(super) async fn acting(cql: &Cql, now: Timestamp, by: By) -> Result<std::result::Result<Acting, Denied>> {
+pub(super) async fn acting(cql: &Cql, now: Timestamp, by: By) -> Result<Permitted<Acting>> {
     let Some(tenant) = live(cql, by.tenant_id).await? else { return Ok(Err(Denied::NoPermission)) };
     let found = match by.authority {
         Authority::Operator => Some(Acting::operator()),
@@ -85,18 +88,32 @@ pub(super) async fn acting(cql: &Cql, now: Timestamp, by: By) -> Result<std::res
             if person.is_signed_in() { person.acting(cql, &tenant).await? } else { None }
         }
         Authority::Key(id) => match api_keys::live_key(cql, now, by.tenant_id, id).await? {
-            Some(key) => through(cql, &key, &tenant).await?,
+            Some(row) => through(cql, &row, &tenant).await?,
             None => None,
         },
     };
     Ok(found.ok_or(Denied::NoPermission))
 }
 
+/// The same, with the permission that it takes.
+pub(super) async fn permitted(tx: &Tx<'_>, by: By, permission: Permission) -> Planned<Permitted<Acting>> {
+    Ok(acting(tx.cql(), tx.now, by).await?.and_then(|acting| acting.needs(permission).map(|()| acting)))
+}
+
 /// The same, as a condition of the commit: whoever loses what it takes while the command runs, loses it before it or after it.
-pub(super) async fn acting_surely(tx: &mut Tx<'_>, by: By) -> Planned<std::result::Result<Acting, Denied>> {
+pub(super) async fn permitted_surely(tx: &mut Tx<'_>, by: By, permission: Permission) -> Planned<Permitted<Acting>> {
+    Ok(acting_surely(tx, by).await?.and_then(|acting| acting.needs(permission).map(|()| acting)))
+}
+
+/// The same, whatever it takes.
+pub(super) async fn acting_surely(tx: &mut Tx<'_>, by: By) -> Planned<Permitted<Acting>> {
     let person = match by.authority {
         Authority::Person { user, .. } => Some(user),
-        Authority::Key(id) => api_keys::live_key(tx.cql(), tx.now, by.tenant_id, id).await?.and_then(|k| k.user_id),
+        Authority::Key(id) => {
+            // The key's own row is of the tenant.
+            tx.touch(&Unit::tenant(by.tenant_id)).await?;
+            api_keys::live_key(tx.cql(), tx.now, by.tenant_id, id).await?.and_then(|row| row.key.user_id)
+        }
         Authority::Operator => None,
     };
     if let Some(person) = person {
@@ -123,20 +140,29 @@ pub(super) async fn later(cql: &Cql, now: Timestamp, by: By) -> Result<Option<Ac
     if person.same_credentials() { person.acting(cql, &tenant).await } else { Ok(None) }
 }
 
-/// A person as a member of a tenant, by their rows of now.
-pub(super) async fn member_of(cql: &Cql, user: UserId, tenant: TenantId) -> Result<Option<Acting>> {
+/// Whoever offered something to others then, when their unit had that version, as a member of the tenant by their rows of now; `None`: they
+/// are none any more, or have taken it back.
+pub(super) async fn who_offered(cql: &Cql, user: UserId, tenant: TenantId, at: Timestamp, version: i64) -> Result<Option<Acting>> {
     let Some(tenant) = live(cql, tenant).await? else { return Ok(None) };
-    peek(cql, user, tenant.id, None).await?.acting(cql, &tenant).await
+    let person = peek(cql, user, tenant.id, None).await?;
+    if person.withdrawn.iter().any(|w| w.covers(at, version)) {
+        return Ok(None);
+    }
+    person.acting(cql, &tenant).await
 }
 
-/// Whoever uses a key; `None`: its maker is gone, and nobody has taken it over.
-pub(super) async fn through(cql: &Cql, key: &ApiKey, tenant: &Tenant) -> Result<Option<Acting>> {
+/// Whoever uses a key; `None`: its maker is gone, and nobody has taken it over, or they have taken it back.
+pub(super) async fn through(cql: &Cql, row: &KeyRow, tenant: &Tenant) -> Result<Option<Acting>> {
+    let key = &row.key;
     if key.origin == Origin::Operator {
         return Ok(Some(Acting::operators_key(key.scopes)));
     }
     let (None, Some(maker)) = (key.stopped_at, key.user_id) else { return Ok(None) };
-    let maker = peek(cql, maker, tenant.id, None).await?.acting(cql, tenant).await?;
-    Ok(maker.map(|m| m.through(key.scopes)))
+    let maker = peek(cql, maker, tenant.id, None).await?;
+    if withdrawal::key_taken_back(&maker.withdrawn, row, tenant.kind == TenantKind::Personal).is_some() {
+        return Ok(None);
+    }
+    Ok(maker.acting(cql, tenant).await?.map(|m| m.through(key.scopes)))
 }
 
 /// Whether somebody has a proved address, as a tenant counts it.
@@ -153,6 +179,6 @@ pub(super) async fn givable(
     tenant: TenantId,
     role: RoleId,
     taker: Option<UserId>,
-) -> Result<Option<std::result::Result<PermissionSet, Denied>>> {
+) -> Result<Option<Permitted<PermissionSet>>> {
     Ok(access::allows(cql, tenant, role).await?.map(|allows| acting.may_give(role, allows, taker).map(|()| allows)))
 }

@@ -6,7 +6,7 @@ use super::{
     accounts::ONE,
     audit::{self, END, Linked, Place},
     cql::Cql,
-    effects::Effect,
+    effects::{Effect, Todo},
     engine::Engine,
     leases,
     tx::{Outcome, Plan, Planned, Tx, json, parse},
@@ -107,7 +107,7 @@ struct LinkUp {
     fence: u64,
     tenant: TenantId,
     /// By id; with the entry that says that it waits.
-    events: Vec<(Place, (Bytes, Bytes))>,
+    events: Vec<Waiting>,
 }
 
 #[async_trait]
@@ -126,7 +126,7 @@ impl Plan for LinkUp {
         let first = end.is_none();
         let mut end = end.unwrap_or(End { seq: 0, link: Head::EMPTY.link, last: Vec::new() });
         let (before, mut last, mut effects) = (end.head(), Vec::new(), Vec::new());
-        for (place, (bucket, key)) in &self.events {
+        for Waiting { place, bucket, key, at } in &self.events {
             // Written a moment later than what leads to it: it waits for the next call.
             let Some(event) = audit::one(tx.cql(), place).await? else { continue };
             if event.seq.is_none() && !end.last.contains(&event.id) {
@@ -139,7 +139,7 @@ impl Plan for LinkUp {
                     effects.push(note_block(self.tenant, end.seq));
                 }
             }
-            effects.push(Effect::Del { list: List::AuditWaiting, bucket: bucket.clone(), key: key.clone() });
+            effects.push(Effect::Del { list: List::AuditWaiting, bucket: bucket.clone(), key: key.clone(), at: *at });
         }
         if effects.is_empty() {
             return Ok(Some(0));
@@ -157,9 +157,18 @@ impl Plan for LinkUp {
     }
 }
 
+/// An event that waits for its link, and the entry that says so.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) place: Place,
+    pub(super) bucket: Bytes,
+    pub(super) key: Bytes,
+    pub(super) at: i64,
+}
+
 impl Engine {
     /// Events that wait for their link, some of those of each minute; of one tenant, if it is named.
-    pub(super) async fn waiting(&self, tenant: Option<TenantId>, limit: usize) -> Result<Vec<(Place, (Bytes, Bytes))>> {
+    pub(super) async fn waiting(&self, tenant: Option<TenantId>, limit: usize) -> Result<Vec<Waiting>> {
         let now = self.now().millis().div_euclid(60_000);
         let (from, to) = match tenant {
             Some(t) => (t.as_bytes().to_vec(), [t.as_bytes().as_slice(), END].concat()),
@@ -169,15 +178,18 @@ impl Engine {
         for bucket in self.buckets(List::AuditWaiting, END).await? {
             let mut next = from.clone();
             loop {
-                let page = self.cql.entries(List::AuditWaiting, &bucket.key.0, &next, &to, PAGE, false).await?;
-                out.extend(page.iter().filter_map(|(key, _)| Some((audit::place_of_waiting(&key.0)?, (bucket.key.clone(), key.clone())))));
+                let page = self.cql.timed(List::AuditWaiting, &bucket.key.0, &next, &to, PAGE).await?;
+                out.extend(page.iter().filter_map(|entry| {
+                    let place = audit::place_of_waiting(&entry.key.0)?;
+                    Some(Waiting { place, bucket: bucket.key.clone(), key: entry.key.clone(), at: entry.at })
+                }));
                 let old = super::effects::number(&bucket.key.0).is_some_and(|minute| minute < now - SETTLED);
                 if tenant.is_none() && page.is_empty() && next.is_empty() && old {
                     self.forget_bucket(List::AuditWaiting, &bucket).await?;
                 }
                 match page.last() {
                     _ if out.len() >= limit => return Ok(out),
-                    Some((last, _)) if page.len() == PAGE as usize => next = [last.0.as_slice(), &[0]].concat(),
+                    Some(last) if page.len() == PAGE as usize => next = [last.key.0.as_slice(), &[0]].concat(),
                     _ => break,
                 }
             }
@@ -193,11 +205,11 @@ impl Engine {
         let mut by_tenant: BTreeMap<TenantId, Vec<_>> = BTreeMap::new();
         let mut waiting = self.waiting(None, limit as usize).await?;
         waiting.truncate(limit as usize);
-        for (place, entry) in waiting {
-            by_tenant.entry(place.tenant).or_default().push((place, entry));
+        for event in waiting {
+            by_tenant.entry(event.place.tenant).or_default().push(event);
         }
         for (tenant, mut events) in by_tenant {
-            events.sort_unstable_by_key(|(place, _)| place.id);
+            events.sort_unstable_by_key(|event| event.place.id);
             for some in events.chunks(LINKED_AT_ONCE) {
                 let plan = LinkUp { fence, tenant, events: some.to_vec() };
                 match self.change(self.now(), chain_unit(tenant), plan).await? {
@@ -216,8 +228,9 @@ impl Engine {
     pub(super) async fn end_of(&self, tenant: TenantId) -> Result<Option<End>> {
         let unit = chain_unit(tenant);
         let end: Option<End> = self.cql.peek(&unit, HEAD, ONE).await?;
-        if let (super::cql::Head { tx: Some(tx), .. }, _) = self.cql.todo(&unit, false).await? {
-            self.redo(tx).await?;
+        // The head names who wrote last, and that may be a fence.
+        if let (_, Some(todo)) = self.cql.todo(&unit, false).await? {
+            self.redo(parse::<Todo>(&todo)?.tx).await?;
         }
         Ok(end)
     }
@@ -226,7 +239,7 @@ impl Engine {
         let head = self.end_of(tenant).await?.map_or(Head::EMPTY, |end| end.head());
         let unlinked = self.waiting(Some(tenant), usize::MAX).await?;
         let unlinked = stream::iter(unlinked)
-            .map(async |(place, _)| Ok::<_, StoreError>(audit::one(&self.cql, &place).await?.is_some_and(|e| e.seq.is_none())))
+            .map(async |event| Ok::<_, StoreError>(audit::one(&self.cql, &event.place).await?.is_some_and(|e| e.seq.is_none())))
             .buffer_unordered(AT_ONCE)
             .try_fold(0, async |n, waits| Ok(n + u64::from(waits)))
             .await?;
@@ -268,7 +281,7 @@ impl Engine {
     /// Tenants that have a chain, or events that wait for one; the first after `after`.
     async fn audited_tenant(&self, after: Option<TenantId>) -> Result<Option<TenantId>> {
         // First: what is linked meanwhile is found among those that have a chain.
-        let waiting = self.waiting(None, usize::MAX).await?.into_iter().map(|(place, _)| place.tenant);
+        let waiting = self.waiting(None, usize::MAX).await?.into_iter().map(|event| event.place.tenant);
         let from = after.map(|t| [t.as_bytes().as_slice(), &[0]].concat()).unwrap_or_default();
         let first = after.map(|t| tenants_bucket(t).0).unwrap_or_default();
         let mut next = None;

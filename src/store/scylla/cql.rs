@@ -1,7 +1,8 @@
 //! Statements: prepared once, sent with time-outs, and what came back told apart: done, refused, unknown.
 
 use super::{
-    decode::{answer, certainly_not, head, read, text},
+    change::{Answer, Change, Entry, Head, Read, Write},
+    decode::{answer, bigint, certainly_not, head, read, text},
     fail::Fail,
     meter::{Kind, Meter},
     profile::{Agreement, Times},
@@ -32,63 +33,10 @@ use std::{
 };
 use uuid::Uuid;
 
-/// What lies beside the rows of a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Head {
-    /// `None`: nothing was ever written, or it was forgotten.
-    pub(super) version: Option<i64>,
-    /// The journal entry that holds it.
-    pub(super) lock: Option<Uuid>,
-    /// The command that wrote last.
-    pub(super) tx: Option<Uuid>,
-}
-
-/// A row as read.
-#[derive(Debug, Clone)]
-pub(super) struct Read {
-    pub(super) name: Name,
-    pub(super) body: String,
-    pub(super) head: Head,
-}
-
-/// A row to be written, or (without `body`) removed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Write {
-    #[serde(flatten)]
-    pub(super) name: Name,
-    pub(super) body: Option<String>,
-    /// Seconds; 0: for ever.
-    pub(super) ttl: i32,
-}
-
-/// What became of a conditional write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    Applied,
-    /// The condition didn't hold; what was there instead.
-    Refused(Head),
-    /// No answer came: it may have been done, or may yet be.
-    Unknown(String),
-}
-
-/// The change of a unit's head by one conditional write, and its condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change<'a> {
-    /// If `seen` is still its version and nobody holds it: a new version, by `tx`, leaving `todo` (or what there was).
-    Commit { seen: Option<i64>, version: i64, tx: Uuid, todo: Option<&'a str> },
-    /// If `seen` is still its version and nobody holds it: nothing is left beside the rows.
-    Forget { seen: Option<i64> },
-    /// If `seen` is still its version and nobody holds it: `tx` holds it.
-    Lock { seen: Option<i64>, tx: Uuid },
-    /// If `tx` holds it: a new version, and nobody holds it.
-    Apply { version: i64, tx: Uuid },
-    /// If `tx` holds it: nothing is left beside the rows.
-    ApplyForget { tx: Uuid },
-    /// If `tx` holds it: nobody holds it.
-    Unlock { tx: Uuid },
-    /// If `tx` holds it: it goes on to.
-    Hold { tx: Uuid },
-}
+/// Seconds for which it is kept what a command left to do: it holds what was written about people, in a unit that may not be written again.
+const LEFT: i32 = 7 * 86_400;
+/// Seconds for which a fence stays where there is no unit: a statement that is later than that is no longer on its way.
+const FENCED: i32 = 86_400;
 
 /// Something of the driver's, behind a type that is known to be `Send` and `Sync` without a look inside. Else the compiler looks through all
 /// of the driver once more for each future that holds one, and that was half of the time in which this package was built. Methods of
@@ -205,6 +153,8 @@ impl Cql {
 
     /// Whatever the breaker says.
     async fn ask(&self, kind: Kind, st: &PreparedStatement, values: impl SerializeRow + Send) -> Result<QueryResult> {
+        #[cfg(test)]
+        self.arrives_now().await;
         self.fail.point(st.get_statement())?;
         let asked = self.pulse.ask(Instant::now());
         let out = self.session().execute_unpaged(st, values).await;
@@ -239,14 +189,15 @@ impl Cql {
             Some(scylla::statement::batch::BatchStatement::PreparedStatement(st)) => st.get_statement(),
             _ => "",
         };
+        #[cfg(test)]
+        self.arrives_now().await;
         self.fail.point(what)?;
+        #[cfg(test)]
+        if self.fail.holds(batch, &values) {
+            return Ok(Answer::Unknown("it is on its way".into()));
+        }
         let asked = self.pulse.ask(Instant::now());
-        let out = match batch.statements.as_slice() {
-            [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
-                self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
-            }
-            _ => self.session().batch(batch, values).await,
-        };
+        let out = self.execute(batch, values).await;
         self.judge(Kind::Conditional, asked, out.as_ref().err());
         let out = match out {
             Ok(out) => out,
@@ -266,6 +217,32 @@ impl Cql {
         Ok(answer)
     }
 
+    async fn execute(&self, batch: &Batch, values: Vec<Vec<Option<CqlValue>>>) -> std::result::Result<QueryResult, ExecutionError> {
+        match batch.statements.as_slice() {
+            [scylla::statement::batch::BatchStatement::PreparedStatement(one)] => {
+                self.session().execute_unpaged(one, values.into_iter().next().unwrap_or_default()).await
+            }
+            _ => self.session().batch(batch, values).await,
+        }
+    }
+
+    #[cfg(test)]
+    async fn arrives_now(&self) {
+        for (batch, values) in self.fail.arrives_now() {
+            answer(self.execute(&batch, values).await.unwrap()).unwrap();
+        }
+    }
+
+    /// What a test has held back arrives.
+    #[cfg(test)]
+    pub(super) async fn arrives(&self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for (batch, values) in self.fail.held() {
+            answers.push(answer(self.execute(&batch, values).await.unwrap()).unwrap());
+        }
+        answers
+    }
+
     /// A batch of one unit: the change of its head, and rows.
     pub(super) fn change<'a>(&'a self, unit: &'a Unit, change: &'a Change<'a>, writes: &'a [Write]) -> BoxFuture<'a, Result<Answer>> {
         async move {
@@ -276,12 +253,12 @@ impl Cql {
             let id = |v: Uuid| Some(CqlValue::Uuid(v));
             let int = |v: i32| Some(CqlValue::Int(v));
             let (head, values) = match change {
-                Change::Commit { seen, version, tx, todo: None } => {
+                Change::Commit { seen, version, tx, .. } => {
                     (&st.commit, vec![int(ttl), big(&Some(*version)), id(*tx), part(), big(seen), None])
                 }
-                Change::Commit { seen, version, tx, todo: Some(todo) } => {
-                    let todo = Some(CqlValue::Text((*todo).into()));
-                    (&st.commit_todo, vec![int(ttl), big(&Some(*version)), id(*tx), todo, part(), big(seen), None])
+                Change::Fence { seen, version, tx } => {
+                    let ttl = if seen.is_none() && ttl == 0 { FENCED } else { ttl };
+                    (&st.commit, vec![int(ttl), big(&Some(*version)), id(*tx), part(), big(seen), None])
                 }
                 Change::Lock { seen, tx } => (&st.lock, vec![int(ttl), id(*tx), part(), big(seen), None]),
                 Change::Apply { version, tx } => (&st.apply, vec![int(ttl), big(&Some(*version)), id(*tx), None, part(), id(*tx)]),
@@ -294,6 +271,11 @@ impl Cql {
             batch.set_execution_profile_handle(head.get_execution_profile_handle().cloned());
             batch.append_statement(head.clone());
             let mut all = vec![values];
+            if let Change::Commit { todo: Some(todo), .. } = change {
+                batch.append_statement(st.put_todo.clone());
+                let ttl = if ttl == 0 { LEFT } else { ttl.min(LEFT) };
+                all.push(vec![int(ttl), Some(CqlValue::Text((*todo).into())), part()]);
+            }
             for w in writes {
                 let (kind, key) = (Some(CqlValue::Text(w.name.kind.clone())), Some(CqlValue::Blob(w.name.key.0.clone())));
                 match &w.body {
@@ -355,9 +337,13 @@ impl Cql {
 
     /// One entry of a list.
     pub(super) fn entry<'a>(&'a self, list: List, bucket: &'a [u8], key: &'a [u8]) -> BoxFuture<'a, Result<Option<String>>> {
+        async move { Ok(self.timed_entry(list, bucket, key).await?.map(|(body, _)| body)) }.boxed()
+    }
+    /// The same, and when it was written.
+    pub(super) fn timed_entry<'a>(&'a self, list: List, bucket: &'a [u8], key: &'a [u8]) -> BoxFuture<'a, Result<Option<(String, i64)>>> {
         async move {
             let rows = self.select(&self.statements.lists[&list].get, (bucket, key)).await?;
-            Ok(rows.first().map(|row| text(&row.columns[0]).unwrap_or_default()))
+            Ok(rows.first().map(|row| (text(&row.columns[0]).unwrap_or_default(), bigint(&row.columns[1]))))
         }
         .boxed()
     }
@@ -373,9 +359,35 @@ impl Cql {
     ) -> BoxFuture<'a, Result<Vec<(Bytes, String)>>> {
         async move {
             let st = &self.statements.lists[&list];
+            let st = if back { &st.back } else { &st.range };
+            Ok(self.range(st, (bucket, from, to, limit)).await?.into_iter().map(|e| (e.key, e.body)).collect())
+        }
+        .boxed()
+    }
+    /// The same from the beginning, and when each was written: whoever removes one does so at that very time. By a clock of their own, what
+    /// was written by a clock that is ahead of it would stay, and what is written meanwhile by one that is behind would go.
+    pub(super) fn timed<'a>(
+        &'a self,
+        list: List,
+        bucket: &'a [u8],
+        from: &'a [u8],
+        to: &'a [u8],
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Entry>>> {
+        async move { self.range(&self.statements.lists[&list].range, (bucket, from, to, limit)).await }.boxed()
+    }
+    fn range<'a>(
+        &'a self,
+        st: &'a PreparedStatement,
+        (bucket, from, to, limit): (&'a [u8], &'a [u8], &'a [u8], u32),
+    ) -> BoxFuture<'a, Result<Vec<Entry>>> {
+        async move {
             let limit = i32::try_from(limit).unwrap_or(i32::MAX).min(PAGE - 1);
-            let rows = self.select(if back { &st.back } else { &st.range }, (bucket, from, to, limit)).await?;
-            let entry = |row: Row| Some((Bytes(row.columns[0].as_ref()?.as_blob()?.clone()), text(&row.columns[1]).unwrap_or_default()));
+            let rows = self.select(st, (bucket, from, to, limit)).await?;
+            let entry = |row: Row| {
+                let key = Bytes(row.columns[0].as_ref()?.as_blob()?.clone());
+                Some(Entry { key, body: text(&row.columns[1]).unwrap_or_default(), at: bigint(&row.columns[2]) })
+            };
             Ok(rows.into_iter().filter_map(entry).collect())
         }
         .boxed()
@@ -408,16 +420,18 @@ impl Cql {
         }
         .boxed()
     }
-    /// Writes a pending journal entry.
-    pub(super) fn journal_insert<'a>(&'a self, id: Uuid, now: i64, body: &'a str, ttl: i32) -> BoxFuture<'a, Result<Answer>> {
+    /// Writes a journal entry, if there is none.
+    pub(super) fn journal_insert<'a>(
+        &'a self,
+        id: Uuid,
+        state: &'a str,
+        now: i64,
+        body: &'a str,
+        ttl: i32,
+    ) -> BoxFuture<'a, Result<Answer>> {
         async move {
-            let values = [
-                CqlValue::Uuid(id),
-                CqlValue::Text("pending".into()),
-                CqlValue::BigInt(now),
-                CqlValue::Text(body.into()),
-                CqlValue::Int(ttl),
-            ];
+            let values =
+                [CqlValue::Uuid(id), CqlValue::Text(state.into()), CqlValue::BigInt(now), CqlValue::Text(body.into()), CqlValue::Int(ttl)];
             self.single(&self.statements.journal.insert, values.into_iter().map(Some).collect()).await
         }
         .boxed()
@@ -430,10 +444,10 @@ impl Cql {
         }
         .boxed()
     }
-    /// Removes the content of a journal entry, which nobody writes again: that lets this one statement do without a condition. `at` is
-    /// above every clock that may have stamped the content.
-    pub(super) fn journal_empty<'a>(&'a self, id: Uuid, at: i64) -> BoxFuture<'a, Result<()>> {
-        async move { self.send(Kind::Write, &self.statements.journal.empty, (at, id)).await.map(drop) }.boxed()
+    /// Writes a journal entry that is over without its content, for so many seconds more. Nobody writes it again: that lets this one statement
+    /// do without a condition. `stamp` is above every clock that may have stamped the entry.
+    pub(super) fn journal_done<'a>(&'a self, id: Uuid, state: &'a str, now: i64, ttl: i32, stamp: i64) -> BoxFuture<'a, Result<()>> {
+        async move { self.send(Kind::Write, &self.statements.journal.done, (id, state, now, "", ttl, stamp)).await.map(drop) }.boxed()
     }
     fn single<'a>(&'a self, st: &'a PreparedStatement, values: Vec<Option<CqlValue>>) -> BoxFuture<'a, Result<Answer>> {
         async move {

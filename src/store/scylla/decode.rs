@@ -1,7 +1,7 @@
 //! What the store answered, decoded: rows, heads, and whether a conditional write was done.
 
 use super::{
-    cql::{Answer, Head, Read},
+    change::{Answer, Head, Read},
     unit::{Bytes, Name},
 };
 use scylla::{
@@ -51,6 +51,10 @@ pub(super) fn answer(out: QueryResult) -> std::result::Result<Answer, String> {
 
 pub(super) fn text(v: &Option<CqlValue>) -> Option<String> {
     v.as_ref().and_then(CqlValue::as_text).cloned()
+}
+
+pub(super) fn bigint(v: &Option<CqlValue>) -> i64 {
+    v.as_ref().and_then(CqlValue::as_bigint).unwrap_or_default()
 }
 
 /// Of `version, lock, tx`.

@@ -28,8 +28,15 @@ const SHARDS: u8 = 16;
 pub(super) enum Effect {
     /// Writes an entry of a list. `ttl` in seconds, 0: for ever. `noted`: its bucket is noted in [`List::Buckets`].
     Put { list: List, bucket: Bytes, key: Bytes, body: String, ttl: i32, noted: bool },
-    /// Removes an entry of a list.
-    Del { list: List, bucket: Bytes, key: Bytes },
+    /// Removes an entry of a list, whatever was written to it up to now. `at`: when it was written, in microseconds, if the clock of whoever
+    /// wrote it may be ahead of the version of this command.
+    Del {
+        list: List,
+        bucket: Bytes,
+        key: Bytes,
+        #[serde(default)]
+        at: i64,
+    },
     /// Puts access tokens on the list of those to be refused.
     Revoke { at: Timestamp, what: Revocation },
 }
@@ -120,7 +127,7 @@ impl Engine {
                 Ok(())
             }
             // Of one time a removal would win: what a command puts where it removed something shall stay.
-            Effect::Del { list, bucket, key } => self.cql.del(*list, &bucket.0, &key.0, version - 1).await,
+            Effect::Del { list, bucket, key, at } => self.cql.del(*list, &bucket.0, &key.0, (version - 1).max(*at)).await,
             Effect::Revoke { .. } => Ok(()),
         }
     }
@@ -185,17 +192,37 @@ impl Engine {
         match self.intent(tx).await? {
             None => Ok(()),
             Some(Intent::Saga) => match self.settle(tx).await? {
-                // It ended before its journal entry, or long ago.
-                Settled::Unknown => self.fulfilled(tx).await,
+                // It ended before its journal entry, or long ago. One that comes yet finds that it is over.
+                Settled::Unknown => {
+                    let over = self.cql.journal(tx).await?.is_some_and(|(_, _, body)| body.is_empty());
+                    if over || self.has_no_entry(tx).await? { self.fulfilled(tx).await } else { Ok(()) }
+                }
                 Settled::Yes | Settled::Alive => Ok(()),
             },
             Some(Intent::Unit(unit)) => {
-                let (_, todo) = self.cql.todo(&unit, true).await?;
-                let todo = todo.map(|t| super::tx::parse::<Todo>(&t)).transpose()?;
-                if let Some(todo) = todo.filter(|t| t.tx == tx) {
-                    self.effects(&todo.effects, todo.version).await?;
-                }
+                self.redo_of_unit(tx, &unit).await?;
                 self.fulfilled(tx).await
+            }
+        }
+    }
+
+    /// Does what a command left to do in its one unit; if it isn't done, it never will be.
+    async fn redo_of_unit(&self, tx: Uuid, unit: &Unit) -> Result<()> {
+        let mut read = None;
+        loop {
+            let (head, todo) = self.cql.todo(unit, true).await?;
+            let todo = todo.map(|t| super::tx::parse::<Todo>(&t)).transpose()?;
+            if let Some(todo) = todo.filter(|t| t.tx == tx) {
+                return self.effects(&todo.effects, todo.version).await;
+            }
+            // The command had read the unit before this began: any version since then keeps it out.
+            if read.is_some_and(|before| before != head.version) {
+                return Ok(());
+            }
+            read = Some(head.version);
+            match head.lock {
+                Some(lock) => self.met(unit, lock).await?,
+                None => drop(self.fence(unit, head.version).await?),
             }
         }
     }

@@ -2,14 +2,15 @@
 
 use super::{
     accounts::{ACCOUNT, Account, HOLDER, ONE, account, ones},
-    api_keys, invites, passwords, sessions, tenants,
+    passwords, sessions, tenants,
     tx::{Plan, Planned, Tx},
     unit::{Name, Unit, name},
     upkeep::{self, What},
+    withdrawal::{self, Since, WITHDRAWN},
 };
 use crate::{
     domain::{contact::Email, ids::UserId, outbox::Job, time::Timestamp},
-    store::{access::Keys, commands::*},
+    store::commands::*,
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -102,7 +103,7 @@ impl Plan for ConfirmEmailChange {
         }
         if u.email_verified_at.is_none() {
             // The first proof: whoever made the account may have been somebody else.
-            api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(None)).await?;
+            withdrawal::withdraw(tx, self.user_id, Since::Never).await?;
         }
         account.user.code_serials.email_change = self.serial;
         let link = UndoLink {
@@ -149,7 +150,7 @@ async fn move_to(tx: &mut Tx<'_>, account: &mut Account, email: &Email, keep: bo
 impl Plan for UndoEmailChange {
     type Out = Cas<EmailChangeOutcome>;
     fn first(&self) -> Vec<Name> {
-        ones(&[ACCOUNT]).into_iter().chain([name(UNDO, self.link_id.as_bytes())]).collect()
+        ones(&[ACCOUNT, WITHDRAWN]).into_iter().chain([name(UNDO, self.link_id.as_bytes())]).collect()
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<EmailChangeOutcome>> {
         let link: Option<UndoLink> = tx.get(&Unit::user(self.user_id), UNDO, self.link_id.as_bytes()).await?;
@@ -178,8 +179,7 @@ impl Plan for UndoEmailChange {
         if link.old_verified_at.is_none() {
             account.user.email_verified_at = None;
         }
-        api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(Some(link.created_at))).await?;
-        invites::revoke_of_inviter(tx, self.user_id, Some(link.created_at)).await?;
+        withdrawal::withdraw(tx, self.user_id, Since::At(link.created_at)).await?;
         // This link, and those of later changes: they lead to addresses that the owner never had.
         use_up(tx, self.user_id, link.epoch, &link.old_email).await?;
         sessions::raise_epoch(tx, account, None).await?;

@@ -5,6 +5,8 @@ use super::{
     accounts::{ACCOUNT, HOLDER, ONE, account, into_bin, ones, put_account},
     api_keys::{self, made_by},
     audit::END,
+    authority,
+    change::Entry,
     effects::{Effect, number, ordered},
     engine::{Engine, RECORD},
     invites::{RemoveAll, RevokePending},
@@ -19,8 +21,9 @@ use super::{
 use crate::{
     domain::{
         api_key::ApiKey,
+        authority::{By, Permitted},
         ids::{InviteId, TenantId, UserId},
-        permission::Role,
+        permission::{Permission, Role},
         tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
@@ -57,18 +60,23 @@ impl Outcome for UpdateTenantOutcome {
 
 #[async_trait]
 impl Plan for UpdateTenant {
-    type Out = UpdateTenantOutcome;
+    type Out = Permitted<UpdateTenantOutcome>;
     fn first(&self) -> Vec<Name> {
         ones(&[TENANT])
     }
-    async fn run(&self, tx: &mut Tx<'_>) -> Planned<UpdateTenantOutcome> {
-        let tenant = live(tx, self.tenant_id).await?;
-        let moves = tenant.as_ref().is_none_or(|t| t.slug != self.slug);
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Permitted<UpdateTenantOutcome>> {
+        let Some(tenant) = live(tx, self.tenant_id).await? else { return Ok(Ok(UpdateTenantOutcome::Stale)) };
+        if let Err(why) = authority::permitted(tx, self.by, Permission::TenantWrite).await? {
+            return Ok(Err(why));
+        }
+        let moves = tenant.slug != self.slug;
         let slug = Unit::slug(&self.slug);
         if moves && tx.get::<TenantId>(&slug, HOLDER, ONE).await?.is_some_and(|holder| holder != self.tenant_id) {
-            return Ok(UpdateTenantOutcome::SlugTaken);
+            return Ok(Ok(UpdateTenantOutcome::SlugTaken));
         }
-        let Some(tenant) = tenant.filter(|t| t.version == self.expect_version) else { return Ok(UpdateTenantOutcome::Stale) };
+        if tenant.version != self.expect_version {
+            return Ok(Ok(UpdateTenantOutcome::Stale));
+        }
         if moves {
             let old = Unit::slug(&tenant.slug);
             tx.touch(&old).await?;
@@ -77,7 +85,7 @@ impl Plan for UpdateTenant {
         }
         put_tenant(tx, Tenant { name: self.name.clone(), slug: self.slug.clone(), metadata: self.metadata.clone(), ..tenant })?;
         tx.audit(&self.audit)?;
-        Ok(UpdateTenantOutcome::Done)
+        Ok(Ok(UpdateTenantOutcome::Done))
     }
 }
 
@@ -129,7 +137,7 @@ fn put_entry(tenant: TenantId, due: Timestamp) -> Effect {
 }
 fn del_entry(tenant: TenantId, due: Timestamp) -> Effect {
     let (bucket, key) = entry(tenant, due);
-    Effect::Del { list: List::TenantsEnding, bucket, key }
+    Effect::Del { list: List::TenantsEnding, bucket, key, at: 0 }
 }
 
 /// How far the ending of a tenant that is moved here has come, as its row, and what leads to it. What may have been done in part is
@@ -142,15 +150,18 @@ pub(super) fn moved(tenant: TenantId, ending: MovedEnding) -> Result<(String, Ef
 
 #[async_trait]
 impl Plan for DeleteTenant {
-    type Out = Cas<()>;
+    type Out = Permitted<Cas<()>>;
     fn first(&self) -> Vec<Name> {
         ones(&[TENANT])
     }
-    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Permitted<Cas<()>>> {
         let (unit, now) = (Unit::tenant(self.tenant_id), tx.now);
         let Some(tenant) = live(tx, self.tenant_id).await?.filter(|t| t.kind == TenantKind::Organization) else {
-            return Ok(Cas::Stale);
+            return Ok(Ok(Cas::Stale));
         };
+        if let Err(why) = authority::acting_surely(tx, self.by).await?.and_then(|acting| acting.may_delete_tenant(self.by)) {
+            return Ok(Err(why));
+        }
         // At most a thousand are live. Their rows need no mark: a key of a deleted tenant has ended with it.
         for (_, key) in tx.scan::<ApiKey>(&unit, api_keys::KEY).await? {
             if key.is_live(now) {
@@ -162,7 +173,7 @@ impl Plan for DeleteTenant {
         tx.put(&unit, ENDING, ONE, &ending)?;
         tx.effect(put_entry(self.tenant_id, ending.due()));
         tx.audit(&self.audit)?;
-        Ok(Cas::Done(()))
+        Ok(Ok(Cas::Done(())))
     }
 }
 
@@ -271,13 +282,15 @@ impl Plan for Remove {
         let keys = tx.scan::<ApiKey>(&unit, api_keys::KEY).await?;
         for (id, key) in keys.iter().take(ROWS) {
             tx.del(&unit, api_keys::KEY, &id.0);
-            let del = |list, bucket: &[u8]| Effect::Del { list, bucket: bucket.into(), key: ONE.into() };
+            let del = |list, bucket: &[u8]| Effect::Del { list, bucket: bucket.into(), key: ONE.into(), at: 0 };
             tx.effect(del(List::KeyPlaces, key.prefix.as_bytes()));
             tx.effect(del(List::KeyPlaces, &id.0));
             tx.effect(del(List::KeyUses, &id.0));
             if let Some(maker) = key.user_id {
-                let (bucket, key) = made_by(maker, api_keys::KEY, self.tenant, key.id.as_bytes());
-                tx.effect(Effect::Del { list: List::MadeBy, bucket, key });
+                for kind in [api_keys::KEY, api_keys::ENDED_KEY] {
+                    let (bucket, key) = made_by(maker, kind, self.tenant, key.id.as_bytes());
+                    tx.effect(Effect::Del { list: List::MadeBy, bucket, key, at: 0 });
+                }
             }
         }
         if keys.len() > ROWS {
@@ -310,21 +323,20 @@ impl Engine {
     pub(super) async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants> {
         let today = now.millis().div_euclid(DAY);
         for bucket in self.buckets(List::TenantsEnding, &ordered(today + 1)).await? {
-            let due = self.cql.entries(List::TenantsEnding, &bucket.key.0, &[], &ordered(now.millis() + 1), 1, false).await?;
-            let Some((key, _)) = due.first() else {
+            let due = self.cql.timed(List::TenantsEnding, &bucket.key.0, &[], &ordered(now.millis() + 1), 1).await?;
+            let Some(Entry { key, at, .. }) = due.first() else {
                 if number(&bucket.key.0).is_some_and(|day| day < today - 1) {
                     self.forget_bucket(List::TenantsEnding, &bucket).await?;
                 }
                 continue;
             };
             let Some(tenant) = key.0.last_chunk::<16>().map(|id| TenantId::from_bytes(*id)) else { continue };
-            let before = self.micros();
             let ending: Option<Ending> = self.cql.peek(&Unit::tenant(tenant), ENDING, ONE).await?;
             return match ending.filter(|e| entry(tenant, e.due()).1 == *key) {
                 Some(ending) => self.end_tenant(now, tenant, ending, newcomers).await,
                 // It was moved on, or is gone.
                 None => {
-                    self.cql.del(List::TenantsEnding, &bucket.key.0, &key.0, before).await?;
+                    self.cql.del(List::TenantsEnding, &bucket.key.0, &key.0, *at).await?;
                     Ok(EndedTenants { more: true, ..Default::default() })
                 }
             };
@@ -356,10 +368,10 @@ impl Engine {
     /// Some invites: revoked, or removed.
     async fn end_invites(&self, now: Timestamp, tenant: TenantId, ending: &Ending) -> Result<Ending> {
         let (begun, rows) = (Instant::now(), ending.phase == Phase::InviteRows);
-        let page = self.cql.entries(List::InvitesOf, tenant.as_bytes(), &ending.from.0, END, STEP as u32, false).await?;
+        let page = self.cql.timed(List::InvitesOf, tenant.as_bytes(), &ending.from.0, END, STEP as u32).await?;
         let mut reached = ending.clone();
         for some in page.chunks(AT_ONCE) {
-            try_join_all(some.iter().map(async |(key, body)| {
+            try_join_all(some.iter().map(async |Entry { key, body, at }| {
                 let (Ok(id), Some(digest)) = (key.0.as_slice().try_into().map(InviteId::from_bytes), invites_of::digest(body)?) else {
                     return Ok(());
                 };
@@ -367,13 +379,12 @@ impl Engine {
                 if !rows {
                     return self.change(now, unit, RevokePending { tenant, digest, id }).await;
                 }
-                let before = self.micros();
                 self.change(now, unit, RemoveAll { tenant, digest }).await?;
-                self.cql.del(List::InvitesOf, tenant.as_bytes(), &key.0, before).await
+                self.cql.del(List::InvitesOf, tenant.as_bytes(), &key.0, *at).await
             }))
             .await?;
-            if let Some((last, _)) = some.last() {
-                reached.from = Bytes::join(&[&last.0, &[0]]);
+            if let Some(last) = some.last() {
+                reached.from = Bytes::join(&[&last.key.0, &[0]]);
             }
             if begun.elapsed() > LONG {
                 return Ok(reached);
@@ -394,20 +405,19 @@ impl Engine {
         let purge_after = ending.deleted_at.plus(KEPT);
         while let Some(state) = State::ALL.get(usize::from(reached.bucket / member_lists::SHARDS)) {
             let bucket = member_lists::bucket(tenant, *state, reached.bucket % member_lists::SHARDS);
-            let page = self.cql.entries(List::Members, &bucket.0, &reached.from.0, member_lists::END, STEP as u32, false).await?;
+            let page = self.cql.timed(List::Members, &bucket.0, &reached.from.0, member_lists::END, STEP as u32).await?;
             for some in page.chunks(AT_ONCE) {
-                try_join_all(some.iter().map(async |(key, _)| {
+                try_join_all(some.iter().map(async |Entry { key, at, .. }| {
                     let Some(user) = key.0.last_chunk::<16>().map(|id| UserId::from_bytes(*id)) else { return Ok(()) };
-                    let before = self.micros();
                     let personal = newcomers.personal(user, now);
                     let let_go = LetGo { user, tenant, purge_after, for_good, managed, personal };
                     self.change(now, Unit::user(user), let_go).await?;
-                    if for_good { self.cql.del(List::Members, &bucket.0, &key.0, before).await } else { Ok(()) }
+                    if for_good { self.cql.del(List::Members, &bucket.0, &key.0, *at).await } else { Ok(()) }
                 }))
                 .await?;
                 members += some.len() as u64;
-                if let Some((last, _)) = some.last() {
-                    reached.from = Bytes::join(&[&last.0, &[0]]);
+                if let Some(last) = some.last() {
+                    reached.from = Bytes::join(&[&last.key.0, &[0]]);
                 }
                 if begun.elapsed() > LONG {
                     return Ok((members, reached));
@@ -439,7 +449,9 @@ impl Engine {
         if found.kind == TenantKind::Personal {
             while self.change(now, Unit::tenant(tenant), Remove { tenant, personal: true }).await? {}
         } else if found.deleted_at.is_none() {
-            self.change(now, Unit::tenant(tenant), DeleteTenant { tenant_id: tenant, audit: Vec::new() }).await?;
+            let cmd = DeleteTenant { tenant_id: tenant, by: By::operator(tenant), audit: Vec::new() };
+            // Stale: somebody else has deleted it. The operator may in any case.
+            let _: Permitted<Cas<()>> = self.change(now, Unit::tenant(tenant), cmd).await?;
         }
         Ok(())
     }

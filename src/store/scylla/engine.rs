@@ -1,7 +1,8 @@
 //! The engine: runs plans until their writes are taken. One unit: one conditional batch. Several: a [`super::saga`].
 
 use super::{
-    cql::{Answer, Change, Cql, Head, Write},
+    change::{Answer, Change, Head, Write},
+    cql::Cql,
     effects::{Effect, Intent, Todo},
     profile::Times,
     tx::{Halt, Outcome, Plan, Planned, State, Tx, json, parse},
@@ -26,6 +27,10 @@ use uuid::Uuid;
 
 /// A commit that is sent later than this after its intent might be overlooked by a sweep: it isn't sent.
 const FRESH: Duration = Duration::from_secs(5);
+/// How often what became of a write is looked up, while others keep writing.
+const TRIES: usize = 8;
+/// How often a fence whose answer was lost is tried again.
+const AGAIN: usize = 2;
 /// Outcomes of commands are kept for a day, in seconds.
 const RECORDED: i32 = 86_400;
 /// Commands of one home unit in this process take turns, so that they don't refuse each other.
@@ -356,8 +361,12 @@ impl Engine {
         };
         let halt = match self.cql.change(&share.unit, &change, &share.writes).await? {
             Answer::Applied => None,
+            // A ballot of this very statement may have been done before the one that was refused.
+            Answer::Refused(head) if head.version == Some(decided.version) => {
+                self.find_out(id, share, decided.version, record, "refused by its own version".into()).await?
+            }
             Answer::Refused(head) => Some(refused(&share.unit, head)),
-            Answer::Unknown(why) => self.find_out(id, share, record, why).await?,
+            Answer::Unknown(why) => self.find_out(id, share, decided.version, record, why).await?,
         };
         if let Some(halt) = halt {
             if leaves {
@@ -388,20 +397,48 @@ impl Engine {
         Ok(())
     }
 
-    /// A conditional write whose answer was lost: read behind it, decide. `None`: it was done.
-    async fn find_out(&self, id: Uuid, share: &Share, record: Option<&Name>, why: String) -> Planned<Option<Halt>> {
-        let head = self.cql.head(&share.unit, true).await.map_err(|e| StoreError::maybe(format!("{why}; then {e}")))?;
-        if head.tx == Some(id) || (share.forget && head.version.is_none()) {
-            return Ok(None);
+    /// A conditional write whose answer was lost: whether it was done is found out, and it is made impossible if it was not. `None`: it was
+    /// done. An error: it may have been.
+    async fn find_out(&self, id: Uuid, share: &Share, version: i64, record: Option<&Name>, why: String) -> Planned<Option<Halt>> {
+        for _ in 0..TRIES {
+            let head = self.cql.head(&share.unit, true).await.map_err(|e| StoreError::maybe(format!("{why}; then {e}")))?;
+            if head.tx == Some(id) || (share.forget && head.version.is_none()) {
+                return Ok(None);
+            }
+            if head.version == Some(version) {
+                // Versions only grow: somebody wrote this one instead of us.
+                return Ok(Some(Halt::Conflict));
+            }
+            if head.version != share.seen {
+                // Somebody wrote after us, or instead of us. The record tells.
+                let Some(record) = record else { return Err(Halt::Failed(StoreError::maybe(why))) };
+                let found = self.cql.rows(&share.unit, std::slice::from_ref(record), true).await.map_err(StoreError::maybe)?;
+                let ours = found.first().map(|r| parse::<Record>(&r.body)).transpose()?.is_some_and(|r| r.tx == id);
+                return Ok((!ours).then_some(Halt::Conflict));
+            }
+            if let Some(lock) = head.lock {
+                // While it is there ours can't be done; but it can once it is gone.
+                self.met(&share.unit, lock).await.map_err(StoreError::maybe)?;
+            } else if self.fence(&share.unit, share.seen).await.map_err(StoreError::maybe)? {
+                return Ok(Some(Halt::Conflict));
+            }
         }
-        if head.version == share.seen {
-            // The read has made it impossible.
-            return Ok(Some(refused(&share.unit, head)));
+        Err(Halt::Failed(StoreError::maybe(why)))
+    }
+
+    /// Gives a unit that nobody holds another version, so that no conditional write that is on its way to this one is ever done: reading the
+    /// unit alone would not do, as a coordinator may sleep with the request. `false`: it has another version already, or somebody holds it.
+    pub(super) async fn fence(&self, unit: &Unit, seen: Option<i64>) -> Result<bool> {
+        let (tx, version) = (self.new_id(), self.micros().max(seen.unwrap_or(0) + 1));
+        let change = Change::Fence { seen, version, tx };
+        for _ in 0..=AGAIN {
+            match self.cql.change(unit, &change, &[]).await? {
+                Answer::Applied => return Ok(true),
+                // It may have been done by the try before.
+                Answer::Refused(_) => return Ok(self.cql.head(unit, true).await?.tx == Some(tx)),
+                Answer::Unknown(_) => {}
+            }
         }
-        // Somebody wrote after us, or instead of us. The record tells.
-        let Some(record) = record else { return Err(Halt::Failed(StoreError::maybe(why))) };
-        let found = self.cql.rows(&share.unit, std::slice::from_ref(record), true).await.map_err(StoreError::maybe)?;
-        let ours = found.first().map(|r| parse::<Record>(&r.body)).transpose()?.is_some_and(|r| r.tx == id);
-        Ok((!ours).then_some(Halt::Conflict))
+        Err(StoreError::maybe("a fence was not answered"))
     }
 }

@@ -4,19 +4,20 @@
 use super::{
     ScyllaStore, access,
     accounts::{self, HOLDER, ONE, account, put_account},
-    api_keys::{self, made, made_by},
+    api_keys::made_by,
     authority,
     effects::Effect,
-    invites_of::{self, INVITE, Row, digest_of, giver, still_given, takes_members, unit},
+    invites_of::{self, INVITE, Row, as_it_is, digest_of, given, takes_members, unit},
     sessions, signups,
     tenants::{self, TENANT},
     tx::{Halt, Outcome, Plan, Planned, Tx, json},
     unit::{Bytes, List, Unit},
     upkeep::{self, What},
+    withdrawal::{self, Since},
 };
 use crate::{
     domain::{
-        authority::{By, Denied, is_proved, needs_proof},
+        authority::{By, Denied, Permitted, is_proved, needs_proof},
         contact::ContactDigest,
         context::Ctx,
         ids::{InviteId, RoleId, TenantId, UserId},
@@ -26,7 +27,7 @@ use crate::{
         time::Timestamp,
         user::{Membership, User},
     },
-    store::{Result, StoreError, access::Keys, commands::*, invites::*},
+    store::{Result, StoreError, commands::*, invites::*},
 };
 use async_trait::async_trait;
 
@@ -49,10 +50,10 @@ impl InviteStore for ScyllaStore {
             None => Ok(Cas::Stale),
         }
     }
-    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<RevokeOutcome> {
+    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<Permitted<RevokeOutcome>> {
         match self.home(cmd.tenant_id, cmd.invite_id).await? {
             Some(home) => self.engine.command(ctx, home.clone(), At { home, cmd }).await,
-            None => Ok(RevokeOutcome::NotFound),
+            None => Ok(Ok(RevokeOutcome::NotFound)),
         }
     }
     async fn invite(&self, tenant: TenantId, id: InviteId) -> Result<Option<Invite>> {
@@ -103,16 +104,30 @@ struct At<C> {
 }
 
 async fn read(tx: &mut Tx<'_>, home: &Unit, id: InviteId) -> Planned<Option<Invite>> {
-    Ok(tx.get::<Row>(home, INVITE, id.as_bytes()).await?.map(|row| row.invite))
+    match tx.get::<Row>(home, INVITE, id.as_bytes()).await? {
+        Some(row) => Ok(Some(as_it_is(tx.cql(), row).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Writes an invite, and when to look at it: when it expires, or some time after its end.
-fn put(tx: &mut Tx<'_>, invite: &Invite) -> Planned<()> {
+fn put(tx: &mut Tx<'_>, invite: &Invite, offered: i64) -> Planned<()> {
     let digest = invite.email.digest();
     let at = if invite.status == InviteStatus::Pending { invite.expires_at } else { tx.now.plus(KEPT) };
-    tx.put(&unit(invite.tenant_id, &digest), INVITE, invite.id.as_bytes(), &Row { invite: invite.clone(), sweep_at: at })?;
+    tx.put(&unit(invite.tenant_id, &digest), INVITE, invite.id.as_bytes(), &Row { invite: invite.clone(), sweep_at: at, offered })?;
     tx.effect(upkeep::look_at(&What::Invites(invite.tenant_id, digest), at)?);
     Ok(())
+}
+
+/// Writes an invite that somebody offers now. They are a condition of the commit.
+async fn offer(tx: &mut Tx<'_>, invite: &Invite) -> Planned<()> {
+    let mut offered = 0;
+    if let Some(inviter) = invite.inviter {
+        let unit = Unit::user(inviter);
+        tx.touch(&unit).await?;
+        offered = tx.version(&unit);
+    }
+    put(tx, invite, offered)
 }
 
 /// Leads from who answers for an invite to it.
@@ -138,9 +153,11 @@ pub(super) fn lists(invite: &Invite) -> Result<Vec<Effect>> {
 }
 
 /// The invite has ended; it stays in the lists for a while.
-fn end(tx: &mut Tx<'_>, invite: Invite, how: InviteStatus) -> Planned<()> {
+async fn end(tx: &mut Tx<'_>, invite: Invite, how: InviteStatus) -> Planned<()> {
     let accepted_at = if how == InviteStatus::Accepted { Some(tx.now) } else { invite.accepted_at };
-    put(tx, &Invite { status: how, accepted_at, ..invite })
+    let home = unit(invite.tenant_id, &invite.email.digest());
+    let offered = tx.get::<Row>(&home, INVITE, invite.id.as_bytes()).await?.map_or(0, |row| row.offered);
+    put(tx, &Invite { status: how, accepted_at, ..invite }, offered)
 }
 
 #[async_trait]
@@ -151,19 +168,21 @@ impl Plan for CreateInvite {
         if !takes_members(tx.cql(), i.tenant_id).await? {
             return Ok(CreateInviteOutcome::NoTenant);
         }
-        match may_invite(tx, self.by, i.role_id).await? {
+        let inviter = match may_invite(tx, self.by, i.role_id).await? {
             None => return Ok(CreateInviteOutcome::NoRole),
             Some(Err(why)) => return Ok(CreateInviteOutcome::Denied(why)),
-            Some(Ok(())) => {}
-        }
+            Some(Ok(person)) => person.or(i.inviter),
+        };
+        let i = &Invite { inviter, ..i.clone() };
         let digest = i.email.digest();
         for (_, row) in tx.scan::<Row>(&unit(i.tenant_id, &digest), INVITE).await? {
             if row.invite.status == InviteStatus::Pending {
-                let how = if row.invite.is_open(tx.now) { InviteStatus::Revoked } else { InviteStatus::Expired };
-                end(tx, row.invite, how)?;
+                let former = as_it_is(tx.cql(), row).await?;
+                let expired = former.status_at(tx.now) == InviteStatus::Expired;
+                end(tx, former, if expired { InviteStatus::Expired } else { InviteStatus::Revoked }).await?;
             }
         }
-        put(tx, i)?;
+        offer(tx, i).await?;
         tx.effects.extend(lists(i)?);
         if let Some(job) = &self.job {
             tx.job(job)?;
@@ -183,24 +202,27 @@ impl Plan for At<ResendInvite> {
         if !takes_members(tx.cql(), cmd.tenant_id).await? {
             return Ok(Cas::Stale);
         }
-        match may_invite(tx, cmd.by, invite.role_id).await? {
+        let inviter = match may_invite(tx, cmd.by, invite.role_id).await? {
             None => return Ok(Cas::Stale),
             Some(Err(why)) => return Ok(Cas::Done(ResendOutcome::Denied(why))),
-            Some(Ok(())) => {}
-        }
-        let all = tx.scan::<Row>(&self.home, INVITE).await?;
-        if all.iter().any(|(_, row)| row.invite.status == InviteStatus::Pending && row.invite.id != invite.id) {
-            return Ok(Cas::Done(ResendOutcome::Superseded));
+            Some(Ok(person)) => person.or(cmd.inviter),
+        };
+        for (_, row) in tx.scan::<Row>(&self.home, INVITE).await? {
+            let pending = row.invite.status == InviteStatus::Pending && row.invite.id != invite.id;
+            if pending && as_it_is(tx.cql(), row).await?.status == InviteStatus::Pending {
+                return Ok(Cas::Done(ResendOutcome::Superseded));
+            }
         }
         let sent = Invite {
             status: InviteStatus::Pending,
             serial: invite.serial + 1,
             expires_at: cmd.expires_at,
-            inviter: cmd.inviter,
+            inviter,
             inviter_key: cmd.inviter_key,
+            sent_again_at: Some(tx.now),
             ..invite
         };
-        put(tx, &sent)?;
+        offer(tx, &sent).await?;
         tx.effects.extend(from_inviter(&sent));
         if let Some(job) = &cmd.job {
             tx.job(job)?;
@@ -212,18 +234,21 @@ impl Plan for At<ResendInvite> {
 
 #[async_trait]
 impl Plan for At<RevokeInvite> {
-    type Out = RevokeOutcome;
-    async fn run(&self, tx: &mut Tx<'_>) -> Planned<RevokeOutcome> {
-        let Some(invite) = read(tx, &self.home, self.cmd.invite_id).await? else { return Ok(RevokeOutcome::NotFound) };
-        match invite.status {
-            InviteStatus::Accepted | InviteStatus::Declined => Ok(RevokeOutcome::Answered),
-            InviteStatus::Revoked => Ok(RevokeOutcome::Revoked),
-            InviteStatus::Pending | InviteStatus::Expired => {
-                end(tx, invite, InviteStatus::Revoked)?;
-                tx.audit(&self.cmd.audit)?;
-                Ok(RevokeOutcome::Revoked)
-            }
+    type Out = Permitted<RevokeOutcome>;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Permitted<RevokeOutcome>> {
+        let Some(invite) = read(tx, &self.home, self.cmd.invite_id).await? else { return Ok(Ok(RevokeOutcome::NotFound)) };
+        if let Err(why) = authority::permitted(tx, self.cmd.by, Permission::InviteWrite).await? {
+            return Ok(Err(why));
         }
+        Ok(Ok(match invite.status {
+            InviteStatus::Accepted | InviteStatus::Declined => RevokeOutcome::Answered,
+            InviteStatus::Revoked => RevokeOutcome::Revoked,
+            InviteStatus::Pending | InviteStatus::Expired => {
+                end(tx, invite, InviteStatus::Revoked).await?;
+                tx.audit(&self.cmd.audit)?;
+                RevokeOutcome::Revoked
+            }
+        }))
     }
 }
 
@@ -236,7 +261,7 @@ impl Plan for At<DeclineInvite> {
         if !account(tx, self.cmd.user_id).await?.is_some_and(|a| his(&a.user)) {
             return Ok(Cas::Stale);
         }
-        end(tx, invite, InviteStatus::Declined)?;
+        end(tx, invite, InviteStatus::Declined).await?;
         tx.audit(&self.cmd.audit)?;
         Ok(Cas::Done(()))
     }
@@ -247,23 +272,25 @@ impl Plan for At<AcceptInvite> {
     type Out = AcceptOutcome;
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<AcceptOutcome> {
         let cmd = &self.cmd;
-        let invite = read(tx, &self.home, cmd.invite_id).await?.filter(|i| i.is_open(tx.now) && i.serial == cmd.serial);
-        let Some(invite) = invite else { return Ok(AcceptOutcome::Gone) };
+        let row: Option<Row> = tx.get(&self.home, INVITE, cmd.invite_id.as_bytes()).await?;
+        let Some(row) = row.filter(|row| row.invite.serial == cmd.serial) else { return Ok(AcceptOutcome::Gone) };
         // Whoever answers for it is a condition of the commit: an owner who leaves as the only one, while somebody joins by an invite of
         // theirs, comes before or after that.
-        match (invite.inviter_key, invite.inviter) {
+        match (row.invite.inviter_key, row.invite.inviter) {
             (None, Some(inviter)) => tx.touch(&Unit::user(inviter)).await?,
             // Of a key: an owner's row is there.
-            _ => tx.touch(&Unit::tenant(invite.tenant_id)).await?,
+            _ => tx.touch(&Unit::tenant(row.invite.tenant_id)).await?,
         };
-        if !takes_members(tx.cql(), invite.tenant_id).await? || !still_given(tx.cql(), tx.now, &invite).await? {
+        let tenant: Option<Tenant> = tx.peek(&Unit::tenant(row.invite.tenant_id), TENANT, ONE).await?;
+        let Some(tenant) = tenant.filter(|t| row.invite.is_open(tx.now) && t.deleted_at.is_none() && t.kind == TenantKind::Organization)
+        else {
             return Ok(AcceptOutcome::Gone);
-        }
-        let Some(tenant) = tx.peek::<Tenant>(&Unit::tenant(invite.tenant_id), TENANT, ONE).await? else { return Ok(AcceptOutcome::Gone) };
-        let allows = access::allows(tx.cql(), invite.tenant_id, invite.role_id).await?.unwrap_or_default();
+        };
+        let Some((giver, allows)) = given(tx.cql(), tx.now, &row).await? else { return Ok(AcceptOutcome::Gone) };
+        let invite = row.invite;
         let needs_proof = needs_proof(invite.role_id, allows);
         // Of a key of the operator's it is enough that somebody says that the address is right.
-        let operators = giver(tx.cql(), tx.now, &invite).await?.is_some_and(|g| g.actor.person.is_none());
+        let operators = giver.actor.person.is_none();
         let proved = |u: &User| is_proved(u, &tenant) || (operators && u.email_asserted_at.is_some());
         match &cmd.joins {
             Joins::New { user, session, network } => {
@@ -300,7 +327,7 @@ impl Plan for At<AcceptInvite> {
                     }
                     Mailbox::ProvedNow if account.user.email_verified_at.is_none() => {
                         tenants::first_proof(tx, &mut account, cmd.personal.as_deref()).await?;
-                        api_keys::revoke_keys_of_maker(tx, *user_id, Keys::PersonalAndSince(None)).await?;
+                        withdrawal::withdraw(tx, *user_id, Since::Never).await?;
                         (account.user.email_verified_at, account.user.updated_at) = (Some(tx.now), tx.now);
                     }
                     _ => {}
@@ -317,16 +344,16 @@ impl Plan for At<AcceptInvite> {
                 }
             }
         }
-        end(tx, invite, InviteStatus::Accepted)?;
+        end(tx, invite, InviteStatus::Accepted).await?;
         tx.audit(&cmd.audit)?;
         Ok(AcceptOutcome::Joined)
     }
 }
 
-/// Whether whoever asks may invite with a role now; `None`: there is no such role. A person is a condition of the commit: what they offer
+/// Whether whoever asks may invite with a role now, and who that is (`None`: the operator); `None`: there is no such role. A person is a condition of the commit: what they offer
 /// is taken back with their credentials.
-async fn may_invite(tx: &mut Tx<'_>, by: By, role: RoleId) -> Planned<Option<std::result::Result<(), Denied>>> {
-    let acting = match authority::acting_surely(tx, by).await?.and_then(|a| a.needs(Permission::InviteWrite).map(|()| a)) {
+async fn may_invite(tx: &mut Tx<'_>, by: By, role: RoleId) -> Planned<Option<Permitted<Option<UserId>>>> {
+    let acting = match authority::permitted_surely(tx, by, Permission::InviteWrite).await? {
         Ok(acting) => acting,
         Err(why) => return Ok(Some(Err(why))),
     };
@@ -334,7 +361,7 @@ async fn may_invite(tx: &mut Tx<'_>, by: By, role: RoleId) -> Planned<Option<std
     if matches!(given, Some(Ok(_))) {
         authority::makes(tx, &acting)?;
     }
-    Ok(given.map(|given| given.map(drop)))
+    Ok(given.map(|given| given.map(|_| acting.actor.person)))
 }
 
 /// A member with the role of the invite. Who was one before keeps what he had.
@@ -347,19 +374,6 @@ async fn join(tx: &mut Tx<'_>, user_id: UserId, invite: &Invite) -> Planned<()> 
         }
         Some(member) => access::add_role(tx, user_id, invite.tenant_id, member, invite.role_id).await.map(drop),
     }
-}
-
-/// Takes back what a person offered, in all tenants, by hand or by his API keys: the account's maker may not have been its owner.
-pub(super) async fn revoke_of_inviter(tx: &mut Tx<'_>, user: UserId, since: Option<Timestamp>) -> Planned<()> {
-    for (tenant, id) in made(tx.cql(), user, INVITE).await? {
-        let id = InviteId::from_bytes(id);
-        let Some(digest) = digest_of(tx.cql(), tenant, id).await? else { continue };
-        let Some(invite) = read(tx, &unit(tenant, &digest), id).await? else { continue };
-        if invite.inviter == Some(user) && invite.can_be_sent_again() && since.is_none_or(|since| invite.created_at >= since) {
-            end(tx, invite, InviteStatus::Revoked)?;
-        }
-    }
-    Ok(())
 }
 
 /// An invite whose inviter is gone: it names nobody, and what he offered by hand is revoked (what his API keys offered is theirs).
@@ -377,9 +391,10 @@ impl Plan for Orphan {
         let home = unit(self.tenant, &self.digest);
         let row: Option<Row> = tx.get(&home, INVITE, self.id.as_bytes()).await?;
         let Some(mut row) = row.filter(|row| row.invite.inviter == Some(self.inviter)) else { return Ok(()) };
+        let taken_back = as_it_is(tx.cql(), row.clone()).await?.status == InviteStatus::Revoked;
         row.invite.inviter = None;
-        if row.invite.inviter_key.is_none() && row.invite.can_be_sent_again() {
-            return end(tx, row.invite, InviteStatus::Revoked);
+        if row.invite.can_be_sent_again() && (taken_back || row.invite.inviter_key.is_none()) {
+            return end(tx, row.invite, InviteStatus::Revoked).await;
         }
         tx.put(&home, INVITE, self.id.as_bytes(), &row)
     }
@@ -397,7 +412,7 @@ impl Plan for RevokePending {
     type Out = ();
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
         match read(tx, &unit(self.tenant, &self.digest), self.id).await?.filter(|i| i.status == InviteStatus::Pending) {
-            Some(invite) => end(tx, invite, InviteStatus::Revoked),
+            Some(invite) => end(tx, invite, InviteStatus::Revoked).await,
             None => Ok(()),
         }
     }
@@ -418,7 +433,7 @@ impl Plan for RemoveAll {
             remove(tx, self.tenant, &self.digest, key);
             if let Some(maker) = row.invite.inviter {
                 let (bucket, key) = made_by(maker, INVITE, self.tenant, row.invite.id.as_bytes());
-                tx.effect(Effect::Del { list: List::MadeBy, bucket, key });
+                tx.effect(Effect::Del { list: List::MadeBy, bucket, key, at: 0 });
             }
         }
         Ok(())
@@ -427,8 +442,8 @@ impl Plan for RemoveAll {
 
 fn remove(tx: &mut Tx<'_>, tenant: TenantId, digest: &ContactDigest, key: Bytes) {
     tx.del(&unit(tenant, digest), INVITE, &key.0);
-    tx.effect(Effect::Del { list: List::InvitesOf, bucket: tenant.as_bytes().into(), key: key.clone() });
-    tx.effect(Effect::Del { list: List::InvitesTo, bucket: digest.as_bytes().into(), key });
+    tx.effect(Effect::Del { list: List::InvitesOf, bucket: tenant.as_bytes().into(), key: key.clone(), at: 0 });
+    tx.effect(Effect::Del { list: List::InvitesTo, bucket: digest.as_bytes().into(), key, at: 0 });
 }
 
 /// Marks what has expired, removes what was kept long enough: how many, and when to look again.
@@ -443,8 +458,8 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, tenant: TenantId, digest: &ContactDig
                 continue;
             }
             at = tx.now.plus(KEPT);
-            let invite = Invite { status: InviteStatus::Expired, ..row.invite };
-            tx.put(&unit, INVITE, &key.0, &Row { invite, sweep_at: at })?;
+            let invite = Invite { status: InviteStatus::Expired, ..row.invite.clone() };
+            tx.put(&unit, INVITE, &key.0, &Row { invite, sweep_at: at, ..row })?;
         }
         next = Some(next.map_or(at, |n| n.min(at)));
     }

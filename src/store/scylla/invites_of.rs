@@ -9,6 +9,7 @@ use super::{
     tenants::TENANT,
     tx::parse,
     unit::{Bytes, Family, List, Unit},
+    withdrawal,
 };
 use crate::{
     domain::{
@@ -16,6 +17,7 @@ use crate::{
         contact::ContactDigest,
         ids::{InviteId, TenantId},
         invite::{Invite, InviteStatus},
+        permission::PermissionSet,
         tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
@@ -37,6 +39,17 @@ pub(super) struct Row {
     pub(super) invite: Invite,
     /// When a pending one expires; of the others, when the row goes.
     pub(super) sweep_at: Timestamp,
+    /// The version at which the inviter's unit was read when they offered it; 0 of those that were made before this was noted.
+    #[serde(default)]
+    pub(super) offered: i64,
+}
+
+/// The invite as it is: revoked, if its inviter has taken back what they offered.
+pub(super) async fn as_it_is(cql: &Cql, row: Row) -> Result<Invite> {
+    let Some(inviter) = row.invite.inviter.filter(|_| row.invite.can_be_sent_again()) else { return Ok(row.invite) };
+    let (at, version) = (row.invite.offered_at(), row.offered);
+    let revoked = withdrawal::of(cql, inviter).await?.iter().any(|w| w.covers(at, version));
+    Ok(if revoked { Invite { status: InviteStatus::Revoked, ..row.invite } } else { row.invite })
 }
 
 /// What an address has in a tenant.
@@ -54,7 +67,10 @@ pub(super) fn digest(body: &str) -> Result<Option<ContactDigest>> {
 }
 
 async fn row(cql: &Cql, tenant: TenantId, digest: &ContactDigest, id: InviteId) -> Result<Option<Invite>> {
-    Ok(cql.peek::<Row>(&unit(tenant, digest), INVITE, id.as_bytes()).await?.map(|row| row.invite))
+    match cql.peek::<Row>(&unit(tenant, digest), INVITE, id.as_bytes()).await? {
+        Some(row) => as_it_is(cql, row).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(super) async fn get(cql: &Cql, tenant: TenantId, id: InviteId) -> Result<Option<Invite>> {
@@ -70,19 +86,21 @@ pub(super) async fn takes_members(cql: &Cql, tenant: TenantId) -> Result<bool> {
     Ok(tenant.is_some_and(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization))
 }
 
-/// Nobody gives more than he holds, at the time when it is taken: whether the role is still there, and whoever invited holds
-/// all that it allows.
-pub(super) async fn still_given(cql: &Cql, now: Timestamp, invite: &Invite) -> Result<bool> {
-    let Some(given) = access::allows(cql, invite.tenant_id, invite.role_id).await? else { return Ok(false) };
-    Ok(giver(cql, now, invite).await?.is_some_and(|g| g.may_give(invite.role_id, given, None).is_ok()))
+/// Who answers for an invite, and what its role allows, by their rows of now; `None`: nobody, or there is no such role, or they may not give
+/// it. Nobody gives more than they hold, at the time when it is taken, nor what they have taken back.
+pub(super) async fn given(cql: &Cql, now: Timestamp, row: &Row) -> Result<Option<(Acting, PermissionSet)>> {
+    let invite = &row.invite;
+    let Some(allows) = access::allows(cql, invite.tenant_id, invite.role_id).await? else { return Ok(None) };
+    let giver = giver(cql, now, row).await?.filter(|giver| giver.may_give(invite.role_id, allows, None).is_ok());
+    Ok(giver.map(|giver| (giver, allows)))
 }
 
-/// Who answers for an invite, by their rows of now.
-pub(super) async fn giver(cql: &Cql, now: Timestamp, invite: &Invite) -> Result<Option<Acting>> {
-    let tenant_id = invite.tenant_id;
-    match (invite.inviter_key, invite.inviter) {
+async fn giver(cql: &Cql, now: Timestamp, row: &Row) -> Result<Option<Acting>> {
+    let (tenant_id, at) = (row.invite.tenant_id, row.invite.offered_at());
+    match (row.invite.inviter_key, row.invite.inviter) {
+        (Some(_), Some(inviter)) if withdrawal::of(cql, inviter).await?.iter().any(|w| w.covers(at, row.offered)) => Ok(None),
         (Some(key), _) => Ok(authority::acting(cql, now, By { tenant_id, authority: Authority::Key(key) }).await?.ok()),
-        (None, Some(user)) => authority::member_of(cql, user, tenant_id).await,
+        (None, Some(inviter)) => authority::who_offered(cql, inviter, tenant_id, at, row.offered).await,
         (None, None) => Ok(None),
     }
 }
@@ -124,10 +142,11 @@ pub(super) async fn open_one(cql: &Cql, email: &ContactDigest, id: InviteId, now
 
 async fn open(cql: &Cql, email: &ContactDigest, id: InviteId, body: &str, now: Timestamp) -> Result<Option<(Invite, Tenant)>> {
     let tenant: TenantId = parse(body)?;
-    let Some(invite) = row(cql, tenant, email, id).await?.filter(|i| i.is_open(now)) else { return Ok(None) };
+    let row: Option<Row> = cql.peek(&unit(tenant, email), INVITE, id.as_bytes()).await?;
+    let Some(row) = row.filter(|row| row.invite.is_open(now)) else { return Ok(None) };
     let tenant: Option<Tenant> = cql.peek(&Unit::tenant(tenant), TENANT, ONE).await?;
     let Some(tenant) = tenant.filter(|t| t.deleted_at.is_none()) else { return Ok(None) };
-    Ok(still_given(cql, now, &invite).await?.then_some((invite, tenant)))
+    Ok(given(cql, now, &row).await?.map(|_| (row.invite, tenant)))
 }
 
 pub(super) async fn open_to(cql: &Cql, email: &ContactDigest, now: Timestamp) -> Result<Vec<(Invite, Tenant)>> {

@@ -48,8 +48,9 @@ async fn memberships(cql: &Cql, user_id: UserId) -> Result<Vec<(Tenant, Membersh
 }
 
 async fn api_keys_of(cql: &Cql, user: UserId) -> Result<Vec<ApiKey>> {
-    let made = api_keys::made(cql, user, api_keys::KEY).await?;
-    let found = stream::iter(made).map(async |(tenant, id)| api_keys::one(cql, tenant, ApiKeyId::from_bytes(id)).await);
+    let mut made = api_keys::made(cql, user, api_keys::KEY).await?;
+    made.extend(api_keys::made(cql, user, api_keys::ENDED_KEY).await?);
+    let found = stream::iter(made).map(async |made| api_keys::one(cql, made.tenant, ApiKeyId::from_bytes(made.id)).await);
     let found = found.buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
     let mut keys: Vec<ApiKey> = found.into_iter().flatten().filter(|k| k.user_id == Some(user)).collect();
     keys.sort_unstable_by_key(|k| k.id);

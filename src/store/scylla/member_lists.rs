@@ -114,7 +114,7 @@ pub(super) fn all_of(user: &User, tenants: impl IntoIterator<Item = (TenantId, T
     entries.chain(due(user)).map(written).collect()
 }
 fn del(tx: &mut Tx<'_>, (list, bucket, key): Entry) {
-    tx.effect(Effect::Del { list, bucket, key });
+    tx.effect(Effect::Del { list, bucket, key, at: 0 });
 }
 
 /// A user belongs to a tenant from now on.

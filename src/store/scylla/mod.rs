@@ -36,6 +36,7 @@ mod api_keys;
 mod audit;
 mod authority;
 mod chain;
+mod change;
 pub mod copy;
 mod cql;
 mod decode;
@@ -73,6 +74,7 @@ mod unchain;
 mod unit;
 mod upgrade;
 mod upkeep;
+mod withdrawal;
 
 #[cfg(test)]
 mod tests;
@@ -82,9 +84,13 @@ use crate::domain::{rng::Rng, secret::SecretText, time::Clock};
 use cql::Cql;
 use engine::{Engine, Inner};
 use profile::{Agreement, Times};
-use scylla::client::{PoolSize, session::Session, session_builder::SessionBuilder};
+use scylla::{
+    client::{PoolSize, session::Session, session_builder::SessionBuilder},
+    cluster::metadata::Strategy,
+};
 pub use secure::{Names, Tls};
 use std::{
+    collections::BTreeSet,
     num::NonZeroUsize,
     sync::{Arc, Weak},
     time::Duration,
@@ -143,6 +149,32 @@ async fn connect(place: &Place) -> Result<Session> {
         builder = builder.tls_context(Some(tls.context().map_err(StoreError::certainly_not)?));
     }
     builder.build().await.map_err(|e| StoreError::certainly_not(format!("no connection to {}: {e}", place.nodes.join(", "))))
+}
+
+/// Data centres that have copies of what is written with a strategy; `of_nodes`: those of the nodes.
+fn centres<'a>(strategy: &'a Strategy, of_nodes: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    match strategy {
+        Strategy::NetworkTopologyStrategy { datacenter_repfactors } => {
+            datacenter_repfactors.iter().filter(|(_, copies)| **copies > 0).map(|(name, _)| name.as_str()).collect()
+        }
+        // It looks at no data centre.
+        _ => of_nodes.collect(),
+    }
+}
+
+/// With copies in several data centres, each of which would count a majority of its own, one address could get two accounts.
+fn refuse_split(session: &Session, place: &Place) -> Result<()> {
+    let cluster = session.get_cluster_state();
+    let Some(keyspace) = cluster.get_keyspace(&place.keyspace) else { return Ok(()) };
+    let centres = centres(&keyspace.strategy, cluster.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()));
+    if place.datacenter.is_some() || centres.len() < 2 {
+        return Ok(());
+    }
+    let names = centres.into_iter().collect::<Vec<_>>().join(", ");
+    Err(StoreError::certainly_not(format!(
+        "keyspace {} has copies in several data centres ({names}): say with dc= in QEETID_STORE_URL in which one this node is",
+        place.keyspace
+    )))
 }
 
 /// The driver waits for up to ten seconds between its attempts to reconnect. While the store doesn't answer, we try by ourselves,
@@ -209,6 +241,7 @@ impl ScyllaStore {
     }
 
     async fn over(session: Session, place: &Place, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Result<Self> {
+        refuse_split(&session, place)?;
         let agreement = if place.datacenter.is_some() { Agreement::Global } else { Agreement::Local };
         let times = Times::of(place.timeout);
         let cql = Cql::new(session, &place.keyspace, agreement, times).await?;

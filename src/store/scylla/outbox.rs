@@ -68,9 +68,10 @@ fn put_parked(id: JobId) -> Effect {
     let (list, bucket, key) = (List::JobsDue, PARKED.into(), id.as_bytes().into());
     Effect::Put { list, bucket, key, body: String::new(), ttl: 0, noted: false }
 }
-fn del_due(id: JobId, at: Timestamp) -> Effect {
+/// `written`: when the entry was written, if that was done by the command that the job belongs to.
+fn del_due(id: JobId, at: Timestamp, written: i64) -> Effect {
     let (bucket, key) = due(id, at);
-    Effect::Del { list: List::JobsDue, bucket, key }
+    Effect::Del { list: List::JobsDue, bucket, key, at: written }
 }
 
 /// What writes a job, due at once.
@@ -122,15 +123,15 @@ impl Plan for Take {
         let unit = Unit::job(self.id);
         let state: Option<State> = tx.get(&unit, STATE, ONE).await?;
         let taken = state.as_ref().is_some_and(|s| s.done || s.parked || s.due_at != self.due_at);
-        let body = tx.entry(List::JobBodies, self.id.as_bytes(), ONE).await?;
-        let Some(body) = body.filter(|_| !taken) else { return Ok(None) };
+        let body = tx.timed_entry(List::JobBodies, self.id.as_bytes(), ONE).await?;
+        let Some((body, written)) = body.filter(|_| !taken) else { return Ok(None) };
         let body: Body = super::tx::parse(&body)?;
         let attempts = state.map_or(body.attempts, |s| s.attempts).saturating_add(1);
         // Of a newer version, say. It must not keep the others from going out; it waits for a node that can read it.
         let message = serde_json::from_value::<Message>(body.message);
         let error = message.is_err().then(|| "a kind of message that this version doesn't know".to_owned());
         tx.put(&unit, STATE, ONE, &State { due_at: self.until, attempts, parked: false, done: false, error })?;
-        tx.effect(del_due(self.id, self.due_at));
+        tx.effect(del_due(self.id, self.due_at, written));
         tx.effect(put_due(self.id, self.until));
         Ok(message.ok().map(|message| Job { id: self.id, message, created_at: body.created_at, attempts }))
     }
@@ -153,16 +154,17 @@ impl Plan for Move {
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
         let (id, unit) = (self.id, Unit::job(self.id));
         let state: Option<State> = tx.get(&unit, STATE, ONE).await?;
-        let body = tx.entry(List::JobBodies, id.as_bytes(), ONE).await?;
-        if body.is_none() || state.as_ref().is_some_and(|s| s.done) {
-            return Ok(());
-        }
+        let body = tx.timed_entry(List::JobBodies, id.as_bytes(), ONE).await?;
+        let Some((_, written)) = body.filter(|_| state.as_ref().is_none_or(|s| !s.done)) else { return Ok(()) };
         let state = state.unwrap_or(State { due_at: tx.now, attempts: 0, parked: false, done: false, error: None });
-        tx.effect(del_due(id, state.due_at));
+        // Of one entry a removal that is as late as `written` would win.
+        if !matches!(&self.then, Then::Retry(at, _) if *at == state.due_at) {
+            tx.effect(del_due(id, state.due_at, written));
+        }
         match &self.then {
             Then::Done => {
-                tx.effect(Effect::Del { list: List::JobBodies, bucket: id.as_bytes().into(), key: ONE.into() });
-                tx.effect(Effect::Del { list: List::JobsDue, bucket: PARKED.into(), key: id.as_bytes().into() });
+                tx.effect(Effect::Del { list: List::JobBodies, bucket: id.as_bytes().into(), key: ONE.into(), at: written });
+                tx.effect(Effect::Del { list: List::JobsDue, bucket: PARKED.into(), key: id.as_bytes().into(), at: 0 });
                 tx.put_for(&unit, STATE, ONE, &State { done: true, ..state }, REMEMBERED)
             }
             Then::Retry(at, error) => {
@@ -271,10 +273,12 @@ impl Engine {
 
     /// An entry led to no job that could be taken: if its state is settled and says another time, the entry goes.
     async fn check_entry(&self, id: JobId, due_at: Timestamp) -> Result<()> {
+        let (bucket, key) = due(id, due_at);
+        // Before the state: an entry that is written anew since then stays.
+        let Some((_, at)) = self.cql.timed_entry(List::JobsDue, &bucket.0, &key.0).await? else { return Ok(()) };
         let state: Option<State> = self.cql.peek(&Unit::job(id), STATE, ONE).await?;
         if state.is_some_and(|s| s.done || s.parked || s.due_at != due_at) {
-            let (bucket, key) = due(id, due_at);
-            self.cql.del(List::JobsDue, &bucket.0, &key.0, self.micros()).await?;
+            self.cql.del(List::JobsDue, &bucket.0, &key.0, at).await?;
         }
         Ok(())
     }

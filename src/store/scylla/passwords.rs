@@ -3,12 +3,13 @@
 use super::{
     access,
     accounts::{ACCOUNT, Account, ONE, account, count_kind, ones, out_of_bin, put_account},
-    api_keys, authority,
+    authority,
     email_change::sweep_at,
-    invites, sessions, tenants,
+    sessions, tenants,
     tx::{Plan, Planned, Tx},
     unit::{Name, Unit, name},
     upkeep::{self, What},
+    withdrawal::{self, Since, WITHDRAWN},
 };
 use crate::{
     domain::{
@@ -94,7 +95,7 @@ impl Plan for ResetLink {
 impl Plan for CompleteReset {
     type Out = Cas<ResetOutcome>;
     fn first(&self) -> Vec<Name> {
-        ones(&[ACCOUNT]).into_iter().chain([name(RESET, self.link_id.as_bytes())]).collect()
+        ones(&[ACCOUNT, WITHDRAWN]).into_iter().chain([name(RESET, self.link_id.as_bytes())]).collect()
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<ResetOutcome>> {
         let link: Option<ResetLink> = tx.get(&Unit::user(self.user_id), RESET, self.link_id.as_bytes()).await?;
@@ -123,13 +124,9 @@ impl Plan for CompleteReset {
         if first_proof {
             u.email_verified_at = Some(tx.now);
             (u.phone, u.phone_verified_at) = (None, None);
-            api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::All).await?;
-            invites::revoke_of_inviter(tx, self.user_id, None).await?;
+            withdrawal::withdraw(tx, self.user_id, Since::Ever).await?;
         } else if proves {
-            api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(self.end_keys_since)).await?;
-            if let Some(since) = self.end_keys_since {
-                invites::revoke_of_inviter(tx, self.user_id, Some(since)).await?;
-            }
+            withdrawal::withdraw(tx, self.user_id, Keys::PersonalAndSince(self.end_keys_since).into()).await?;
         }
         let revoked = sessions::raise_epoch(tx, account, None).await?;
         self.jobs.iter().try_for_each(|job| tx.job(job))?;
@@ -160,14 +157,13 @@ pub(super) async fn target(tx: &mut Tx<'_>, by: By, user: &User) -> Planned<Opti
 impl Plan for SecureAccount {
     type Out = Cas<()>;
     fn first(&self) -> Vec<Name> {
-        ones(&[ACCOUNT])
+        ones(&[ACCOUNT, WITHDRAWN])
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
         let good = |a: &Account| a.user.deleted_at.is_none() && a.user.not_me_at.is_none_or(|at| at < self.made_at);
         let Some(mut account) = account(tx, self.user_id).await?.filter(good) else { return Ok(Cas::Stale) };
         lose_password(tx, &mut account);
-        api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(Some(self.made_at))).await?;
-        invites::revoke_of_inviter(tx, self.user_id, Some(self.made_at)).await?;
+        withdrawal::withdraw(tx, self.user_id, Since::At(self.made_at)).await?;
         sessions::raise_epoch(tx, account, None).await?;
         tx.job(&self.job)?;
         tx.audit(&self.audit)?;

@@ -3,12 +3,13 @@
 use super::{
     ScyllaStore,
     accounts::{ONE, ones},
+    authority,
     tenants::TENANT,
     tx::{Plan, Planned, Tx},
     unit::{Name, Unit},
 };
 use crate::{
-    domain::{context::Ctx, ids::TenantId, tenant::Tenant},
+    domain::{authority::Permitted, context::Ctx, ids::TenantId, permission::Permission, tenant::Tenant},
     store::{
         Result,
         commands::Cas,
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 
 #[async_trait]
 impl PolicyStore for ScyllaStore {
-    async fn set_policy(&self, ctx: &Ctx, cmd: SetPolicy) -> Result<Cas<()>> {
+    async fn set_policy(&self, ctx: &Ctx, cmd: SetPolicy) -> Result<Permitted<Cas<()>>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
 }
@@ -38,16 +39,19 @@ pub(super) fn put_tenant(tx: &mut Tx<'_>, mut tenant: Tenant) -> Planned<()> {
 
 #[async_trait]
 impl Plan for SetPolicy {
-    type Out = Cas<()>;
+    type Out = Permitted<Cas<()>>;
     fn first(&self) -> Vec<Name> {
         ones(&[TENANT])
     }
-    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Permitted<Cas<()>>> {
         let Some(tenant) = live(tx, self.tenant_id).await?.filter(|t| t.version == self.expect_version) else {
-            return Ok(Cas::Stale);
+            return Ok(Ok(Cas::Stale));
         };
+        if let Err(why) = authority::permitted(tx, self.by, Permission::PolicyWrite).await? {
+            return Ok(Err(why));
+        }
         put_tenant(tx, Tenant { policy: self.policy.clone(), ..tenant })?;
         tx.audit(&self.audit)?;
-        Ok(Cas::Done(()))
+        Ok(Ok(Cas::Done(())))
     }
 }

@@ -2,18 +2,19 @@
 
 use super::{
     accounts::{ACCOUNT, account, ones, put_account},
-    api_keys, tenants,
+    tenants,
     tx::{Plan, Planned, Tx},
     unit::Name,
+    withdrawal::{self, Since, WITHDRAWN},
 };
-use crate::store::{access::Keys, commands::*};
+use crate::store::commands::*;
 use async_trait::async_trait;
 
 #[async_trait]
 impl Plan for ConfirmEmail {
     type Out = Cas<()>;
     fn first(&self) -> Vec<Name> {
-        ones(&[ACCOUNT])
+        ones(&[ACCOUNT, WITHDRAWN])
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Cas<()>> {
         let usable =
@@ -21,7 +22,7 @@ impl Plan for ConfirmEmail {
         let Some(mut account) = usable else { return Ok(Cas::Stale) };
         if account.user.email_verified_at.is_none() {
             tenants::first_proof(tx, &mut account, self.personal.as_deref()).await?;
-            api_keys::revoke_keys_of_maker(tx, self.user_id, Keys::PersonalAndSince(None)).await?;
+            withdrawal::withdraw(tx, self.user_id, Since::Never).await?;
         }
         account.user.email_verified_at.get_or_insert(tx.now);
         account.user.code_serials.email = self.serial;

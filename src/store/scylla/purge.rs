@@ -6,7 +6,7 @@ use super::{
     ScyllaStore,
     accounts::{ACCOUNT, Account, HOLDER, ONE, account},
     admin::{NOTHING, fenced},
-    api_keys,
+    api_keys::{self, KeyRow, Made},
     audit::END,
     authority::MADE,
     email_change::{self, PENDING, UNDO},
@@ -17,8 +17,9 @@ use super::{
     sessions::{KNOWN, SESSION},
     signups, tenants,
     tx::{Plan, Planned, Tx, parse},
-    unit::{Family, List, Unit},
+    unit::{Family, List, Name, Unit, name},
     upkeep::{self, What},
+    withdrawal::{self, WITHDRAWN},
 };
 use crate::{
     domain::{
@@ -27,16 +28,20 @@ use crate::{
         authority::Action,
         context::Ctx,
         ids::{ApiKeyId, InviteId, TenantId, UserId},
+        tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
     store::{Result, StoreError, admin::*, commands::Cas},
 };
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::time::Duration;
 
 /// What is left to do of a purge.
 const PURGE: &str = "purge";
+/// Invites that are seen to at once.
+const AT_ONCE: usize = 16;
 /// Rows that are removed at a time.
 const ROWS: usize = 200;
 /// Entries that are read at once.
@@ -128,28 +133,34 @@ impl ScyllaStore {
     }
 }
 
-/// An API key whose maker is gone: it stays, and nobody made it.
+/// API keys whose maker is gone: they stay, and nobody made them.
 struct Unmake {
     user: UserId,
     tenant: TenantId,
-    key: ApiKeyId,
+    keys: Vec<ApiKeyId>,
 }
 
 #[async_trait]
 impl Plan for Unmake {
     type Out = ();
+    fn first(&self) -> Vec<Name> {
+        self.keys.iter().map(|key| name(api_keys::KEY, key.as_bytes())).collect()
+    }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
         let unit = Unit::tenant(self.tenant);
-        let key: Option<ApiKey> = tx.get(&unit, api_keys::KEY, self.key.as_bytes()).await?;
-        match key.filter(|k| k.user_id == Some(self.user)) {
-            Some(key) => tx.put(
-                &unit,
-                api_keys::KEY,
-                self.key.as_bytes(),
-                &ApiKey { user_id: None, stopped_at: key.stopped_at.or(Some(tx.now)), ..key },
-            ),
-            None => Ok(()),
+        let withdrawn = withdrawal::of(tx.cql(), self.user).await?;
+        let tenant: Option<Tenant> = tx.peek(&unit, tenants::TENANT, ONE).await?;
+        let personal = tenant.is_some_and(|t| t.kind == TenantKind::Personal);
+        for id in &self.keys {
+            let row: Option<KeyRow> = tx.get(&unit, api_keys::KEY, id.as_bytes()).await?;
+            if let Some(row) = row.filter(|row| row.key.user_id == Some(self.user)) {
+                // Nobody takes over what they took back.
+                let key = row.into_key(&withdrawn, personal);
+                let unmade = ApiKey { user_id: None, stopped_at: key.stopped_at.or(Some(tx.now)), ..key };
+                tx.put(&unit, api_keys::KEY, id.as_bytes(), &unmade)?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -207,7 +218,7 @@ impl Plan for Rows {
             tx.audit(&audit)?;
             tx.effect(upkeep::no_look_at(&What::Purge(id), marked_at));
         }
-        for kind in [KNOWN, PENDING, PURGE, MADE, ACCOUNT] {
+        for kind in [KNOWN, PENDING, PURGE, MADE, WITHDRAWN, ACCOUNT] {
             tx.del(&unit, kind, ONE);
         }
         tx.forget(&unit);
@@ -225,25 +236,33 @@ impl Engine {
         self.forget_parked(user, &digest).await?;
         let (mut from, mut more) = (Vec::new(), true);
         while more {
-            let page = self.cql.entries(List::InvitesTo, digest.as_bytes(), &from, END, PAGE, false).await?;
+            let page = self.cql.timed(List::InvitesTo, digest.as_bytes(), &from, END, PAGE).await?;
             more = page.len() == PAGE as usize;
-            for (key, body) in page {
-                let (tenant, before) = (parse::<TenantId>(&body)?, self.micros());
+            for entry in page {
+                let tenant = parse::<TenantId>(&entry.body)?;
                 self.change(now, invites_of::unit(tenant, &digest), RemoveAll { tenant, digest }).await?;
-                self.cql.del(List::InvitesTo, digest.as_bytes(), &key.0, before).await?;
-                from = [key.0.as_slice(), &[0]].concat();
+                self.cql.del(List::InvitesTo, digest.as_bytes(), &entry.key.0, entry.at).await?;
+                from = [entry.key.0.as_slice(), &[0]].concat();
             }
         }
-        for (tenant, id) in api_keys::made(&self.cql, user, invites_of::INVITE).await? {
-            let id = InviteId::from_bytes(id);
-            if let Some(digest) = invites_of::digest_of(&self.cql, tenant, id).await? {
-                self.change(now, invites_of::unit(tenant, &digest), Orphan { tenant, digest, id, inviter: user }).await?;
-            }
-            self.forget_made(user, invites_of::INVITE, tenant, id.as_bytes()).await?;
+        for some in api_keys::made(&self.cql, user, invites_of::INVITE).await?.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(async |made| {
+                let (tenant, id) = (made.tenant, InviteId::from_bytes(made.id));
+                if let Some(digest) = invites_of::digest_of(&self.cql, tenant, id).await? {
+                    self.change(now, invites_of::unit(tenant, &digest), Orphan { tenant, digest, id, inviter: user }).await?;
+                }
+                self.forget_made(user, invites_of::INVITE, made).await
+            }))
+            .await?;
         }
-        for (tenant, id) in api_keys::made(&self.cql, user, api_keys::KEY).await? {
-            self.change(now, Unit::tenant(tenant), Unmake { user, tenant, key: ApiKeyId::from_bytes(id) }).await?;
-            self.forget_made(user, api_keys::KEY, tenant, &id).await?;
+        for kind in [api_keys::KEY, api_keys::ENDED_KEY] {
+            let made = api_keys::made(&self.cql, user, kind).await?;
+            for some in made.chunk_by(|a, b| a.tenant == b.tenant).flat_map(|of_tenant| of_tenant.chunks(ROWS)) {
+                let Some(tenant) = some.first().map(|made| made.tenant) else { continue };
+                let keys = some.iter().map(|made| ApiKeyId::from_bytes(made.id)).collect();
+                self.change(now, Unit::tenant(tenant), Unmake { user, tenant, keys }).await?;
+                try_join_all(some.iter().map(|made| self.forget_made(user, kind, made))).await?;
+            }
         }
         self.erase_from_audit(user).await?;
         for (tenant, _) in self.cql.peek_all::<IgnoredAny>(&unit, tenants::MEMBER).await? {
@@ -256,8 +275,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn forget_made(&self, user: UserId, kind: &str, tenant: TenantId, id: &[u8; 16]) -> Result<()> {
-        let (bucket, key) = api_keys::made_by(user, kind, tenant, id);
-        self.cql.del(List::MadeBy, &bucket.0, &key.0, self.micros()).await
+    async fn forget_made(&self, user: UserId, kind: &str, made: &Made) -> Result<()> {
+        let (bucket, key) = api_keys::made_by(user, kind, made.tenant, &made.id);
+        self.cql.del(List::MadeBy, &bucket.0, &key.0, made.at).await
     }
 }

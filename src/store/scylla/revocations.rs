@@ -3,7 +3,7 @@
 //! once it is sealed (locked for ever): a late writer then goes to the next one.
 
 use super::{
-    cql::{Answer, Change, Head, Write},
+    change::{Answer, Change, Head, Write},
     effects::{number, ordered},
     engine::Engine,
     tx::{json, parse},
@@ -27,6 +27,9 @@ const BACK: i64 = KEPT as i64 * 1_000_000 / WINDOW;
 const GIVEN: usize = 10_000;
 /// Rows of one write.
 const CHUNK: usize = 100;
+/// Windows by which somebody's clock may be ahead of ours, and is followed all the same. (A node whose clock is off by more than seconds is not
+/// ready.)
+const AHEAD: i64 = 2;
 /// Who holds a sealed window.
 const SEAL: Uuid = Uuid::from_u128(0x7365_616c_0000_7000_8000_0000_0000_0000);
 const KIND: &str = "revocation";
@@ -115,11 +118,20 @@ pub(super) async fn since(engine: &Engine, cursor: u64) -> Result<(Vec<Revocatio
     let mut cursor = i64::try_from(cursor).unwrap_or(i64::MAX - 1);
     let present = engine.micros() / WINDOW;
     let mut out = Vec::new();
-    // A cursor ahead of our clock is of a node whose clock is ahead: its window is read all the same.
+    // A cursor a little ahead of our clock is of a node whose clock is ahead. One far ahead is ours, from before our clock was set back: what
+    // others wrote meanwhile lies before it, and all that is kept is read again.
+    if cursor / WINDOW > present + AHEAD {
+        cursor = (present - BACK) * WINDOW - 1;
+    }
     let mut window = (cursor / WINDOW).max(present - BACK);
     loop {
-        // Something in the next one: somebody's clock is ahead, and this one may be sealed.
-        let more = window < present || !engine.cql.scan(&unit(window + 1), KIND, &[]).await?.is_empty();
+        // Somebody's clock may be ahead, or was: then there is something in one of the next ones, and nothing comes into this one if it is sealed.
+        let more = window < present || {
+            let (this, next) = (unit(window), unit(window + 1));
+            let (this, next) = tokio::try_join!(engine.cql.head(&this, false), engine.cql.head(&next, false))?;
+            let after = if window == present { engine.cql.head(&unit(window + AHEAD), false).await? } else { Head::default() };
+            this.lock == Some(SEAL) || [next, after].iter().any(|head| head.version.is_some())
+        };
         if more {
             seal(engine, window).await?;
         }

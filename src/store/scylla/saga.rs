@@ -5,7 +5,7 @@
 //! Readers pass locks by: nothing is acknowledged before all of it is applied, so what they see is true of before.
 
 use super::{
-    cql::{Answer, Change},
+    change::{Answer, Change},
     effects::{Effect, Intent},
     engine::{Decided, Engine, Share, refused},
     tx::{Halt, Planned, json, parse},
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// A pending entry that is older is dead.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-/// The journal is kept for seven days, in seconds; its content (rows of people) only until all of it is done.
+/// An entry that is over is kept for seven days, in seconds, without its content (rows of people); one that is not, for as long as it takes.
 const KEPT: i32 = 7 * 86_400;
 /// How far apart the clocks of store and service may be, in microseconds.
 const APART: i64 = 60_000_000;
@@ -47,11 +47,11 @@ impl Engine {
     /// Commits, or leaves nothing.
     pub(super) async fn saga(&self, id: Uuid, decided: &Decided) -> Planned<()> {
         self.intend(id, &Intent::Saga).await?;
-        match self.cql.journal_insert(id, self.now().millis(), &json(decided)?, KEPT).await? {
+        match self.cql.journal_insert(id, PENDING, self.now().millis(), &json(decided)?, 0).await? {
             Answer::Applied => {}
             Answer::Refused(_) => return Err(Halt::Conflict),
             Answer::Unknown(_) => {
-                if self.cql.journal(id).await?.is_none() {
+                if self.has_no_entry(id).await? {
                     self.fulfilled(id).await?;
                     return Err(Halt::Conflict);
                 }
@@ -69,6 +69,19 @@ impl Engine {
         }
         self.finish(id, decided).await.map_err(StoreError::maybe)?;
         Ok(())
+    }
+
+    /// Whether a command has no journal entry, nor ever will: an empty one is in its place, so that a pending one that is on its way finds it.
+    pub(super) async fn has_no_entry(&self, id: Uuid) -> Result<bool> {
+        for _ in 0..=AGAIN {
+            match self.cql.journal_insert(id, ABORTED, self.now().millis(), "", KEPT).await? {
+                Answer::Applied => return Ok(true),
+                // It may be ours, of the round before.
+                Answer::Refused(_) => return Ok(self.cql.journal(id).await?.is_none_or(|(state, ..)| state == ABORTED)),
+                Answer::Unknown(_) => {}
+            }
+        }
+        Err(StoreError::certainly_not("a journal entry was not answered"))
     }
 
     /// The first one alone, so that commands over the same units meet there; then the others at once.
@@ -95,7 +108,7 @@ impl Engine {
     async fn turn(&self, id: Uuid, from: &str, to: &str) -> Result<bool> {
         let mut last = String::new();
         for _ in 0..=AGAIN {
-            match self.cql.journal_turn(id, from, to, KEPT).await.map_err(StoreError::maybe)? {
+            match self.cql.journal_turn(id, from, to, 0).await.map_err(StoreError::maybe)? {
                 Answer::Applied => return Ok(true),
                 Answer::Refused(_) => {
                     let state = self.cql.journal(id).await.map_err(StoreError::maybe)?.map(|(state, ..)| state);
@@ -112,7 +125,7 @@ impl Engine {
         let aborted = self.turn(id, PENDING, ABORTED).await.map_err(|e| StoreError::certainly_not(e.detail))?;
         if aborted {
             self.unlock_all(id, decided).await?;
-            self.done(id).await?;
+            self.done(id, ABORTED).await?;
         }
         Ok(aborted)
     }
@@ -127,7 +140,7 @@ impl Engine {
     }
 
     /// Sends a step that changes nothing when it was done before.
-    async fn until_answered(&self, unit: &Unit, change: &Change<'_>, writes: &[super::cql::Write]) -> Result<()> {
+    async fn until_answered(&self, unit: &Unit, change: &Change<'_>, writes: &[super::change::Write]) -> Result<()> {
         let mut last = String::new();
         for _ in 0..=AGAIN {
             match self.cql.change(unit, change, writes).await? {
@@ -150,12 +163,12 @@ impl Engine {
             try_join_all(shares.iter().map(|share| self.carry_out(id, decided.version, share))).await?;
         }
         self.effects(&due, decided.version).await?;
-        self.done(id).await
+        self.done(id, COMMITTED).await
     }
 
     /// Nothing is left to do of an entry: what it held about people goes, only its state stays.
-    async fn done(&self, id: Uuid) -> Result<()> {
-        self.cql.journal_empty(id, self.micros() + APART).await?;
+    async fn done(&self, id: Uuid, state: &str) -> Result<()> {
+        self.cql.journal_done(id, state, self.now().millis(), KEPT, self.micros() + APART).await?;
         self.fulfilled(id).await
     }
 
@@ -195,7 +208,7 @@ impl Engine {
             COMMITTED => self.finish(id, &decided).await?,
             ABORTED => {
                 self.unlock_all(id, &decided).await?;
-                self.done(id).await?;
+                self.done(id, ABORTED).await?;
             }
             _ if self.now().since(Timestamp::from_millis(at)) > DEADLINE => drop(self.abort(id, &decided).await?),
             _ => return Ok(Settled::Alive),

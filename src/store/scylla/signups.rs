@@ -31,7 +31,7 @@ pub(super) async fn forget(tx: &mut Tx<'_>, claim: &Unit) -> Planned<()> {
 
 fn remove(tx: &mut Tx<'_>, claim: &Unit, id: &Bytes) {
     tx.del(claim, WAITING, &id.0);
-    tx.effect(Effect::Del { list: List::SignupIds, bucket: id.clone(), key: ONE.into() });
+    tx.effect(Effect::Del { list: List::SignupIds, bucket: id.clone(), key: ONE.into(), at: 0 });
 }
 
 /// Removes those whose time is over; says how many.

@@ -22,7 +22,7 @@ pub(super) struct UnitStatements {
     pub(super) put: PreparedStatement,
     pub(super) del: PreparedStatement,
     pub(super) commit: PreparedStatement,
-    pub(super) commit_todo: PreparedStatement,
+    pub(super) put_todo: PreparedStatement,
     pub(super) lock: PreparedStatement,
     pub(super) apply: PreparedStatement,
     pub(super) forget: PreparedStatement,
@@ -46,7 +46,7 @@ pub(super) struct JournalStatements {
     pub(super) get: PreparedStatement,
     pub(super) insert: PreparedStatement,
     pub(super) turn: PreparedStatement,
-    pub(super) empty: PreparedStatement,
+    pub(super) done: PreparedStatement,
 }
 
 /// All of them.
@@ -75,46 +75,46 @@ impl Statements {
         let mut units = HashMap::new();
         for family in Family::ALL {
             let t = format!("{keyspace}.{}", family.table());
-            let commit =
-                |todo: &str| format!("UPDATE {t} USING TTL ? SET version = ?, tx = ?{todo} WHERE part = ? IF version = ? AND lock = ?");
             let columns = "kind, key, body, version, lock, tx";
-            let (head, todo, rows, scan, put, del, commit, commit_todo, lock, apply, forget, apply_forget, unlock) = try_join!(
+            let (head, todo, rows, scan, put, del, commit, put_todo, lock, apply, forget, apply_forget, unlock) = try_join!(
                 often(format!("SELECT DISTINCT part, version, lock, tx FROM {t} WHERE part = ?")),
                 often(format!("SELECT DISTINCT part, version, lock, tx, todo FROM {t} WHERE part = ?")),
                 often(format!("SELECT {columns} FROM {t} WHERE part = ? AND (kind, key) IN ?")),
                 often(format!("SELECT {columns} FROM {t} WHERE part = ? AND kind = ? AND key >= ?")),
                 once(format!("INSERT INTO {t} (part, kind, key, body) VALUES (?, ?, ?, ?) USING TTL ?")),
                 once(format!("DELETE FROM {t} WHERE part = ? AND kind = ? AND key = ?")),
-                once(commit("")),
-                once(commit(", todo = ?")),
+                once(format!("UPDATE {t} USING TTL ? SET version = ?, tx = ? WHERE part = ? IF version = ? AND lock = ?")),
+                once(format!("UPDATE {t} USING TTL ? SET todo = ? WHERE part = ?")),
                 once(format!("UPDATE {t} USING TTL ? SET lock = ? WHERE part = ? IF version = ? AND lock = ?")),
                 once(format!("UPDATE {t} USING TTL ? SET version = ?, tx = ?, lock = ? WHERE part = ? IF lock = ?")),
                 once(format!("DELETE version, tx, todo, lock FROM {t} WHERE part = ? IF version = ? AND lock = ?")),
                 once(format!("DELETE version, tx, todo, lock FROM {t} WHERE part = ? IF lock = ?")),
                 once(format!("UPDATE {t} USING TTL ? SET lock = ? WHERE part = ? IF lock = ?")),
             )?;
-            let all = UnitStatements { head, todo, rows, scan, put, del, commit, commit_todo, lock, apply, forget, apply_forget, unlock };
+            let all = UnitStatements { head, todo, rows, scan, put, del, commit, put_todo, lock, apply, forget, apply_forget, unlock };
             units.insert(*family, all);
         }
         let mut lists = HashMap::new();
         for list in List::ALL {
             let t = format!("{keyspace}.{}", list.table());
             let (get, range, back, put, del) = try_join!(
-                often(format!("SELECT body FROM {t} WHERE bucket = ? AND key = ?")),
-                often(format!("SELECT key, body FROM {t} WHERE bucket = ? AND key >= ? AND key < ? LIMIT ?")),
-                often(format!("SELECT key, body FROM {t} WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?")),
+                often(format!("SELECT body, WRITETIME(body) FROM {t} WHERE bucket = ? AND key = ?")),
+                often(format!("SELECT key, body, WRITETIME(body) FROM {t} WHERE bucket = ? AND key >= ? AND key < ? LIMIT ?")),
+                often(format!(
+                    "SELECT key, body, WRITETIME(body) FROM {t} WHERE bucket = ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?"
+                )),
                 often(format!("INSERT INTO {t} (bucket, key, body) VALUES (?, ?, ?) USING TTL ? AND TIMESTAMP ?")),
                 often(format!("DELETE FROM {t} USING TIMESTAMP ? WHERE bucket = ? AND key = ?")),
             )?;
             lists.insert(*list, ListStatements { get, range, back, put, del });
         }
         let t = format!("{keyspace}.journal");
-        let (get, insert, turn, empty) = try_join!(
+        let (get, insert, turn, done) = try_join!(
             often(format!("SELECT state, at, body FROM {t} WHERE id = ?")),
             once(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?")),
             once(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?")),
-            often(format!("DELETE body FROM {t} USING TIMESTAMP ? WHERE id = ?")),
+            often(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?")),
         )?;
-        Ok(Self { units, lists, journal: JournalStatements { get, insert, turn, empty } })
+        Ok(Self { units, lists, journal: JournalStatements { get, insert, turn, done } })
     }
 }

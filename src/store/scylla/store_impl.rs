@@ -78,7 +78,12 @@ impl Store for ScyllaStore {
         self.engine.read(self.engine.cql.peek(&Unit::user(user), RESET, link.as_bytes())).await
     }
     async fn complete_reset(&self, ctx: &Ctx, cmd: CompleteReset) -> Result<Cas<ResetOutcome>> {
-        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+        let user = cmd.user_id;
+        let outcome = self.engine.command(ctx, Unit::user(user), cmd).await?;
+        if matches!(outcome, Cas::Done(_)) {
+            self.engine.recovered(ctx.now, user).await;
+        }
+        Ok(outcome)
     }
     async fn hash_census(&self) -> Result<Vec<String>> {
         self.engine.read(self.engine.hash_census()).await
@@ -122,10 +127,20 @@ impl Store for ScyllaStore {
         self.engine.read(self.engine.cql.peek(&Unit::user(user), UNDO, link.as_bytes())).await
     }
     async fn undo_email_change(&self, ctx: &Ctx, cmd: UndoEmailChange) -> Result<Cas<EmailChangeOutcome>> {
-        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+        let user = cmd.user_id;
+        let outcome = self.engine.command(ctx, Unit::user(user), cmd).await?;
+        if matches!(outcome, Cas::Done(EmailChangeOutcome::Changed)) {
+            self.engine.recovered(ctx.now, user).await;
+        }
+        Ok(outcome)
     }
     async fn secure_account(&self, ctx: &Ctx, cmd: SecureAccount) -> Result<Cas<()>> {
-        self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await
+        let user = cmd.user_id;
+        let outcome = self.engine.command(ctx, Unit::user(user), cmd).await?;
+        if matches!(outcome, Cas::Done(())) {
+            self.engine.recovered(ctx.now, user).await;
+        }
+        Ok(outcome)
     }
     async fn restore_account(&self, ctx: &Ctx, cmd: RestoreAccount) -> Result<Cas<()>> {
         self.engine.command(ctx, Unit::user(cmd.user_id), cmd).await

@@ -1,7 +1,8 @@
 //! What a plan sees: units as they were when first read, and its own writes on top.
 
 use super::{
-    cql::{Cql, Head, Read, Write},
+    change::{Head, Read, Write},
+    cql::Cql,
     effects::Effect,
     unit::{Bytes, List, Name, Unit, name},
 };
@@ -245,6 +246,10 @@ impl<'a> Tx<'a> {
     /// One row, as no condition of the commit.
     pub(super) async fn peek<T: DeserializeOwned>(&self, unit: &Unit, kind: &str, key: &[u8]) -> Planned<Option<T>> {
         Ok(self.cql.peek(unit, kind, key).await?)
+    }
+    /// One entry of a list, and when it was written.
+    pub(super) async fn timed_entry(&self, list: List, bucket: &[u8], key: &[u8]) -> Planned<Option<(String, i64)>> {
+        Ok(self.cql.timed_entry(list, bucket, key).await?)
     }
     /// One entry of a list.
     pub(super) async fn entry(&self, list: List, bucket: &[u8], key: &[u8]) -> Planned<Option<String>> {

@@ -39,7 +39,7 @@ impl Plan for Back {
         if end.seq == 0 {
             tx.del(&unit, HEAD, ONE);
             tx.forget(&unit);
-            tx.effect(Effect::Del { list: List::AuditTenants, bucket: tenants_bucket(tenant), key: tenant.as_bytes().into() });
+            tx.effect(Effect::Del { list: List::AuditTenants, bucket: tenants_bucket(tenant), key: tenant.as_bytes().into(), at: 0 });
             return Ok(false);
         }
         // Within one block.
@@ -50,11 +50,11 @@ impl Plan for Back {
         for (key, body) in links {
             let link: Link = parse(&body)?;
             let place = Place { tenant, day: link.day, id: link.event };
-            tx.effect(Effect::Del { list: List::AuditPlaces, bucket: place.bucket(), key: place.id.as_bytes().into() });
-            tx.effect(Effect::Del { list: List::AuditChain, bucket: bucket.clone(), key });
+            tx.effect(Effect::Del { list: List::AuditPlaces, bucket: place.bucket(), key: place.id.as_bytes().into(), at: 0 });
+            tx.effect(Effect::Del { list: List::AuditChain, bucket: bucket.clone(), key, at: 0 });
         }
         if kept == first {
-            tx.effect(Effect::Del { list: List::Buckets, bucket: blocks(tenant), key: Bytes::from(&bucket.0[16..]) });
+            tx.effect(Effect::Del { list: List::Buckets, bucket: blocks(tenant), key: Bytes::from(&bucket.0[16..]), at: 0 });
         }
         // A chain that had lost this link was broken before, and stays so.
         let link = match kept {
@@ -83,13 +83,12 @@ impl Engine {
     /// Events that are in no chain: a page of one day; whether there was none.
     async fn remove_events(&self, tenant: TenantId) -> Result<bool> {
         let Some(day) = audit::days_of(&self.cql, tenant, i64::MAX / 86_400_000).await?.pop() else {
-            let before = self.micros();
-            for (_, (bucket, key)) in self.waiting(Some(tenant), usize::MAX).await? {
-                self.cql.del(List::AuditWaiting, &bucket.0, &key.0, before).await?;
+            for waiting in self.waiting(Some(tenant), usize::MAX).await? {
+                self.cql.del(List::AuditWaiting, &waiting.bucket.0, &waiting.key.0, waiting.at).await?;
             }
             return Ok(true);
         };
-        let (bucket, before) = (audit::bucket(tenant, day), self.micros());
+        let bucket = audit::bucket(tenant, day);
         let page = self.cql.entries(List::Audit, &bucket.0, &[], END, PAGE, false).await?;
         let mut ids: Vec<[u8; 16]> = page.iter().filter_map(|(key, _)| key.0.first_chunk().copied()).collect();
         ids.dedup();
@@ -99,12 +98,12 @@ impl Engine {
                 if let Some(event) = audit::one(&self.cql, &place).await? {
                     let doer = event.actor_id.filter(|_| event.actor == ActorKind::User);
                     for user in doer.into_iter().chain(event.user_id.map(|u| *u.as_bytes())) {
-                        self.cql.del(List::AuditAbout, &user, &place.key().0, before).await?;
+                        self.remove(List::AuditAbout, &user, &place.key().0).await?;
                     }
                 }
-                self.cql.del(List::AuditPlaces, &bucket.0, &id, before).await?;
+                self.remove(List::AuditPlaces, &bucket.0, &id).await?;
                 for key in audit::parts(&place) {
-                    self.cql.del(List::Audit, &bucket.0, &key.0, before).await?;
+                    self.remove(List::Audit, &bucket.0, &key.0).await?;
                 }
                 Ok::<_, StoreError>(())
             })
@@ -112,8 +111,16 @@ impl Engine {
             .try_collect::<Vec<()>>()
             .await?;
         if page.is_empty() {
-            self.cql.del(List::Buckets, &audit::days(tenant).0, &ordered(day), before).await?;
+            self.remove(List::Buckets, &audit::days(tenant).0, &ordered(day)).await?;
         }
         Ok(false)
+    }
+
+    /// Removes an entry that nobody writes any more.
+    async fn remove(&self, list: List, bucket: &[u8], key: &[u8]) -> Result<()> {
+        match self.cql.timed_entry(list, bucket, key).await? {
+            Some((_, at)) => self.cql.del(list, bucket, key, at).await,
+            None => Ok(()),
+        }
     }
 }

@@ -88,6 +88,8 @@ impl Family {
     pub(super) const fn ttl(self) -> i32 {
         match self {
             Self::Revocations | Self::Commands => 7200,
+            // A day longer than it is remembered that a job is done. One that is not done is written more often.
+            Self::Jobs => 12 * 86_400,
             _ => 0,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     accounts::{ACCOUNT, Account, ONE},
+    change::Entry,
     effects::{Effect, number, ordered},
     email_change::{self, PENDING, UNDO, sweep_at},
     engine::{Engine, sweep_records},
@@ -49,12 +50,14 @@ pub(super) enum What {
     Invites(TenantId, ContactDigest),
     /// A purge that may not have come to its end.
     Purge(UserId),
+    /// Keys that may not be marked since their maker took them back.
+    Withdrawn(UserId),
 }
 
 impl What {
     fn unit(&self) -> Unit {
         match self {
-            Self::User(id) | Self::Purge(id) => Unit::user(*id),
+            Self::User(id) | Self::Purge(id) | Self::Withdrawn(id) => Unit::user(*id),
             Self::Claim(digest) => Unit::email(digest),
             Self::Invites(tenant, digest) => invites_of::unit(*tenant, digest),
         }
@@ -64,6 +67,7 @@ impl What {
         let key = match self {
             Self::User(id) => Bytes::join(&[&time, id.as_bytes()]),
             Self::Purge(id) => Bytes::join(&[&time, id.as_bytes(), b"purge"]),
+            Self::Withdrawn(id) => Bytes::join(&[&time, id.as_bytes(), b"withdrawn"]),
             Self::Claim(digest) => Bytes::join(&[&time, digest.as_bytes()]),
             Self::Invites(tenant, digest) => Bytes::join(&[&time, tenant.as_bytes(), digest.as_bytes()]),
         };
@@ -80,7 +84,7 @@ pub(super) fn look_at(what: &What, at: Timestamp) -> Result<Effect> {
 /// Nothing is to be seen there any more.
 pub(super) fn no_look_at(what: &What, at: Timestamp) -> Effect {
     let (bucket, key) = what.entry(at);
-    Effect::Del { list: List::Sweeps, bucket, key }
+    Effect::Del { list: List::Sweeps, bucket, key, at: 0 }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +119,7 @@ impl Plan for Look {
                 (removed.invites, removed.next) = invites::sweep(tx, *tenant, digest).await?;
                 return Ok(removed);
             }
-            What::User(_) | What::Purge(_) => {}
+            What::User(_) | What::Purge(_) | What::Withdrawn(_) => {}
         }
         if tx.get::<PendingEmailChange>(&unit, PENDING, ONE).await?.is_some_and(|p| p.expires_at <= tx.now) {
             tx.del(&unit, PENDING, ONE);
@@ -191,7 +195,7 @@ impl Engine {
         let mut swept = Swept { records: revocations::sweep(self, now.minus(revocations::WANTED)).await?, ..Swept::default() };
         let (today, mut failed) = (now.millis().div_euclid(DAY), None);
         for bucket in self.buckets(List::Sweeps, &ordered(today + 1)).await? {
-            let due = match self.cql.entries(List::Sweeps, &bucket.key.0, &[], &ordered(now.millis() + 1), LOOKED_AT, false).await {
+            let due = match self.cql.timed(List::Sweeps, &bucket.key.0, &[], &ordered(now.millis() + 1), LOOKED_AT).await {
                 Ok(due) => due,
                 // (One with too many tombstones, perhaps.) The others don't wait for it.
                 Err(e) => {
@@ -204,7 +208,7 @@ impl Engine {
             }
             swept.more |= due.len() >= LOOKED_AT as usize;
             for some in due.chunks(AT_ONCE) {
-                let looked = futures_util::future::join_all(some.iter().map(|(key, body)| self.look(now, &bucket.key, key, body))).await;
+                let looked = futures_util::future::join_all(some.iter().map(|entry| self.look(now, &bucket.key, entry))).await;
                 for removed in looked {
                     let removed = removed?;
                     swept.pending += removed.pending;
@@ -223,20 +227,21 @@ impl Engine {
         failed.map_or(Ok(swept), Err)
     }
 
-    async fn look(&self, now: Timestamp, bucket: &Bytes, key: &Bytes, body: &str) -> Result<Removed> {
-        let what: What = parse(body)?;
-        let before = self.micros();
+    async fn look(&self, now: Timestamp, bucket: &Bytes, entry: &Entry) -> Result<Removed> {
+        let what: What = parse(&entry.body)?;
         let removed = self.change(now, what.unit(), Look { what }).await?;
         // After the look, which meets the lock of a purge that is being marked: before it, there would be nothing to finish, and the entry,
         // the last that tells of it, would go.
-        if let What::Purge(user) = what {
-            self.finish_purge(now, user).await?;
+        match what {
+            What::Purge(user) => self.finish_purge(now, user).await?,
+            What::Withdrawn(user) => self.mark_withdrawn(now, user).await?,
+            _ => {}
         }
         if let Some(next) = removed.next.filter(|at| *at > now) {
             self.effects(&[look_at(&what, next)?], self.micros()).await?;
         }
         if !removed.more {
-            self.cql.del(List::Sweeps, &bucket.0, &key.0, before).await?;
+            self.cql.del(List::Sweeps, &bucket.0, &entry.key.0, entry.at).await?;
         }
         Ok(removed)
     }

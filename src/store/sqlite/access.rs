@@ -10,9 +10,9 @@ use super::{
 use crate::{
     domain::{
         api_key::{ApiKey, Origin, STANDS_FOR},
-        authority::{Authority, By, Denied, needs_proof},
+        authority::{Authority, By, Denied, Permitted, needs_proof},
         ids::{ApiKeyId, RoleId, TenantId, UserId},
-        outbox::{Job, OWNERS_TOLD},
+        outbox::{Job, KEYS_TOLD, OWNERS_TOLD},
         permission::{Permission, PermissionSet, Role},
         tenant::TenantKind,
         time::Timestamp,
@@ -23,6 +23,7 @@ use crate::{
     },
     store::{access::*, commands::*},
 };
+use std::collections::{BTreeMap, HashSet};
 
 impl Outcome for CreateRoleOutcome {}
 impl Outcome for ChangeRoleOutcome {}
@@ -86,19 +87,22 @@ pub(super) fn roles(c: &Connection, tenant: TenantId) -> rusqlite::Result<Vec<Ro
         .collect()
 }
 
-pub(super) fn create_role(c: &Connection, now: Timestamp, cmd: &CreateRole) -> rusqlite::Result<CreateRoleOutcome> {
+pub(super) fn create_role(c: &Connection, now: Timestamp, cmd: &CreateRole) -> rusqlite::Result<Permitted<CreateRoleOutcome>> {
     let role = &cmd.role;
-    let Some(tenant) = role.tenant_id else { return Ok(CreateRoleOutcome::NameTaken) };
+    let Some(tenant) = role.tenant_id else { return Ok(Ok(CreateRoleOutcome::NameTaken)) };
+    if let Err(why) = authority::permitted(c, now, cmd.by, Permission::RoleWrite)?.and_then(|acting| acting.covers(role.permissions)) {
+        return Ok(Err(why));
+    }
     let system = Role::system().iter().any(|r| r.name.eq_ignore_ascii_case(&role.name));
     let taken =
         c.prepare_cached("SELECT 1 FROM roles WHERE tenant_id = ?1 AND name = ?2")?.exists(params![tenant.as_bytes(), role.name])?;
     if system || taken {
-        return Ok(CreateRoleOutcome::NameTaken);
+        return Ok(Ok(CreateRoleOutcome::NameTaken));
     }
     let count: i64 =
         c.prepare_cached("SELECT count(*) FROM roles WHERE tenant_id = ?1")?.query_row([tenant.as_bytes()], |row| row.get(0))?;
     if count >= ROLES {
-        return Ok(CreateRoleOutcome::TooMany);
+        return Ok(Ok(CreateRoleOutcome::TooMany));
     }
     c.prepare_cached("INSERT INTO roles (tenant_id, id, name, description, permissions, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![
@@ -110,7 +114,7 @@ pub(super) fn create_role(c: &Connection, now: Timestamp, cmd: &CreateRole) -> r
             stamp(role.created_at.unwrap_or(now))
         ])?;
     ending::audit(c, &cmd.audit)?;
-    Ok(CreateRoleOutcome::Created)
+    Ok(Ok(CreateRoleOutcome::Created))
 }
 
 pub(super) fn touch_user(c: &Connection, user: UserId) -> rusqlite::Result<()> {
@@ -124,7 +128,7 @@ fn may_change(
     cmd: &ChangeRole,
     taker: Option<UserId>,
 ) -> rusqlite::Result<Result<PermissionSet, ChangeRoleOutcome>> {
-    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::RoleWrite).map(|()| a)) {
+    let acting = match authority::permitted(c, now, cmd.by, Permission::RoleWrite)? {
         Ok(acting) => acting,
         Err(why) => return Ok(Err(ChangeRoleOutcome::Denied(why))),
     };
@@ -215,15 +219,17 @@ fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
 }
 
 pub(super) fn create_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> rusqlite::Result<CreateApiKeyOutcome> {
-    if tenants::get(c, cmd.key.tenant_id)?.is_none_or(|t| t.deleted_at.is_some()) {
+    if tenants::live(c, cmd.key.tenant_id)?.is_none() {
         return Ok(CreateApiKeyOutcome::NoTenant);
     }
-    match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+    let permitted = authority::permitted(c, now, cmd.by, Permission::ApiKeyWrite)?;
+    let acting = match permitted.and_then(|acting| acting.covers(cmd.key.scopes).map(|()| acting)) {
         Err(why) => return Ok(CreateApiKeyOutcome::Denied(why)),
-        Ok(acting) if !acting.actor.permissions.covers(cmd.key.scopes) => return Ok(CreateApiKeyOutcome::Denied(Denied::NoPermission)),
-        Ok(_) => {}
-    }
-    insert_key(c, now, cmd)
+        Ok(acting) => acting,
+    };
+    // Of a key that acts: who is its maker now.
+    let key = ApiKey { user_id: acting.actor.person.or(cmd.key.user_id), ..cmd.key.clone() };
+    insert_key(c, now, &CreateApiKey { key, ..cmd.clone() })
 }
 
 fn insert_key(c: &Connection, now: Timestamp, cmd: &CreateApiKey) -> rusqlite::Result<CreateApiKeyOutcome> {
@@ -314,73 +320,77 @@ pub(super) fn keys_of_maker(c: &Connection, user: UserId) -> rusqlite::Result<Ve
         .collect()
 }
 
-pub(super) fn revoke_key(c: &Connection, now: Timestamp, cmd: &RevokeApiKey) -> rusqlite::Result<Cas<()>> {
-    let (tenant, id) = (cmd.tenant_id.as_bytes(), cmd.key_id.as_bytes());
-    let ended = c
-        .prepare_cached("UPDATE api_keys SET revoked_at = ?3 WHERE tenant_id = ?1 AND id = ?2 AND revoked_at IS NULL")?
-        .execute(params![tenant, id, stamp(now)])?;
-    if ended == 1 {
-        ending::revoke(c, now, &Revocation::ApiKey(cmd.key_id))?;
-        end_children(c, now, cmd.key_id)?;
-        ending::audit(c, &cmd.audit)?;
-        return Ok(Cas::Done(()));
+pub(super) fn revoke_key(c: &Connection, now: Timestamp, cmd: &RevokeApiKey) -> rusqlite::Result<Permitted<Cas<Vec<ApiKeyId>>>> {
+    let Some(key) = key_by_id(c, cmd.tenant_id, cmd.key_id)? else { return Ok(Ok(Cas::Stale)) };
+    if let Err(why) = authority::permitted(c, now, cmd.by, Permission::ApiKeyWrite)? {
+        return Ok(Err(why));
     }
-    let known = c.prepare_cached("SELECT 1 FROM api_keys WHERE tenant_id = ?1 AND id = ?2")?.exists([tenant, id])?;
-    Ok(if known { Cas::Done(()) } else { Cas::Stale })
+    if key.revoked_at.is_some() {
+        return Ok(Ok(Cas::Done(Vec::new())));
+    }
+    let ended = end_key(c, now, key.id)?;
+    ending::audit(c, &cmd.audit)?;
+    Ok(Ok(Cas::Done(ended)))
 }
 
-/// A key ends with the one that made it.
-fn end_children(c: &Connection, now: Timestamp, parent: ApiKeyId) -> rusqlite::Result<()> {
-    let mut open = vec![parent];
-    while let Some(parent) = open.pop() {
+/// Ends a key, and with it those that it made.
+fn end_key(c: &Connection, now: Timestamp, id: ApiKeyId) -> rusqlite::Result<Vec<ApiKeyId>> {
+    c.prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), stamp(now)])?;
+    let (mut ended, mut next) = (vec![id], 0);
+    while let Some(parent) = ended.get(next).copied() {
+        ending::revoke(c, now, &Revocation::ApiKey(parent))?;
         let children: Vec<ApiKeyId> = c
             .prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE parent_id = ?1 AND revoked_at IS NULL RETURNING id")?
             .query_map(params![parent.as_bytes(), stamp(now)], |row| row.get(0).map(ApiKeyId::from_bytes))?
             .collect::<rusqlite::Result<_>>()?;
-        children.iter().try_for_each(|id| ending::revoke(c, now, &Revocation::ApiKey(*id)))?;
-        open.extend(children);
+        ended.extend(children);
+        next += 1;
     }
-    Ok(())
+    Ok(ended)
 }
 
-/// Ends those of a person's keys that `which` names; they are of all tenants.
+/// Ends those of a person's keys that `which` names, and with them those that they made. They are of all tenants.
 pub(super) fn revoke_keys_of_maker(c: &Connection, now: Timestamp, user: UserId, which: Keys) -> rusqlite::Result<()> {
-    for key in keys_of_maker(c, user)? {
+    let (mut ended, mut organizations) = (HashSet::new(), BTreeMap::<TenantId, Vec<ApiKey>>::new());
+    for key in keys_of_maker(c, user)?.into_iter().filter(|key| key.is_live(now)) {
         let personal = tenants::get(c, key.tenant_id)?.is_some_and(|t| t.kind == TenantKind::Personal);
-        if key.revoked_at.is_none() && which.has(&key, personal) {
-            c.prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1")?.execute(params![key.id.as_bytes(), stamp(now)])?;
-            ending::revoke(c, now, &Revocation::ApiKey(key.id))?;
-            end_children(c, now, key.id)?;
+        if which.has(&key, personal) {
+            if !ended.contains(&key.id) {
+                ended.extend(end_key(c, now, key.id)?);
+            }
             if !personal {
-                tell_owners(c, now, user, &key, Job::key_ended)?;
+                organizations.entry(key.tenant_id).or_default().push(key);
             }
         }
     }
-    Ok(())
+    organizations.into_iter().try_for_each(|(tenant, keys)| tell_owners(c, now, user, tenant, &keys, Job::key_ended))
 }
 
 /// The maker of keys has left a tenant (`None`: has gone from all): their keys stand still there until an owner takes them over.
 pub(super) fn stop_keys_of_maker(c: &Connection, now: Timestamp, user: UserId, tenant: Option<TenantId>) -> rusqlite::Result<()> {
-    for key in keys_of_maker(c, user)? {
-        let stops = key.origin == Origin::User && key.stopped_at.is_none() && key.is_live(now);
-        if stops && tenant.is_none_or(|t| t == key.tenant_id) {
+    let mut stopped = BTreeMap::<TenantId, Vec<ApiKey>>::new();
+    for key in keys_of_maker(c, user)?.into_iter().filter(|key| tenant.is_none_or(|t| t == key.tenant_id)) {
+        if key.origin == Origin::User && key.stopped_at.is_none() && key.is_live(now) {
             c.prepare_cached("UPDATE api_keys SET stopped_at = ?2 WHERE id = ?1")?.execute(params![key.id.as_bytes(), stamp(now)])?;
-            tell_owners(c, now, user, &key, Job::key_stopped)?;
+            stopped.entry(key.tenant_id).or_default().push(key);
         }
     }
-    Ok(())
+    stopped.into_iter().try_for_each(|(tenant, keys)| tell_owners(c, now, user, tenant, &keys, Job::key_stopped))
 }
 
-/// Writes a notice to each owner of a key's tenant but its maker.
+/// Writes notices of keys of a tenant to each of its owners but their maker; of many keys, of the first [`KEYS_TOLD`].
 fn tell_owners(
     c: &Connection,
     now: Timestamp,
     maker: UserId,
-    key: &ApiKey,
+    tenant: TenantId,
+    keys: &[ApiKey],
     notice: fn(UserId, &ApiKey, Timestamp) -> Job,
 ) -> rusqlite::Result<()> {
-    let owners = tenants::owners(c, key.tenant_id, OWNERS_TOLD)?;
-    owners.into_iter().filter(|owner| *owner != maker).try_for_each(|owner| outbox::put(c, now, &notice(owner, key, now)))
+    for owner in tenants::owners(c, tenant, OWNERS_TOLD)?.into_iter().filter(|owner| *owner != maker) {
+        keys.iter().take(KEYS_TOLD).try_for_each(|key| outbox::put(c, now, &notice(owner, key, now)))?;
+    }
+    Ok(())
 }
 
 /// Whoever made a key can do something with it.
@@ -393,7 +403,7 @@ pub(super) fn take_over(c: &Connection, now: Timestamp, cmd: &TakeOverKey) -> ru
     if !matches!(cmd.by.authority, Authority::Person { .. }) {
         return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::InPerson)));
     }
-    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::ApiKeyWrite).map(|()| a)) {
+    let acting = match authority::permitted(c, now, cmd.by, Permission::ApiKeyWrite)? {
         Ok(acting) if acting.actor.owner => acting,
         Ok(_) => return Ok(Cas::Done(TakeOverOutcome::Denied(Denied::NotOwner))),
         Err(why) => return Ok(Cas::Done(TakeOverOutcome::Denied(why))),
@@ -432,7 +442,7 @@ pub(super) fn key_by_id(c: &Connection, tenant: TenantId, id: ApiKeyId) -> rusql
 
 /// What a key may do now; `None`: nothing, its maker is gone.
 pub(super) fn standing(c: &Connection, key: &ApiKey) -> rusqlite::Result<Option<Standing>> {
-    let Some(tenant) = tenants::get(c, key.tenant_id)?.filter(|t| t.deleted_at.is_none()) else { return Ok(None) };
+    let Some(tenant) = tenants::live(c, key.tenant_id)? else { return Ok(None) };
     let acting = authority::through(c, key, &tenant)?;
     Ok(acting.map(|acting| Standing { acting, kind: tenant.kind, managed: tenant.managed }))
 }

@@ -4,6 +4,7 @@ use super::{SqliteStore, admin, admin_write, erase, store_error, tenants};
 use crate::{
     domain::{
         audit::AuditEvent,
+        authority::Permitted,
         context::Ctx,
         ids::{TenantId, UserId},
         tenant::Tenant,
@@ -40,10 +41,10 @@ impl AdminStore for SqliteStore {
     async fn purge_overdue(&self, ctx: &Ctx, user: UserId, audit: Vec<AuditEvent>) -> Result<Cas<()>> {
         self.command(ctx, move |c, now| admin_write::purge_overdue(c, now, user, &audit)).await
     }
-    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<UpdateTenantOutcome> {
+    async fn update_tenant(&self, ctx: &Ctx, cmd: UpdateTenant) -> Result<Permitted<UpdateTenantOutcome>> {
         self.command(ctx, move |c, now| admin_write::update_tenant(c, now, &cmd)).await
     }
-    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Cas<()>> {
+    async fn delete_tenant(&self, ctx: &Ctx, cmd: DeleteTenant) -> Result<Permitted<Cas<()>>> {
         self.command(ctx, move |c, now| admin_write::delete_tenant(c, now, &cmd)).await
     }
     async fn end_tenants(&self, now: Timestamp, newcomers: &Newcomers) -> Result<EndedTenants> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::{By, Denied, Place, is_proved, may, needs_proof},
+        authority::{By, Denied, Permitted, Place, is_proved, may, needs_proof},
         contact::Phone,
         ids::{ApiKeyId, RoleId, UserId},
         permission::Permission,
@@ -37,10 +37,10 @@ const NOTHING: MemberOutcome = MemberOutcome::Done { raised_to: None, revoked: 0
 
 pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateMember) -> rusqlite::Result<CreateMemberOutcome> {
     let tenant = cmd.membership.tenant_id;
-    let Some(found) = tenants::get(c, tenant)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization) else {
+    let Some(found) = tenants::live(c, tenant)?.filter(|t| t.kind == TenantKind::Organization) else {
         return Ok(CreateMemberOutcome::NoTenant);
     };
-    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+    let acting = match authority::permitted(c, now, cmd.by, Permission::UserWrite)? {
         Ok(acting) => acting,
         Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
     };
@@ -202,10 +202,16 @@ pub(super) fn purge_overdue(
     }
 }
 
-pub(super) fn update_tenant(c: &Connection, now: Timestamp, cmd: &UpdateTenant) -> rusqlite::Result<UpdateTenantOutcome> {
+pub(super) fn update_tenant(c: &Connection, now: Timestamp, cmd: &UpdateTenant) -> rusqlite::Result<Permitted<UpdateTenantOutcome>> {
+    if tenants::live(c, cmd.tenant_id)?.is_none() {
+        return Ok(Ok(UpdateTenantOutcome::Stale));
+    }
+    if let Err(why) = authority::permitted(c, now, cmd.by, Permission::TenantWrite)? {
+        return Ok(Err(why));
+    }
     let id = cmd.tenant_id.as_bytes();
     if c.prepare_cached("SELECT 1 FROM tenants WHERE slug = ?1 AND id <> ?2")?.exists(params![cmd.slug, id])? {
-        return Ok(UpdateTenantOutcome::SlugTaken);
+        return Ok(Ok(UpdateTenantOutcome::SlugTaken));
     }
     let written = c
         .prepare_cached(
@@ -214,15 +220,15 @@ pub(super) fn update_tenant(c: &Connection, now: Timestamp, cmd: &UpdateTenant) 
         )?
         .execute(params![id, int(cmd.expect_version), cmd.name, cmd.slug, json(&cmd.metadata)?, stamp(now)])?;
     if written == 0 {
-        return Ok(UpdateTenantOutcome::Stale);
+        return Ok(Ok(UpdateTenantOutcome::Stale));
     }
     ending::audit(c, &cmd.audit)?;
-    Ok(UpdateTenantOutcome::Done)
+    Ok(Ok(UpdateTenantOutcome::Done))
 }
 
 pub(super) fn manage(c: &Connection, now: Timestamp, cmd: &ManageTenant) -> rusqlite::Result<Cas<()>> {
     let id = cmd.tenant_id.as_bytes();
-    let found = tenants::get(c, cmd.tenant_id)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization);
+    let found = tenants::live(c, cmd.tenant_id)?.filter(|t| t.kind == TenantKind::Organization);
     let Some(tenant) = found else { return Ok(Cas::Stale) };
     if tenant.managed != cmd.managed {
         c.prepare_cached("UPDATE tenants SET managed = ?2, updated_at = ?3, version = version + 1 WHERE id = ?1")?.execute(params![
@@ -236,7 +242,7 @@ pub(super) fn manage(c: &Connection, now: Timestamp, cmd: &ManageTenant) -> rusq
 }
 
 pub(super) fn make_owner(c: &Connection, now: Timestamp, cmd: &MakeOwner) -> rusqlite::Result<Cas<()>> {
-    let found = tenants::get(c, cmd.tenant_id)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization);
+    let found = tenants::live(c, cmd.tenant_id)?.filter(|t| t.kind == TenantKind::Organization);
     let user = rows::user_by_id(c, cmd.user_id)?.filter(|u| u.may_sign_in());
     if found.is_none() || user.is_none() {
         return Ok(Cas::Stale);
@@ -255,17 +261,19 @@ pub(super) fn make_owner(c: &Connection, now: Timestamp, cmd: &MakeOwner) -> rus
     Ok(Cas::Done(()))
 }
 
-pub(super) fn delete_tenant(c: &Connection, now: Timestamp, cmd: &DeleteTenant) -> rusqlite::Result<Cas<()>> {
+pub(super) fn delete_tenant(c: &Connection, now: Timestamp, cmd: &DeleteTenant) -> rusqlite::Result<Permitted<Cas<()>>> {
     let id = cmd.tenant_id.as_bytes();
-    let deleted = c
-        .prepare_cached(
-            "UPDATE tenants SET deleted_at = ?2, updated_at = ?2, version = version + 1
-             WHERE id = ?1 AND deleted_at IS NULL AND kind = 'organization'",
-        )?
-        .execute(params![id, stamp(now)])?;
-    if deleted == 0 {
-        return Ok(Cas::Stale);
+    if tenants::live(c, cmd.tenant_id)?.is_none_or(|t| t.kind != TenantKind::Organization) {
+        return Ok(Ok(Cas::Stale));
     }
+    if let Err(why) = authority::acting(c, now, cmd.by)?.and_then(|acting| acting.may_delete_tenant(cmd.by)) {
+        return Ok(Err(why));
+    }
+    c.prepare_cached(
+        "UPDATE tenants SET deleted_at = ?2, updated_at = ?2, version = version + 1
+             WHERE id = ?1",
+    )?
+    .execute(params![id, stamp(now)])?;
     // At most a thousand are live. Members and sessions may be many more, and follow in steps.
     let keys: Vec<ApiKeyId> = c
         .prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE tenant_id = ?1 AND revoked_at IS NULL RETURNING id")?
@@ -280,5 +288,5 @@ pub(super) fn delete_tenant(c: &Connection, now: Timestamp, cmd: &DeleteTenant) 
         [0u8; 16]
     ])?;
     ending::audit(c, &cmd.audit)?;
-    Ok(Cas::Done(()))
+    Ok(Ok(Cas::Done(())))
 }

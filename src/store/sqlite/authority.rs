@@ -4,9 +4,9 @@ use super::{access, rows, tenants};
 use crate::{
     domain::{
         api_key::{ApiKey, Origin},
-        authority::{Acting, Authority, By, Denied},
+        authority::{Acting, Authority, By, Denied, Permitted},
         ids::{RoleId, SessionId, TenantId, UserId},
-        permission::PermissionSet,
+        permission::{Permission, PermissionSet},
         tenant::Tenant,
         time::Timestamp,
         user::User,
@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// Whoever acts; if they can't any more, why.
-pub(super) fn acting(c: &Connection, now: Timestamp, by: By) -> rusqlite::Result<Result<Acting, Denied>> {
-    let Some(tenant) = tenants::get(c, by.tenant_id)?.filter(|t| t.deleted_at.is_none()) else { return Ok(Err(Denied::NoPermission)) };
+pub(super) fn acting(c: &Connection, now: Timestamp, by: By) -> rusqlite::Result<Permitted<Acting>> {
+    let Some(tenant) = tenants::live(c, by.tenant_id)? else { return Ok(Err(Denied::NoPermission)) };
     let found = match by.authority {
         Authority::Operator => Some(Acting::operator()),
         Authority::Person { user, session } => match rows::user_by_id(c, user)? {
@@ -29,6 +29,11 @@ pub(super) fn acting(c: &Connection, now: Timestamp, by: By) -> rusqlite::Result
         },
     };
     Ok(found.ok_or(Denied::NoPermission))
+}
+
+/// The same, with the permission that it takes.
+pub(super) fn permitted(c: &Connection, now: Timestamp, by: By, permission: Permission) -> rusqlite::Result<Permitted<Acting>> {
+    Ok(acting(c, now, by)?.and_then(|acting| acting.needs(permission).map(|()| acting)))
 }
 
 /// Whoever did something before, as they are now: their session may have ended since, but not their credentials.

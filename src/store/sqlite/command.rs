@@ -2,7 +2,7 @@
 
 use super::rows::stamp;
 use crate::{
-    domain::{ids::CommandId, time::Timestamp},
+    domain::{authority::Permitted, ids::CommandId, time::Timestamp},
     sqlite::{Connection, OptionalExtension, rusqlite},
     store::commands::{Cas, CreateTenantOutcome, CreateUserOutcome, LeaveOutcome},
 };
@@ -31,6 +31,13 @@ impl Outcome for bool {
 impl<T: Serialize + DeserializeOwned + Send + 'static> Outcome for Cas<T> {
     fn recorded(&self) -> bool {
         matches!(self, Cas::Done(_))
+    }
+}
+
+// Nothing was written, and it may be decided anew.
+impl<T: Outcome> Outcome for Permitted<T> {
+    fn recorded(&self) -> bool {
+        self.as_ref().is_ok_and(T::recorded)
     }
 }
 

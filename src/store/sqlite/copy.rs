@@ -8,7 +8,7 @@ use super::{
 use crate::{
     domain::{
         audit::Head,
-        contact::ContactDigest,
+        contact::{ContactDigest, Email},
         ids::{AuditId, JobId, LinkId, PendingSignupId, RoleId, TenantId, UserId},
         time::Timestamp,
     },
@@ -266,8 +266,12 @@ fn user(c: &Connection, row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, Item)> {
         .collect::<rusqlite::Result<_>>()?;
     let reset_links = links::<ResetLink>(c, "SELECT id FROM reset_links WHERE user_id = ?1 ORDER BY id", id, passwords::link)?;
     let undo_links = links::<UndoLink>(c, "SELECT id FROM undo_links WHERE user_id = ?1 ORDER BY id", id, email_change::undo_link)?;
+    let reserved = c
+        .prepare_cached("SELECT DISTINCT old_email FROM undo_links WHERE user_id = ?1 AND used_at IS NULL AND old_digest IS NOT NULL")?
+        .query_map([id.as_bytes()], |row| row.get(0).map(Email::from_stored))?
+        .collect::<rusqlite::Result<_>>()?;
     let pending_change = email_change::pending(c, id)?;
-    let moved = MovedUser { user, password_epoch, networks, memberships, sessions, pending_change, reset_links, undo_links };
+    let moved = MovedUser { user, password_epoch, networks, memberships, sessions, pending_change, reset_links, undo_links, reserved };
     Ok((id.as_bytes().to_vec(), Item::User(Box::new(moved))))
 }
 
@@ -290,7 +294,7 @@ fn invites_to(c: &Connection, digest: [u8; 32], tenant: [u8; 16]) -> rusqlite::R
             invites::columns!(),
             ", i.sweep_at FROM invites i WHERE i.email_digest = ?1 AND i.tenant_id = ?2 ORDER BY i.id"
         ))?
-        .query_map(params![digest, tenant], |row| Ok((invites::read(row, 0)?, rows::time(row, 12)?)))?
+        .query_map(params![digest, tenant], |row| Ok((invites::read(row, 0)?, rows::time(row, 13)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let moved = MovedInvites { tenant: TenantId::from_bytes(tenant), digest: ContactDigest::from_bytes(digest), invites };
     Ok(([digest.as_slice(), &tenant].concat(), Item::Invites(moved)))

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::By,
         ids::{TenantId, UserId},
         tenant::TenantKind,
         time::Timestamp,
@@ -62,7 +63,7 @@ fn without_members(c: &Connection, now: Timestamp, tenant: TenantId) -> rusqlite
     match super::tenants::get(c, tenant)? {
         Some(t) if t.kind == TenantKind::Personal => c.prepare_cached("DELETE FROM tenants WHERE id = ?1")?.execute([id]).map(drop),
         Some(t) if t.deleted_at.is_none() => {
-            let cmd = crate::store::admin::DeleteTenant { tenant_id: tenant, audit: Vec::new() };
+            let cmd = crate::store::admin::DeleteTenant { tenant_id: tenant, by: By::operator(tenant), audit: Vec::new() };
             super::admin_write::delete_tenant(c, now, &cmd).map(drop)
         }
         _ => Ok(()),

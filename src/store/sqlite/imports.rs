@@ -48,9 +48,9 @@ impl ImportStore for SqliteStore {
 }
 
 fn import(c: &Connection, now: Timestamp, cmd: &ImportUsers) -> rusqlite::Result<ImportOutcome> {
-    let found = tenants::get(c, cmd.tenant_id)?.filter(|t| t.deleted_at.is_none() && t.kind == TenantKind::Organization);
+    let found = tenants::live(c, cmd.tenant_id)?.filter(|t| t.kind == TenantKind::Organization);
     let Some(tenant) = found else { return Ok(ImportOutcome::NoTenant) };
-    let acting = match authority::acting(c, now, cmd.by)?.and_then(|a| a.needs(Permission::UserWrite).map(|()| a)) {
+    let acting = match authority::permitted(c, now, cmd.by, Permission::UserWrite)? {
         Ok(acting) => acting,
         Err(why) => return Ok(ImportOutcome::Denied(why)),
     };

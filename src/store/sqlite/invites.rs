@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::{Acting, Authority, By, Denied, is_proved, needs_proof},
+        authority::{Acting, Authority, By, Denied, Permitted, is_proved, needs_proof},
         contact::{ContactDigest, Email},
         ids::{ApiKeyId, InviteId, RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
@@ -41,7 +41,7 @@ const LISTED: u32 = 200;
 
 macro_rules! columns {
     () => {
-        "i.id, i.tenant_id, i.email, i.role_id, i.status, i.inviter, i.nonce, i.serial, i.expires_at, i.accepted_at, i.created_at, i.inviter_key"
+        "i.id, i.tenant_id, i.email, i.role_id, i.status, i.inviter, i.nonce, i.serial, i.expires_at, i.accepted_at, i.created_at, i.inviter_key, i.sent_again_at"
     };
 }
 
@@ -61,6 +61,7 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Invite> {
         accepted_at: rows::maybe_time(row, at + 9)?,
         created_at: rows::time(row, at + 10)?,
         inviter_key: row.get::<_, Option<_>>(at + 11)?.map(ApiKeyId::from_bytes),
+        sent_again_at: rows::maybe_time(row, at + 12)?,
     })
 }
 
@@ -86,13 +87,13 @@ fn giver(c: &Connection, now: Timestamp, invite: &Invite) -> rusqlite::Result<Op
     }
 }
 
-/// Whether whoever asks may invite with a role now; if the role is there.
-fn may_invite(c: &Connection, now: Timestamp, by: By, role: RoleId) -> rusqlite::Result<Option<Result<(), Denied>>> {
-    let acting = match authority::acting(c, now, by)?.and_then(|a| a.needs(Permission::InviteWrite).map(|()| a)) {
+/// Whether whoever asks may invite with a role now, and who that is (`None`: the operator); if the role is there.
+fn may_invite(c: &Connection, now: Timestamp, by: By, role: RoleId) -> rusqlite::Result<Option<Permitted<Option<UserId>>>> {
+    let acting = match authority::permitted(c, now, by, Permission::InviteWrite)? {
         Ok(acting) => acting,
         Err(why) => return Ok(Some(Err(why))),
     };
-    Ok(authority::givable(c, &acting, by.tenant_id, role, None)?.map(|given| given.map(drop)))
+    Ok(authority::givable(c, &acting, by.tenant_id, role, None)?.map(|given| given.map(|_| acting.actor.person)))
 }
 
 /// The invite that has ended stays in the lists for a while.
@@ -119,11 +120,11 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateInvite) -> rusq
     if !takes_members(c, i.tenant_id)? {
         return Ok(CreateInviteOutcome::NoTenant);
     }
-    match may_invite(c, now, cmd.by, i.role_id)? {
+    let inviter = match may_invite(c, now, cmd.by, i.role_id)? {
         None => return Ok(CreateInviteOutcome::NoRole),
         Some(Err(why)) => return Ok(CreateInviteOutcome::Denied(why)),
-        Some(Ok(())) => {}
-    }
+        Some(Ok(person)) => person.or(i.inviter),
+    };
     let digest = i.email.digest();
     if let Some(former) = pending(c, i.tenant_id, &digest)? {
         let how = if former.is_open(now) { InviteStatus::Revoked } else { InviteStatus::Expired };
@@ -140,7 +141,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateInvite) -> rusq
         i.email.as_str(),
         i.role_id.as_bytes(),
         i.status.name(),
-        i.inviter.as_ref().map(UserId::as_bytes),
+        inviter.as_ref().map(UserId::as_bytes),
         i.nonce,
         int(i.serial),
         stamp(i.expires_at),
@@ -161,22 +162,24 @@ pub(super) fn resend(c: &Connection, now: Timestamp, cmd: &ResendInvite) -> rusq
     if !takes_members(c, cmd.tenant_id)? {
         return Ok(Cas::Stale);
     }
-    match may_invite(c, now, cmd.by, invite.role_id)? {
+    let inviter = match may_invite(c, now, cmd.by, invite.role_id)? {
         None => return Ok(Cas::Stale),
         Some(Err(why)) => return Ok(Cas::Done(ResendOutcome::Denied(why))),
-        Some(Ok(())) => {}
-    }
+        Some(Ok(person)) => person.or(cmd.inviter),
+    };
     if pending(c, cmd.tenant_id, &invite.email.digest())?.is_some_and(|other| other.id != invite.id) {
         return Ok(Cas::Done(ResendOutcome::Superseded));
     }
     c.prepare_cached(
-        "UPDATE invites SET status = 'pending', serial = serial + 1, expires_at = ?2, sweep_at = ?2, inviter = ?3, inviter_key = ?4 WHERE id = ?1",
+        "UPDATE invites SET status = 'pending', serial = serial + 1, expires_at = ?2, sweep_at = ?2, inviter = ?3, inviter_key = ?4,
+         sent_again_at = ?5 WHERE id = ?1",
     )?
     .execute(params![
         invite.id.as_bytes(),
         stamp(cmd.expires_at),
-        cmd.inviter.as_ref().map(UserId::as_bytes),
-        cmd.inviter_key.as_ref().map(ApiKeyId::as_bytes)
+        inviter.as_ref().map(UserId::as_bytes),
+        cmd.inviter_key.as_ref().map(ApiKeyId::as_bytes),
+        stamp(now)
     ])?;
     if let Some(job) = &cmd.job {
         outbox::put(c, now, job)?;
@@ -185,23 +188,27 @@ pub(super) fn resend(c: &Connection, now: Timestamp, cmd: &ResendInvite) -> rusq
     Ok(Cas::Done(ResendOutcome::Sent))
 }
 
-pub(super) fn revoke(c: &Connection, now: Timestamp, cmd: &RevokeInvite) -> rusqlite::Result<RevokeOutcome> {
-    let Some(invite) = get(c, cmd.tenant_id, cmd.invite_id)? else { return Ok(RevokeOutcome::NotFound) };
-    match invite.status {
-        InviteStatus::Accepted | InviteStatus::Declined => Ok(RevokeOutcome::Answered),
-        InviteStatus::Revoked => Ok(RevokeOutcome::Revoked),
+pub(super) fn revoke(c: &Connection, now: Timestamp, cmd: &RevokeInvite) -> rusqlite::Result<Permitted<RevokeOutcome>> {
+    let Some(invite) = get(c, cmd.tenant_id, cmd.invite_id)? else { return Ok(Ok(RevokeOutcome::NotFound)) };
+    if let Err(why) = authority::permitted(c, now, cmd.by, Permission::InviteWrite)? {
+        return Ok(Err(why));
+    }
+    Ok(Ok(match invite.status {
+        InviteStatus::Accepted | InviteStatus::Declined => RevokeOutcome::Answered,
+        InviteStatus::Revoked => RevokeOutcome::Revoked,
         InviteStatus::Pending | InviteStatus::Expired => {
             end(c, now, invite.id, InviteStatus::Revoked)?;
             ending::audit(c, &cmd.audit)?;
-            Ok(RevokeOutcome::Revoked)
+            RevokeOutcome::Revoked
         }
-    }
+    }))
 }
 
 /// Takes back what a person offered, in all tenants: the account's maker may not have been its owner.
 pub(super) fn revoke_of_inviter(c: &Connection, now: Timestamp, user: UserId, since: Option<Timestamp>) -> rusqlite::Result<()> {
     c.prepare_cached(
-        "UPDATE invites SET status = 'revoked', sweep_at = ?2 WHERE inviter = ?1 AND status IN ('pending', 'expired') AND created_at >= ?3",
+        "UPDATE invites SET status = 'revoked', sweep_at = ?2 WHERE inviter = ?1 AND status IN ('pending', 'expired')
+         AND ifnull(sent_again_at, created_at) >= ?3",
     )?
     .execute(params![user.as_bytes(), stamp(now.plus(KEPT)), since.map_or(i64::MIN, stamp)])
     .map(drop)

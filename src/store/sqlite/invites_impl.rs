@@ -3,6 +3,7 @@
 use super::{SqliteStore, invites};
 use crate::{
     domain::{
+        authority::Permitted,
         contact::ContactDigest,
         context::Ctx,
         ids::{InviteId, TenantId},
@@ -22,7 +23,7 @@ impl InviteStore for SqliteStore {
     async fn resend_invite(&self, ctx: &Ctx, cmd: ResendInvite) -> Result<Cas<ResendOutcome>> {
         self.command(ctx, move |c, now| invites::resend(c, now, &cmd)).await
     }
-    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<RevokeOutcome> {
+    async fn revoke_invite(&self, ctx: &Ctx, cmd: RevokeInvite) -> Result<Permitted<RevokeOutcome>> {
         self.command(ctx, move |c, now| invites::revoke(c, now, &cmd)).await
     }
     async fn invite(&self, tenant: TenantId, id: InviteId) -> Result<Option<Invite>> {

@@ -1,11 +1,11 @@
 //! The auth policy of a tenant.
 
 use super::{
-    SqliteStore, ending,
+    SqliteStore, authority, ending,
     rows::{int, stamp},
 };
 use crate::{
-    domain::{context::Ctx, time::Timestamp},
+    domain::{authority::Permitted, context::Ctx, permission::Permission, time::Timestamp},
     sqlite::{
         Connection, OptionalExtension, params,
         rusqlite::{self, types::Type},
@@ -21,25 +21,30 @@ use async_trait::async_trait;
 
 #[async_trait]
 impl PolicyStore for SqliteStore {
-    async fn set_policy(&self, ctx: &Ctx, cmd: SetPolicy) -> Result<Cas<()>> {
+    async fn set_policy(&self, ctx: &Ctx, cmd: SetPolicy) -> Result<Permitted<Cas<()>>> {
         self.command(ctx, move |c, now| set(c, now, &cmd)).await
     }
 }
 
-fn set(c: &Connection, now: Timestamp, cmd: &SetPolicy) -> rusqlite::Result<Cas<()>> {
-    let stored: Option<String> =
-        c.prepare_cached("SELECT policy FROM tenants WHERE id = ?1")?.query_row([cmd.tenant_id.as_bytes()], |row| row.get(0)).optional()?;
-    let Some(stored) = stored else { return Ok(Cas::Stale) };
+fn set(c: &Connection, now: Timestamp, cmd: &SetPolicy) -> rusqlite::Result<Permitted<Cas<()>>> {
+    let stored: Option<String> = c
+        .prepare_cached("SELECT policy FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?
+        .query_row([cmd.tenant_id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    let Some(stored) = stored else { return Ok(Ok(Cas::Stale)) };
+    if let Err(why) = authority::permitted(c, now, cmd.by, Permission::PolicyWrite)? {
+        return Ok(Err(why));
+    }
     let policy = with_unknown(&stored, &cmd.policy).map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into()))?;
     let written = c
         .prepare_cached(
             "UPDATE tenants SET policy = ?1, version = version + 1, updated_at = ?2
-             WHERE id = ?3 AND version = ?4 AND deleted_at IS NULL",
+             WHERE id = ?3 AND version = ?4",
         )?
         .execute(params![policy, stamp(now), cmd.tenant_id.as_bytes(), int(cmd.expect_version)])?;
     if written == 0 {
-        return Ok(Cas::Stale);
+        return Ok(Ok(Cas::Stale));
     }
     ending::audit(c, &cmd.audit)?;
-    Ok(Cas::Done(()))
+    Ok(Ok(Cas::Done(())))
 }

@@ -4,6 +4,7 @@ use super::{SqliteStore, access, command, email_change, outbox, passwords, proof
 use crate::{
     domain::{
         api_key::ApiKey,
+        authority::Permitted,
         contact::ContactDigest,
         context::Ctx,
         ids::{ApiKeyId, JobId, LinkId, PendingSignupId, SessionId, TenantId, UserId},
@@ -196,7 +197,7 @@ impl AccessStore for SqliteStore {
     async fn roles(&self, tenant: TenantId) -> Result<Vec<Role>> {
         self.get(|c| access::roles(c, tenant))
     }
-    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<CreateRoleOutcome> {
+    async fn create_role(&self, ctx: &Ctx, cmd: CreateRole) -> Result<Permitted<CreateRoleOutcome>> {
         self.command(ctx, move |c, now| access::create_role(c, now, &cmd)).await
     }
     async fn give_role(&self, ctx: &Ctx, cmd: ChangeRole) -> Result<ChangeRoleOutcome> {
@@ -220,7 +221,7 @@ impl AccessStore for SqliteStore {
     async fn api_keys(&self, tenant: TenantId, after: Option<ApiKeyId>, limit: u32) -> Result<Vec<ApiKey>> {
         self.get(|c| access::keys(c, tenant, after, limit))
     }
-    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Cas<()>> {
+    async fn revoke_api_key(&self, ctx: &Ctx, cmd: RevokeApiKey) -> Result<Permitted<Cas<Vec<ApiKeyId>>>> {
         self.command(ctx, move |c, now| access::revoke_key(c, now, &cmd)).await
     }
     async fn api_key_by_id(&self, tenant: TenantId, id: ApiKeyId) -> Result<Option<ApiKey>> {

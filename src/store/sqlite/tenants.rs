@@ -88,6 +88,11 @@ pub(super) fn get(c: &Connection, id: TenantId) -> rusqlite::Result<Option<Tenan
         .optional()
 }
 
+/// One that is not deleted.
+pub(super) fn live(c: &Connection, id: TenantId) -> rusqlite::Result<Option<Tenant>> {
+    Ok(get(c, id)?.filter(|t| t.deleted_at.is_none()))
+}
+
 pub(super) fn roles(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Vec<RoleId>> {
     c.prepare_cached("SELECT role_id FROM member_roles WHERE user_id = ?1 AND tenant_id = ?2 ORDER BY role_id")?
         .query_map([user.as_bytes(), tenant.as_bytes()], |row| row.get(0).map(RoleId::from_bytes))?

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     domain::{
         audit::AuditEvent,
+        authority::By,
         context::Actor,
         ids::{RoleId, TenantId, UserId},
     },
@@ -281,8 +282,14 @@ async fn a_policy_field_of_a_newer_version_survives() {
     let read = store.tenant(id).await.unwrap().unwrap();
     assert_eq!(read.policy.password_min_length, 9);
     let policy = crate::domain::policy::AuthPolicy { password_min_length: 20, ..read.policy };
-    let set = crate::store::policy::SetPolicy { tenant_id: id, expect_version: read.version, policy: policy.clone(), audit: vec![] };
-    assert_eq!(store.set_policy(&ctx(T), set).await.unwrap(), Cas::Done(()));
+    let set = crate::store::policy::SetPolicy {
+        tenant_id: id,
+        expect_version: read.version,
+        policy: policy.clone(),
+        by: By::operator(id),
+        audit: vec![],
+    };
+    assert_eq!(store.set_policy(&ctx(T), set).await.unwrap(), Ok(Cas::Done(())));
     let text: String = raw.get(|c| c.query_row("SELECT policy FROM tenants WHERE id = ?1", [id.as_bytes()], |row| row.get(0))).unwrap();
     assert!(text.contains(r#""of_tomorrow":{"kept":[1,2]}"#), "{text}");
     assert_eq!(store.tenant(id).await.unwrap().unwrap().policy, policy);

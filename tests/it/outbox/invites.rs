@@ -60,6 +60,7 @@ async fn invite(w: &World, tenant_id: TenantId, email: &str) -> Invite {
         serial: 1,
         expires_at: now.plus(Duration::from_secs(168 * 3600)),
         accepted_at: None,
+        sent_again_at: None,
         created_at: now,
     };
     let job = Some(w.job(Message::Invite { tenant_id, invite_id: invite.id, serial: 1 }));
@@ -103,8 +104,8 @@ async fn dead_invites_are_not_sent() {
     let owner = w.user("owner@example.com").await;
     let tenant = organization(&w, owner.id, false).await;
     let revoked = invite(&w, tenant, "revoked@example.com").await;
-    let cmd = RevokeInvite { tenant_id: tenant, invite_id: revoked.id, audit: vec![] };
-    assert_eq!(w.store.revoke_invite(&w.ctx(), cmd).await.unwrap(), RevokeOutcome::Revoked);
+    let cmd = RevokeInvite { tenant_id: tenant, invite_id: revoked.id, by: By::operator(tenant), audit: vec![] };
+    assert_eq!(w.store.revoke_invite(&w.ctx(), cmd).await.unwrap(), Ok(RevokeOutcome::Revoked));
     let resent = invite(&w, tenant, "resent@example.com").await;
     let (expires_at, tenant_id) = (resent.expires_at, tenant);
     let cmd = ResendInvite {

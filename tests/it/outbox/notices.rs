@@ -68,8 +68,8 @@ async fn key(w: &World, tenant_id: TenantId, maker: UserId, expires_at: Option<T
 }
 
 async fn revoke(w: &World, key: &ApiKey) {
-    let cmd = RevokeApiKey { tenant_id: key.tenant_id, key_id: key.id, audit: vec![] };
-    assert_eq!(w.store.revoke_api_key(&w.ctx(), cmd).await.unwrap(), Cas::Done(()));
+    let cmd = RevokeApiKey { tenant_id: key.tenant_id, key_id: key.id, by: By::operator(key.tenant_id), audit: vec![] };
+    assert_eq!(w.store.revoke_api_key(&w.ctx(), cmd).await.unwrap(), Ok(Cas::Done(vec![key.id])));
 }
 
 /// Display names, the names of tenants and keys, and metadata are all [`EVIL`], or much like it.

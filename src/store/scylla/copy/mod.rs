@@ -18,7 +18,7 @@ pub(super) use marker::refuse_unfinished;
 
 use super::{
     Place, ScyllaStore,
-    cql::{Answer, Change, Write},
+    change::{Answer, Change, Write},
     effects::Effect,
     engine::Engine,
     revocations,

@@ -124,10 +124,13 @@ fn tenant(rows: &mut Rows, moved: &MovedTenant) -> Result<()> {
 }
 
 fn user(rows: &mut Rows, moved: MovedUser) -> Result<()> {
-    let MovedUser { user, password_epoch, networks, memberships, sessions, pending_change, reset_links, undo_links } = moved;
+    let MovedUser { user, password_epoch, networks, memberships, sessions, pending_change, reset_links, undo_links, reserved } = moved;
     let (id, what) = (user.id, What::User(user.id));
     rows.entries.extend(member_lists::all_of(&user, memberships.iter().map(|m| (m.tenant, m.kind))));
     rows.unit(Unit::email(&user.email.digest())).push(row(HOLDER, ONE, &id)?);
+    for email in reserved.iter().filter(|email| **email != user.email) {
+        rows.unit(Unit::email(&email.digest())).push(row(HOLDER, ONE, &id)?);
+    }
     let mut own = Vec::new();
     for m in memberships {
         own.push(row(MEMBER, m.tenant.as_bytes(), &Member { roles: m.roles, joined_at: m.joined_at, kind: m.kind, metadata: m.metadata })?);
@@ -162,7 +165,7 @@ fn invites(rows: &mut Rows, moved: MovedInvites) -> Result<()> {
     for (invite, sweep_at) in invites {
         rows.entries.extend(invites::lists(&invite)?);
         rows.look_at(&What::Invites(tenant, digest), sweep_at)?;
-        own.push(row(invites_of::INVITE, invite.id.as_bytes(), &invites_of::Row { invite: invite.clone(), sweep_at })?);
+        own.push(row(invites_of::INVITE, invite.id.as_bytes(), &invites_of::Row { invite: invite.clone(), sweep_at, offered: 0 })?);
     }
     *rows.unit(invites_of::unit(tenant, &digest)) = own;
     Ok(())

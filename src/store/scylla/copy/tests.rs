@@ -32,7 +32,9 @@ async fn made(dir: &std::path::Path) -> SqliteSource {
     signed_in(&s, &p, 1, T).await;
     linked(&s, &p, 1, T).await;
     begun(&s, email_change(&p, 1, 5, T)).await;
-    moved(&s, &person(&s).await, 1, T).await;
+    let mover = person(&s).await;
+    prove(&s, mover.user.id).await;
+    moved(&s, &mover, 1, T).await;
     let gone = person(&s).await;
     assert!(matches!(s.delete_user(&ctx(T), delete(&gone, 1)).await.unwrap(), Cas::Done(_)));
     s.create_tenant(&ctx(T), organization(&p, T)).await.unwrap();
@@ -105,6 +107,18 @@ async fn a_copy_dies(keyspace: &str, step: usize) {
     target.finish().await.unwrap();
     let store = ScyllaStore::open(&place, Arc::new(SystemClock), Arc::new(SystemRng)).await.unwrap();
     assert_eq!(store.signing_keys().await.unwrap(), vec![]);
+    // An address to which somebody can still move back is nobody else's.
+    let reserved = items.iter().flat_map(|(_, item)| match item {
+        Item::User(user) => user.reserved.clone(),
+        _ => vec![],
+    });
+    let reserved: Vec<_> = reserved.collect();
+    assert_eq!(reserved.len(), 1);
+    for email in reserved {
+        let mut p = newcomer(T);
+        p.user.email = email;
+        assert!(matches!(store.create_user(&ctx(T), p).await.unwrap(), CreateUserOutcome::EmailTaken(_)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@
 mod long;
 
 use super::{
-    deaths::{BOTH, Heir, Reach, at_points_of, heir, store},
+    deaths::{Heir, Reach, WAYS, at_points_of, heir, store},
     *,
 };
 use crate::{
@@ -64,7 +64,7 @@ fn done(outcome: MemberOutcome) -> bool {
 
 async fn new_members(reach: Reach) {
     at_points_of(
-        (BOTH, Points::Writes, reach),
+        (WAYS, Points::Writes, reach),
         Heir::Sweeps,
         async |store| {
             let tenant = company(&store).await.1.id;
@@ -117,7 +117,7 @@ async fn purges(reach: Reach) {
     let first: S = Arc::new(store().await);
     let (at, _alone) = era(&first, 17).await;
     at_points_of(
-        (BOTH, Points::Writes, reach),
+        (WAYS, Points::Writes, reach),
         Heir::Sweeps,
         // A tenant each: what an earlier one left in its audit is no matter of this one's.
         async |store| {
@@ -178,10 +178,13 @@ async fn one_purge_and_one_end_of_a_tenant_on_two_nodes() {
     assert_eq!(outcomes.iter().filter(|o| done(**o)).count(), 1, "{outcomes:?}");
     assert_eq!(count(&outcomes, &MemberOutcome::NotFound), 7);
     is_gone(&nodes[1], tenant, &u).await;
-    let outcomes = at_once(8, |i| {
-        let node = nodes[i % 2].clone();
-        async move { node.delete_tenant(&ctx(T), DeleteTenant { tenant_id: tenant, audit: vec![] }).await.unwrap() }
-    })
-    .await;
-    assert_eq!((count(&outcomes, &Cas::Done(())), count(&outcomes, &Cas::Stale)), (1, 7));
+    let outcomes =
+        at_once(8, |i| {
+            let node = nodes[i % 2].clone();
+            async move {
+                node.delete_tenant(&ctx(T), DeleteTenant { tenant_id: tenant, by: By::operator(tenant), audit: vec![] }).await.unwrap()
+            }
+        })
+        .await;
+    assert_eq!((count(&outcomes, &Ok(Cas::Done(()))), count(&outcomes, &Ok(Cas::Stale))), (1, 7));
 }

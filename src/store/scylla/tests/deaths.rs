@@ -17,7 +17,12 @@ use crate::{
 use std::future::Future;
 
 /// The engine's time, moved on by hand past the deadlines of the dead.
-struct Later(std::sync::atomic::AtomicI64);
+pub(super) struct Later(std::sync::atomic::AtomicI64);
+impl Later {
+    pub(super) fn by(seconds: u64) -> Self {
+        Self(seconds.cast_signed().into())
+    }
+}
 impl Clock for Later {
     fn now(&self) -> Timestamp {
         let ahead = self.0.load(std::sync::atomic::Ordering::SeqCst);
@@ -25,7 +30,11 @@ impl Clock for Later {
     }
 }
 
-pub(super) const BOTH: &[How] = &[How::Dies, How::LosesAnswer];
+pub(super) const WAYS: &[How] = &[How::Dies, How::LosesAnswer, How::Late, How::LateAfterSweep, How::LateTwice, How::LateSoon];
+/// Those of them in which a conditional statement arrives late.
+const LATE: &[How] = &[How::Late, How::LateAfterSweep, How::LateTwice, How::LateSoon];
+/// Before how many of the next statements of its sender one arrives: after it has looked what became of it, and in the middle of what it does then.
+const DELAYS: std::ops::RangeInclusive<i64> = 1..=6;
 
 /// At how many of its points a command fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,34 +108,48 @@ pub(super) async fn at_points_of<T, P, C>(
     let first = store().await;
     let sound: S = Arc::new(first.clone());
     // Gives how many points it passed: more than `n` if it failed.
-    let fails_at = async |how: How, n: i64| -> i64 {
+    let fails_at = async |how: How, n: i64, delay: i64| -> i64 {
         let prepared = prepare(sound.clone()).await;
         let store = beside(&first, Arc::new(SystemClock));
         let fail = store.engine.cql.fail.clone();
         fail.arm_at(how, points, n);
+        fail.delay(delay);
+        let engine = store.engine.clone();
         let out = command(Arc::new(store), prepared.clone()).await;
         let passed = fail.disarm();
+        if matches!(how, How::Late | How::LateTwice) {
+            engine.cql.arrives().await;
+        }
+        let heir = heir(&first, kind).await;
+        if matches!(how, How::LateAfterSweep | How::LateTwice) {
+            engine.cql.arrives().await;
+        }
         // Both know the command's id: the heir's caller runs it again.
-        check(heir(&first, kind).await, prepared, out.ok()).await;
+        check(heir, prepared, out.ok()).await;
         passed
     };
     match reach {
         Reach::All => {
             for how in ways {
                 let mut n = 0;
-                while fails_at(*how, n).await > n {
+                while fails_at(*how, n, 1).await > n {
+                    if *how == How::LateSoon {
+                        for delay in DELAYS.skip(1) {
+                            fails_at(*how, n, delay).await;
+                        }
+                    }
                     n += 1;
                 }
-                assert!(n > 5, "only {n} points");
+                assert!(n > 5 || (n > 0 && LATE.contains(how)), "only {n} points");
                 println!("failed at each of {n} points, {how:?}, {kind:?}");
             }
         }
         Reach::Few => {
-            let mut all = fails_at(ways[0], i64::MAX).await;
-            for (one, how) in (0..FEW).zip(ways.iter().cycle()) {
+            let mut all = fails_at(ways[0], i64::MAX, 0).await;
+            for (one, how) in (0..FEW).zip(ways.iter().filter(|how| !LATE.contains(how)).cycle()) {
                 loop {
                     let n = one * (all - 1) / (FEW - 1);
-                    let passed = fails_at(*how, n).await;
+                    let passed = fails_at(*how, n, 0).await;
                     if passed > n {
                         break;
                     }
@@ -136,6 +159,19 @@ pub(super) async fn at_points_of<T, P, C>(
             }
             assert!(all > 5, "only {all} points");
             println!("failed at {FEW} of {all} points, {ways:?}, {kind:?}");
+            // Of conditional statements there are few.
+            let mut delays = DELAYS.cycle();
+            for (n, how) in (0..).zip(ways.iter().filter(|how| LATE.contains(how)).cycle()) {
+                let mut passed = fails_at(*how, n, 0).await;
+                if ways.contains(&How::LateSoon) {
+                    for delay in delays.by_ref().take(3) {
+                        passed = fails_at(How::LateSoon, n, delay).await;
+                    }
+                }
+                if passed <= n {
+                    break;
+                }
+            }
         }
     }
 }
@@ -154,9 +190,9 @@ async fn all_or_nothing(store: &Arc<ScyllaStore>, p: &CreateUser, acknowledged: 
     user.is_some()
 }
 
-async fn signups(how: How, reach: Reach, kind: Heir) {
+async fn signups(ways: &[How], reach: Reach, kind: Heir) {
     at_points(
-        (&[how], reach),
+        (ways, reach),
         kind,
         async |_| (ctx(T), newcomer(T)),
         |store, (ctx, p)| async move { store.create_user(&ctx, p).await },
@@ -193,7 +229,7 @@ async fn email_changes(reach: Reach) {
     let alone: S = Arc::new(store().await);
     let (at, _alone) = era(&alone, 15).await;
     at_points(
-        (BOTH, reach),
+        (WAYS, reach),
         Heir::Sweeps,
         async |store| {
             let p = person(&store).await;
@@ -229,7 +265,7 @@ async fn new_passwords(reach: Reach) {
     let alone: S = Arc::new(store().await);
     let (at, _alone) = era(&alone, 16).await;
     at_points(
-        (BOTH, reach),
+        (WAYS, reach),
         Heir::Sweeps,
         async |store| {
             let p = person(&store).await;
@@ -260,8 +296,8 @@ async fn new_passwords(reach: Reach) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signup_dies_at_a_few_statements() {
-    signups(How::Dies, Reach::Few, Heir::Sweeps).await;
+async fn a_signup_fails_at_a_few_statements() {
+    signups(WAYS, Reach::Few, Heir::Sweeps).await;
 }
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_email_change_fails_at_a_few_statements() {
@@ -277,16 +313,21 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_signup_dies_at_each_statement() {
-        signups(How::Dies, Reach::All, Heir::Sweeps).await;
+        signups(&[How::Dies], Reach::All, Heir::Sweeps).await;
     }
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_signup_loses_each_answer() {
-        signups(How::LosesAnswer, Reach::All, Heir::Sweeps).await;
+        signups(&[How::LosesAnswer], Reach::All, Heir::Sweeps).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_signup_whose_statements_arrive_late() {
+        signups(LATE, Reach::All, Heir::Sweeps).await;
+        signups(&[How::Late], Reach::All, Heir::Meets).await;
     }
     /// Nobody has swept: whoever wants the address next, or comes again, settles it.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_dead_signup_is_met() {
-        signups(How::Dies, Reach::All, Heir::Meets).await;
+        signups(&[How::Dies], Reach::All, Heir::Meets).await;
     }
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_email_change_dies_at_each_statement_and_loses_each_answer() {

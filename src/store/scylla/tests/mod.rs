@@ -1,10 +1,18 @@
 mod admin_deaths;
+mod clocks;
 mod deaths;
 mod long {
     mod outage;
+
+    /// As many keys as two tenants may have.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_recovery_ends_a_thousand_keys_and_invites() {
+        crate::store::conformance::recoveries::many(super::make().await.0, 990).await;
+    }
 }
 mod two_nodes;
 mod upgrades;
+mod withdrawals;
 
 use super::*;
 use crate::{
@@ -89,8 +97,8 @@ async fn the_journal_is_empty_when_a_command_is_done() {
     // A lock that comes late, of a command that is over, is taken off; what was written stays.
     let unit = Unit::email(&p.user.email.digest());
     let head = raw.engine.cql.head(&unit, true).await.unwrap();
-    let late = cql::Change::Lock { seen: Some(head.version.unwrap()), tx: last };
-    assert!(matches!(raw.engine.cql.change(&unit, &late, &[]).await.unwrap(), cql::Answer::Applied));
+    let late = change::Change::Lock { seen: Some(head.version.unwrap()), tx: last };
+    assert!(matches!(raw.engine.cql.change(&unit, &late, &[]).await.unwrap(), change::Answer::Applied));
     let mut rival = newcomer(T);
     rival.user.email = p.user.email.clone();
     assert_eq!(store.create_user(&ctx(T), rival).await.unwrap(), CreateUserOutcome::EmailTaken(p.user.id));

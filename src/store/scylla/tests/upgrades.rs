@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     domain::{
+        authority::By,
         ids::{ApiKeyId, TenantId},
         policy::AuthPolicy,
     },
@@ -17,14 +18,14 @@ async fn touched_by_a_newer_version(raw: &ScyllaStore, unit: &Unit, kinds: &[&st
             let Ok(mut body @ Value::Object(_)) = serde_json::from_str::<Value>(&read.body) else { continue };
             plant(&mut body);
             let seen = raw.engine.cql.head(unit, true).await.unwrap().version;
-            let change = cql::Change::Commit {
+            let change = change::Change::Commit {
                 seen,
                 version: seen.unwrap_or(0) + 1,
                 tx: uuid::Uuid::from_bytes(crate::domain::rng::bytes(&crate::domain::rng::SystemRng)),
                 todo: None,
             };
-            let write = cql::Write { name: read.name, body: Some(body.to_string()), ttl: 0 };
-            assert_eq!(raw.engine.cql.change(unit, &change, &[write]).await.unwrap(), cql::Answer::Applied);
+            let write = change::Write { name: read.name, body: Some(body.to_string()), ttl: 0 };
+            assert_eq!(raw.engine.cql.change(unit, &change, &[write]).await.unwrap(), change::Answer::Applied);
         }
     }
 }
@@ -80,10 +81,10 @@ async fn unknown_fields_of_rows_survive_the_writes_of_this_version() {
     assert_eq!(store.change_password(&ctx(T), changed).await.unwrap(), Cas::Done(()));
     let policy = AuthPolicy { password_min_length: 20, ..AuthPolicy::default() };
     let version = store.tenant(tenant).await.unwrap().unwrap().version;
-    let set = SetPolicy { tenant_id: tenant, expect_version: version, policy: policy.clone(), audit: vec![] };
-    assert_eq!(store.set_policy(&ctx(T), set).await.unwrap(), Cas::Done(()));
-    let revoke = RevokeApiKey { tenant_id: tenant, key_id, audit: vec![] };
-    assert_eq!(store.revoke_api_key(&ctx(T), revoke).await.unwrap(), Cas::Done(()));
+    let set = SetPolicy { tenant_id: tenant, expect_version: version, policy: policy.clone(), by: By::operator(tenant), audit: vec![] };
+    assert_eq!(store.set_policy(&ctx(T), set).await.unwrap(), Ok(Cas::Done(())));
+    let revoke = RevokeApiKey { tenant_id: tenant, key_id, by: By::operator(tenant), audit: vec![] };
+    assert_eq!(store.revoke_api_key(&ctx(T), revoke).await.unwrap(), Ok(Cas::Done(vec![key_id])));
 
     let now = super::user(&store, p.user.id).await;
     assert_eq!((now.display_name.as_deref(), now.credential_epoch), (Some("New"), 2), "and what was to be written is");

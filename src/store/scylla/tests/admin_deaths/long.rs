@@ -20,7 +20,7 @@ async fn a_purge_comes_to_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_owner_is_suspended_everywhere() {
     at_points_of(
-        (BOTH, Points::Writes, Reach::All),
+        (WAYS, Points::Writes, Reach::All),
         Heir::Sweeps,
         async |store| {
             let tenant = company(&store).await.1.id;
@@ -58,13 +58,15 @@ async fn a_deleted_tenant_ends() {
     let first: S = Arc::new(store().await);
     let (at, _alone) = era(&first, 18).await;
     at_points_of(
-        (BOTH, Points::Writes, Reach::All),
+        (WAYS, Points::Writes, Reach::All),
         Heir::Sweeps,
         async |store| {
             let tenant = company(&store).await.1.id;
             (ctx(at), tenant, member_of(&store, tenant, RoleId::MEMBER).await.id)
         },
-        |store, (ctx, tenant_id, _)| async move { store.delete_tenant(&ctx, DeleteTenant { tenant_id, audit: vec![] }).await },
+        |store, (ctx, tenant_id, _)| async move {
+            store.delete_tenant(&ctx, DeleteTenant { tenant_id, by: By::operator(tenant_id), audit: vec![] }).await
+        },
         async |heir, (ctx, tenant_id, member), out| {
             let heir: S = heir;
             let deleted = async || heir.tenant(tenant_id).await.unwrap().unwrap().deleted_at.is_some();
@@ -72,7 +74,10 @@ async fn a_deleted_tenant_ends() {
             let before = deleted().await;
             let key = Revocation::ApiKey(crate::domain::ids::ApiKeyId::from_bytes(*tenant_id.as_bytes()));
             assert_eq!(count(&revocations(&heir).await, &key) > 0, before, "its keys are refused with it");
-            assert_eq!(heir.delete_tenant(&ctx, DeleteTenant { tenant_id, audit: vec![] }).await.unwrap(), Cas::Done(()));
+            assert_eq!(
+                heir.delete_tenant(&ctx, DeleteTenant { tenant_id, by: By::operator(tenant_id), audit: vec![] }).await.unwrap(),
+                Ok(Cas::Done(()))
+            );
             assert!(deleted().await && count(&revocations(&heir).await, &key) > 0);
             while heir.end_tenants(at, &newcomers()).await.unwrap().more {}
             assert_eq!(user(&heir, member).await.purge_after, Some(at.plus(days(30))), "members are seen to");
@@ -86,7 +91,7 @@ async fn a_deleted_tenant_ends() {
 async fn a_batch_of_an_import_is_counted_once() {
     let outcomes = Outcomes(vec![RowOutcome::Created, RowOutcome::Created, RowOutcome::IsMember, RowOutcome::EmailTaken]);
     at_points_of(
-        (BOTH, Points::Writes, Reach::All),
+        (WAYS, Points::Writes, Reach::All),
         Heir::Meets,
         async |store| {
             let tenant = company(&store).await.1.id;
