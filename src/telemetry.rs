@@ -130,6 +130,8 @@ fn describe() {
         metrics::Unit::Seconds,
         "Time of a CQL statement by kind; conditional ones and serial reads are lightweight transactions"
     );
+    metrics::describe_gauge!("qeetid_clock_ahead_seconds", metrics::Unit::Seconds, "How far this node's clock is ahead of the store's");
+    metrics::describe_counter!("qeetid_upkeep_failures_total", "Loops beside the requests that panicked, and began anew");
     metrics::describe_counter!("qeetid_store_errors_total", "CQL statements that failed, by kind");
     metrics::describe_counter!("qeetid_store_conflicts_total", "Conditional writes refused because somebody else had written");
     metrics::describe_counter!("qeetid_store_maybe_total", "Conditional writes whose outcome had to be found out");

@@ -14,8 +14,9 @@ use crate::{
     },
     store::{Store, StoreError, commands::Swept, leases::Duty},
 };
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,6 +32,11 @@ const SWEEP: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(15);
 /// … and the time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// The store's clock is read so often; one that is off, and one that can't be read, as often as [`LOOK`].
+const CLOCKS: Duration = Duration::from_secs(30);
+/// Pause before a loop that panicked begins anew.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The running loops; they end with it.
 pub(super) struct Upkeep {
@@ -54,17 +60,54 @@ impl Upkeep {
 pub(super) fn start(parts: &Built) -> Upkeep {
     let mut set = JoinSet::new();
     let mut duties = Vec::new();
-    set.spawn(read_revocations(parts.keys.clone()));
-    set.spawn(reload_keys(parts.keys.clone()));
-    set.spawn(own_sweep(parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone()));
+    let keys = parts.keys.clone();
+    set.spawn(supervised("revocations", move || read_revocations(keys.clone())));
+    let keys = parts.keys.clone();
+    set.spawn(supervised("keys", move || reload_keys(keys.clone())));
+    let (store, ephemeral, clock, pool) = (parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone());
+    set.spawn(supervised("own", move || own_sweep(store.clone(), ephemeral.clone(), clock.clone(), pool.clone())));
+    let services = parts.services.clone();
+    set.spawn(supervised("clock", move || compare_clocks(services.clone())));
     let mut duty = |duty, length| {
         duties.push(Arc::new(OnDuty::new(duty, length, parts.store.clone(), parts.clock.clone(), &*parts.rng)));
         duties[duties.len() - 1].clone()
     };
-    set.spawn(sweep(duty(Duty::Sweep, LEASE), parts.store.clone(), parts.clock.clone()));
-    set.spawn(empty_bins(duty(Duty::Bins, LEASE), parts.services.clone()));
-    set.spawn(Chainer::new(parts.store.clone(), duty(Duty::Audit, chainer::LEASE)).run());
+    let (sweeps, store, clock) = (duty(Duty::Sweep, LEASE), parts.store.clone(), parts.clock.clone());
+    set.spawn(supervised("sweep", move || sweep(sweeps.clone(), store.clone(), clock.clone())));
+    let (bins, services) = (duty(Duty::Bins, LEASE), parts.services.clone());
+    set.spawn(supervised("bins", move || empty_bins(bins.clone(), services.clone())));
+    let (audit, store) = (duty(Duty::Audit, chainer::LEASE), parts.store.clone());
+    set.spawn(supervised("audit", move || Chainer::new(store.clone(), audit.clone()).run()));
     Upkeep { loops: set, duties }
+}
+
+/// Runs a loop that has no end. One that panics is a defect: it is logged and counted, and the loop begins anew, for nobody else does its work.
+async fn supervised<F: Future<Output = ()>>(name: &'static str, make: impl Fn() -> F) {
+    let failures = metrics::counter!("qeetid_upkeep_failures_total", "loop" => name);
+    failures.increment(0);
+    loop {
+        if AssertUnwindSafe(make()).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(name, "a loop beside the requests panicked; it begins anew");
+        failures.increment(1);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How far this node's clock is off.
+async fn compare_clocks(services: Arc<Services>) {
+    loop {
+        let pause = match services.compare_clocks().await {
+            Ok(true) => CLOCKS,
+            Ok(false) => LOOK,
+            Err(e) => {
+                tracing::debug!(error = %e, "the store's clock can't be read");
+                LOOK
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
 }
 
 async fn read_revocations(keys: Arc<Keys>) {
@@ -169,4 +212,20 @@ async fn sweep_once(duty: &OnDuty, store: &dyn Store, clock: &dyn Clock) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_loop_that_panics_begins_anew() {
+        let runs = AtomicU32::new(0);
+        let looping = supervised("test", || async {
+            assert!(runs.fetch_add(1, Ordering::SeqCst) >= 2, "twice it fails");
+        });
+        looping.await;
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+    }
 }

@@ -227,11 +227,12 @@ pub struct StoredKey {
     pub signs_from: Timestamp,
 }
 
-/// Which of `keys` signs now (its index), and which are to be shown in the JWKS, newest first.
+/// Which of `keys` signs now (its index; `None`: there is none), and which are to be shown in the JWKS, newest first. If no key's time has come,
+/// the first one signs: it was made to sign at once, by a node whose clock is ahead of ours.
 pub fn roles(keys: &[StoredKey], now: Timestamp) -> (Option<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse((keys[i].signs_from, keys[i].kid.clone())));
-    let signer = order.iter().copied().find(|&i| keys[i].signs_from <= now);
+    let signer = order.iter().copied().find(|&i| keys[i].signs_from <= now).or(order.last().copied());
     let mut shown = Vec::new();
     let mut replaced_at: Option<Timestamp> = None;
     for i in order {
@@ -327,5 +328,7 @@ mod tests {
         assert_eq!(roles(&keys, turn), (Some(1), vec![1, 0]));
         assert_eq!(roles(&keys, turn.plus(RETIRED_GRACE)), (Some(1), vec![1]));
         assert_eq!(roles(&[], T), (None, vec![]));
+        let behind = Timestamp::from_millis(T.millis() - 10_000);
+        assert_eq!(roles(&keys, behind).0, Some(0), "the first one, by a clock that is behind");
     }
 }

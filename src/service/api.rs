@@ -120,7 +120,7 @@ pub struct PhoneStart {
 /// One part of the readiness check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Stable name: `store`, `ephemeral` or `redis`, `keys`, `draining`.
+    /// Stable name: `store`, `ephemeral` or `redis`, `keys`, `revocations`, `clock`, `draining`.
     pub name: &'static str,
     /// Does it answer?
     pub ok: bool,

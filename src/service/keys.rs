@@ -45,6 +45,9 @@ struct Revoked {
     api_keys: HashMap<ApiKeyId, Timestamp>,
 }
 
+/// A node that has not read revocations for so long is not ready.
+const UNREAD: Duration = Duration::from_secs(5);
+
 /// How far this node knows what was revoked.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
@@ -68,6 +71,7 @@ pub struct Keys {
     revoked: RwLock<Revoked>,
     progress: watch::Sender<Progress>,
     wake: Option<Arc<dyn Wake>>,
+    began: Instant,
 }
 
 /// Makes a new key, sealed under the keyring, that begins to sign at `signs_from`.
@@ -108,6 +112,7 @@ impl Keys {
             revoked: RwLock::default(),
             progress: watch::Sender::default(),
             wake: None,
+            began: Instant::now(),
         };
         if keys.store.signing_keys().await?.is_empty() {
             let now = keys.clock.now();
@@ -267,6 +272,11 @@ impl Keys {
             Err(_) => p.failed = true,
         });
         outcome
+    }
+
+    /// Whether what was revoked has been read lately: within [`UNREAD`].
+    pub fn reads_revocations(&self) -> bool {
+        self.progress.borrow().read_at.unwrap_or(self.began).elapsed() < UNREAD
     }
 
     /// Makes sure that this node knows all revocations of more than a second ago: a process that was frozen, or whose store is

@@ -106,7 +106,7 @@ use limits::{LimitRules, Limits};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -164,6 +164,15 @@ pub struct Parts {
     pub wake_outbox: Arc<dyn Fn() + Send + Sync>,
 }
 
+/// A node whose clock is further from the store's is not ready: leases, expiry and the order of what nodes write go by it.
+const CLOCKS_APART: Duration = Duration::from_secs(2);
+/// No clock to compare with.
+const UNMEASURED: i64 = i64::MIN;
+
+fn is_close(ahead: i64) -> bool {
+    ahead == UNMEASURED || u128::from(ahead.unsigned_abs()) <= CLOCKS_APART.as_millis()
+}
+
 /// All use cases.
 pub struct Services {
     rules: Rules,
@@ -185,6 +194,8 @@ pub struct Services {
     key_cache: access::KeyCache,
     flows: login::Flows,
     draining: AtomicBool,
+    /// Milliseconds; [`UNMEASURED`] at first, and where there is no other clock.
+    clock_ahead: AtomicI64,
 }
 
 impl Services {
@@ -222,6 +233,7 @@ impl Services {
             key_cache: access::key_cache(),
             flows: login::flows(),
             draining: AtomicBool::new(false),
+            clock_ahead: AtomicI64::new(UNMEASURED),
         })
     }
 
@@ -241,12 +253,29 @@ impl Services {
         let store = async { matches!(tokio::time::timeout(second, self.store.ping()).await, Ok(Ok(()))) };
         let ephemeral = async { matches!(tokio::time::timeout(second, self.ephemeral.ping()).await, Ok(Ok(()))) };
         let (store, ephemeral) = tokio::join!(store, ephemeral);
+        let ahead = self.clock_ahead.load(Ordering::Relaxed);
         vec![
             Part { name: "store", ok: store },
             Part { name: self.ephemeral_name, ok: ephemeral },
             Part { name: "keys", ok: !self.keys.jwks().is_empty() },
+            Part { name: "revocations", ok: self.keys.reads_revocations() },
+            Part { name: "clock", ok: is_close(ahead) },
             Part { name: "draining", ok: !self.draining.load(Ordering::Relaxed) },
         ]
+    }
+
+    /// Compares this process's clock with the store's: whether they are close enough to each other to be ready.
+    ///
+    /// # Errors
+    /// The store's; what was found before stays.
+    pub async fn compare_clocks(&self) -> Result<bool> {
+        let Some(ahead) = self.store.clock_ahead().await? else { return Ok(true) };
+        metrics::gauge!("qeetid_clock_ahead_seconds").set(ahead as f64 / 1000.0);
+        let before = self.clock_ahead.swap(ahead, Ordering::Relaxed);
+        if is_close(before) != is_close(ahead) {
+            tracing::warn!(ahead_ms = ahead, ready = is_close(ahead), "this node's clock, as compared with the store's");
+        }
+        Ok(is_close(ahead))
     }
 
     /// Counts one request to `/v1/auth/*`; `None` where limits are off.

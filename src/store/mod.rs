@@ -177,4 +177,7 @@ pub trait Store:
     async fn sweep(&self, now: Timestamp) -> Result<Swept>;
     /// Answers if the store can be read and written.
     async fn ping(&self) -> Result<()>;
+    /// How far the clock of this process is ahead of the store's, in milliseconds (behind: below 0), as far as is sure whatever time the question
+    /// took; `None`: it is the same clock.
+    async fn clock_ahead(&self) -> Result<Option<i64>>;
 }

@@ -253,10 +253,14 @@ pub(super) async fn stop_keys_of_maker(tx: &mut Tx<'_>, user: UserId, tenant: Op
     for of_tenant in rows.chunk_by(|a, b| a.key.tenant_id == b.key.tenant_id) {
         let Some(id) = of_tenant.first().map(|row| row.key.tenant_id) else { continue };
         let tenant: Option<Tenant> = tx.peek(&Unit::tenant(id), TENANT, ONE).await?;
-        let (personal, mut stopped) = (tenant.is_some_and(|t| t.kind == TenantKind::Personal), Vec::new());
+        let (mut stopped, mut ended) = (Vec::new(), Vec::new());
+        let personal = tenant.is_some_and(|t| t.kind == TenantKind::Personal);
         for row in of_tenant {
             if withdrawal::key_taken_back(&withdrawn, row, personal).is_some() {
                 revoke(tx, row.key.clone())?;
+                if !personal {
+                    ended.push(row.key.clone());
+                }
             } else if row.key.origin == Origin::User && row.key.stopped_at.is_none() {
                 let key = ApiKey { stopped_at: Some(tx.now), ..row.key.clone() };
                 tx.put(&Unit::tenant(id), KEY, key.id.as_bytes(), &key)?;
@@ -264,6 +268,7 @@ pub(super) async fn stop_keys_of_maker(tx: &mut Tx<'_>, user: UserId, tenant: Op
             }
         }
         tell_owners(tx, user, id, &stopped, Job::key_stopped).await?;
+        tell_owners(tx, user, id, &ended, Job::key_ended).await?;
     }
     Ok(())
 }
@@ -304,10 +309,12 @@ impl Plan for TakeOverKey {
         };
         let Some(owner) = acting.actor.person else { return denied(Denied::NotOwner) };
         let unit = Unit::tenant(self.by.tenant_id);
-        let Some((row, tenant)) = with_tenant(tx.cql(), Place { tenant: self.by.tenant_id, key: self.key_id }).await? else {
-            return Ok(Cas::Stale);
-        };
-        tx.touch(&unit).await?;
+        let row: Option<KeyRow> = tx.get(&unit, KEY, self.key_id.as_bytes()).await?;
+        let (Some(row), Some(tenant)) = (row, tx.get::<Tenant>(&unit, TENANT, ONE).await?) else { return Ok(Cas::Stale) };
+        if let Some(maker) = row.key.user_id {
+            // What they take back is a condition, too.
+            tx.touch(&Unit::user(maker)).await?;
+        }
         let (withdrawn, personal) = (of_its_maker(tx.cql(), &row).await?, tenant.kind == TenantKind::Personal);
         let Some(key) = Some(row.into_key(&withdrawn, personal)).filter(|k| k.is_live(tx.now)) else { return Ok(Cas::Stale) };
         if key.origin == Origin::Operator {

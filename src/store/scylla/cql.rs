@@ -175,6 +175,12 @@ impl Cql {
         .boxed()
     }
 
+    /// The clock of the node that answers, in milliseconds since 1970.
+    pub(super) fn clock(&self) -> BoxFuture<'_, Result<i64>> {
+        async move { Ok(self.select(&self.statements.clock, ()).await?.first().map(|row| bigint(&row.columns[0])).unwrap_or_default()) }
+            .boxed()
+    }
+
     async fn select(&self, st: &PreparedStatement, values: impl SerializeRow + Send) -> Result<Vec<Row>> {
         let kind = if st.get_consistency().is_some() { Kind::SerialRead } else { Kind::Read };
         let rows = self.send(kind, st, values).await?.into_rows_result().map_err(StoreError::certainly_not)?;
@@ -273,7 +279,14 @@ impl Cql {
             let mut all = vec![values];
             if let Change::Commit { todo: Some(todo), .. } = change {
                 batch.append_statement(st.put_todo.clone());
-                let ttl = if ttl == 0 { LEFT } else { ttl.min(LEFT) };
+                // What an audit chain leaves to do is its own continuation: it must not be lost, and names nobody.
+                let ttl = if unit.family == Family::Chains {
+                    0
+                } else if ttl == 0 {
+                    LEFT
+                } else {
+                    ttl.min(LEFT)
+                };
                 all.push(vec![int(ttl), Some(CqlValue::Text((*todo).into())), part()]);
             }
             for w in writes {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::time::Timestamp,
-    store::{Result, commands::Revocation},
+    store::{Result, StoreError, commands::Revocation},
 };
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ use uuid::Uuid;
 const AT_ONCE: usize = 16;
 /// Shards of a minute of intents.
 const SHARDS: u8 = 16;
+/// How often a unit that others hold or write is looked at in a row.
+const TRIES: usize = 100;
 
 /// One thing to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,7 +211,7 @@ impl Engine {
     /// Does what a command left to do in its one unit; if it isn't done, it never will be.
     async fn redo_of_unit(&self, tx: Uuid, unit: &Unit) -> Result<()> {
         let mut read = None;
-        loop {
+        for _ in 0..TRIES {
             let (head, todo) = self.cql.todo(unit, true).await?;
             let todo = todo.map(|t| super::tx::parse::<Todo>(&t)).transpose()?;
             if let Some(todo) = todo.filter(|t| t.tx == tx) {
@@ -225,6 +227,8 @@ impl Engine {
                 None => drop(self.fence(unit, head.version).await?),
             }
         }
+        // The intent stays, and is looked at again.
+        Err(StoreError::maybe("others hold what a command may have left undone"))
     }
 
     /// Settles what commands of any node have left for longer than `age`: committed ones are finished, dead ones undone.

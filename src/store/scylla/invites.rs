@@ -276,11 +276,14 @@ impl Plan for At<AcceptInvite> {
         let Some(row) = row.filter(|row| row.invite.serial == cmd.serial) else { return Ok(AcceptOutcome::Gone) };
         // Whoever answers for it is a condition of the commit: an owner who leaves as the only one, while somebody joins by an invite of
         // theirs, comes before or after that.
-        match (row.invite.inviter_key, row.invite.inviter) {
-            (None, Some(inviter)) => tx.touch(&Unit::user(inviter)).await?,
-            // Of a key: an owner's row is there.
-            _ => tx.touch(&Unit::tenant(row.invite.tenant_id)).await?,
-        };
+        if let Some(inviter) = row.invite.inviter {
+            // And so is what they take back.
+            tx.touch(&Unit::user(inviter)).await?;
+        }
+        if row.invite.inviter_key.is_some() || row.invite.inviter.is_none() {
+            // Of a key: an owner's row is there, and the key's.
+            tx.touch(&Unit::tenant(row.invite.tenant_id)).await?;
+        }
         let tenant: Option<Tenant> = tx.peek(&Unit::tenant(row.invite.tenant_id), TENANT, ONE).await?;
         let Some(tenant) = tenant.filter(|t| row.invite.is_open(tx.now) && t.deleted_at.is_none() && t.kind == TenantKind::Organization)
         else {

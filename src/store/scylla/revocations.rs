@@ -65,7 +65,8 @@ async fn append_some(engine: &Engine, what: &[(Timestamp, Revocation)]) -> Resul
     for _ in 0..TRIES {
         // At each try: a place past the end of its window would lead readers on to the next one while others still write to this.
         let present = engine.micros() / WINDOW;
-        if tail.window < present {
+        // Also if our clock was set back: nobody reads so far ahead of theirs. Sealed windows lead on again.
+        if tail.window < present || tail.window > present + AHEAD {
             *tail = Tail { window: present, seen: None };
         }
         let version = engine.micros().max(tail.window * WINDOW).max(tail.seen.unwrap_or(0) + 1);
@@ -113,14 +114,24 @@ async fn seal(engine: &Engine, window: i64) -> Result<()> {
     Err(StoreError::certainly_not("others kept writing revocations"))
 }
 
+/// Whether all windows from one on, up to another one, are sealed.
+async fn leads_on(engine: &Engine, from: i64, to: i64) -> Result<bool> {
+    for window in from..to {
+        if engine.cql.head(&unit(window), false).await?.lock != Some(SEAL) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// See [`crate::store::Store::revocations_since`]. The cursor is the place of the last entry, in microseconds since 1970.
 pub(super) async fn since(engine: &Engine, cursor: u64) -> Result<(Vec<Revocation>, u64)> {
     let mut cursor = i64::try_from(cursor).unwrap_or(i64::MAX - 1);
     let present = engine.micros() / WINDOW;
     let mut out = Vec::new();
-    // A cursor a little ahead of our clock is of a node whose clock is ahead. One far ahead is ours, from before our clock was set back: what
-    // others wrote meanwhile lies before it, and all that is kept is read again.
-    if cursor / WINDOW > present + AHEAD {
+    // A cursor a little ahead of our clock is of a node whose clock is ahead, and so is one that sealed windows lead to. Any other one is ours,
+    // from before our clock was set back: what others wrote meanwhile lies before it, and all that is kept is read again.
+    if cursor / WINDOW > present + AHEAD && !leads_on(engine, present, cursor / WINDOW).await? {
         cursor = (present - BACK) * WINDOW - 1;
     }
     let mut window = (cursor / WINDOW).max(present - BACK);

@@ -52,7 +52,7 @@ impl Engine {
             Answer::Refused(_) => return Err(Halt::Conflict),
             Answer::Unknown(_) => {
                 if self.has_no_entry(id).await? {
-                    self.fulfilled(id).await?;
+                    self.done(id, ABORTED).await?;
                     return Err(Halt::Conflict);
                 }
             }
@@ -64,7 +64,7 @@ impl Engine {
         if !self.turn(id, PENDING, COMMITTED).await? {
             // We were slow, and somebody took us for dead.
             self.unlock_all(id, decided).await?;
-            self.fulfilled(id).await?;
+            self.done(id, ABORTED).await?;
             return Err(Halt::Conflict);
         }
         self.finish(id, decided).await.map_err(StoreError::maybe)?;

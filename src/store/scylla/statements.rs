@@ -55,6 +55,7 @@ pub(super) struct Statements {
     pub(super) units: HashMap<Family, UnitStatements>,
     pub(super) lists: HashMap<List, ListStatements>,
     pub(super) journal: JournalStatements,
+    pub(super) clock: PreparedStatement,
 }
 
 impl Statements {
@@ -115,6 +116,7 @@ impl Statements {
             once(format!("UPDATE {t} USING TTL ? SET state = ? WHERE id = ? IF state = ?")),
             often(format!("INSERT INTO {t} (id, state, at, body) VALUES (?, ?, ?, ?) USING TTL ? AND TIMESTAMP ?")),
         )?;
-        Ok(Self { units, lists, journal: JournalStatements { get, insert, turn, done } })
+        let clock = often("SELECT toUnixTimestamp(now()) FROM system.local WHERE key = 'local'".to_owned()).await?;
+        Ok(Self { units, lists, journal: JournalStatements { get, insert, turn, done }, clock })
     }
 }

@@ -201,4 +201,7 @@ impl Store for ScyllaStore {
     async fn ping(&self) -> Result<()> {
         self.engine.ping().await
     }
+    async fn clock_ahead(&self) -> Result<Option<i64>> {
+        self.engine.clock_ahead().await.map(Some)
+    }
 }

@@ -23,14 +23,14 @@ use crate::{
     store::{Result, access::Keys},
 };
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a person has taken back: a row of their unit.
 pub(super) const WITHDRAWN: &str = "withdrawn";
 /// Entries of it; of older ones, two become one.
-const WITHDRAWALS: usize = 8;
+const WITHDRAWALS: usize = 64;
 /// Keys that are marked by one command, and tenants that are seen to at once.
 const MARKED_AT_ONCE: usize = 100;
 const TENANTS_AT_ONCE: usize = 4;
@@ -133,6 +133,8 @@ struct Mark {
     user: UserId,
     tenant: TenantId,
     made: Vec<Made>,
+    /// The first some of them: the owners are told of these.
+    told: bool,
 }
 
 #[async_trait]
@@ -156,7 +158,7 @@ impl Plan for Mark {
                 api_keys::revoke(tx, row.key)?;
             }
         }
-        api_keys::tell_owners(tx, self.user, self.tenant, &ended, Job::key_ended).await
+        if self.told { api_keys::tell_owners(tx, self.user, self.tenant, &ended, Job::key_ended).await } else { Ok(()) }
     }
 }
 
@@ -165,17 +167,19 @@ impl Engine {
     pub(super) async fn mark_withdrawn(&self, now: Timestamp, user: UserId) -> Result<()> {
         let made = api_keys::made(&self.cql, user, api_keys::KEY).await?;
         let of_tenants: Vec<Vec<Made>> = made.chunk_by(|a, b| a.tenant == b.tenant).map(<[Made]>::to_vec).collect();
-        stream::iter(of_tenants)
+        let marked: Vec<Result<()>> = stream::iter(of_tenants)
             .map(async |of_tenant| {
-                for some in of_tenant.chunks(MARKED_AT_ONCE) {
+                for (n, some) in of_tenant.chunks(MARKED_AT_ONCE).enumerate() {
                     let Some(tenant) = some.first().map(|made| made.tenant) else { continue };
-                    self.change(now, Unit::tenant(tenant), Mark { user, tenant, made: some.to_vec() }).await?;
+                    self.change(now, Unit::tenant(tenant), Mark { user, tenant, made: some.to_vec(), told: n == 0 }).await?;
                 }
                 Ok(())
             })
             .buffer_unordered(TENANTS_AT_ONCE)
-            .try_collect()
-            .await
+            .collect()
+            .await;
+        // The other tenants don't wait for one that can't be written.
+        marked.into_iter().collect()
     }
 
     /// After a recovery: waits for the marks for a moment. They are made in any case, by whoever looks, and nothing depends on them.

@@ -171,6 +171,9 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<()> {
         self.file.ping().await.map_err(super::store_error)
     }
+    async fn clock_ahead(&self) -> Result<Option<i64>> {
+        Ok(None)
+    }
 }
 
 impl SqliteStore {

@@ -57,8 +57,19 @@ async fn clocks_that_are_ahead_or_were_set_back_lose_no_revocation() {
     let (found, next) = revocations::since(&right.engine, far).await.unwrap();
     assert!(found.contains(&missed), "what others revoked meanwhile");
     let later = revoked(&right).await;
-    let (found, _) = revocations::since(&right.engine, next).await.unwrap();
+    let (found, next) = revocations::since(&right.engine, next).await.unwrap();
     assert!(found.contains(&later), "and what they revoke now");
+    // It goes on by its own tail, with its clock set right.
+    let clock = Arc::new(Later::by(3600));
+    let corrected = beside(&right, clock.clone());
+    revoked(&corrected).await;
+    clock.set(0);
+    let (_, before) = revocations::since(&right.engine, next).await.unwrap();
+    let after = revoked(&corrected).await;
+    let (found, end) = revocations::since(&right.engine, before).await.unwrap();
+    assert!(found.contains(&after), "what a node revokes once its clock was set back");
+    // Who has read all is given nothing, not all of it once more.
+    assert_eq!(revocations::since(&right.engine, end).await.unwrap().0, []);
 }
 
 /// A mail that was written by a node whose clock is ahead is taken away by one whose clock is right.

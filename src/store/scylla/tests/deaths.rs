@@ -22,6 +22,9 @@ impl Later {
     pub(super) fn by(seconds: u64) -> Self {
         Self(seconds.cast_signed().into())
     }
+    pub(super) fn set(&self, seconds: i64) {
+        self.0.store(seconds, std::sync::atomic::Ordering::SeqCst);
+    }
 }
 impl Clock for Later {
     fn now(&self) -> Timestamp {

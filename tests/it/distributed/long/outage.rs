@@ -114,7 +114,7 @@ async fn all_is_refused(app: &App, who: &Account) {
     let (first, last) = (resident[..5].iter().max(), resident[10..].iter().min());
     assert!(last < first.map(|mib| mib + 32).as_ref(), "the crowds leave something behind: {resident:?}");
     let ready = app.get("/readyz").await.refused(503, "unavailable");
-    assert_eq!(ready.body["error"]["fields"], json!({"store": "not ready"}));
+    assert_eq!(ready.body["error"]["fields"], json!({"revocations": "not ready", "store": "not ready"}));
     app.get("/healthz").await.expect(200);
 }
 
