@@ -24,7 +24,7 @@ pub const AWAY: Network = Network::V4([198, 51, 100, 9]);
 /// A command of its own.
 pub fn ctx() -> Ctx {
     let command = CommandId::new(&SystemClock, &SystemRng);
-    Ctx { command, now: NOW, actor: Actor::Anonymous, network: Some(HOME), request_id: Some("bench".into()) }
+    Ctx { command, now: NOW, actor: Actor::Anonymous, network: Some(HOME), seed: None, request_id: Some("bench".into()) }
 }
 
 fn session(user_id: UserId, tenant_id: TenantId) -> Session {

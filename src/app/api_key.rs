@@ -157,7 +157,8 @@ pub async fn create_api_key(settings: &Settings, order: KeyOrder) -> Result<Made
     let (tenant_id, key_id) = (tenant.id, key.id);
     let event = |name: &str| AuditEvent::new(AuditId::new(&*parts.clock, &*parts.rng), tenant_id, name, Actor::System, now);
     let created = || event("api_key.created").about_resource("api_key", key_id.as_bytes());
-    let ctx = Ctx { command: CommandId::new(&*parts.clock, &*parts.rng), now, actor: Actor::System, network: None, request_id: None };
+    let ctx =
+        Ctx { command: CommandId::new(&*parts.clock, &*parts.rng), now, actor: Actor::System, network: None, seed: None, request_id: None };
     let store = |e| AppError::new("store", e);
     if is_new {
         let audit = vec![event("tenant.created"), created()];

@@ -43,7 +43,7 @@ pub enum Which {
 
 fn ctx(parts: &Storage) -> Ctx {
     let command = CommandId::new(&*parts.clock, &*parts.rng);
-    Ctx { command, now: parts.clock.now(), actor: Actor::System, network: None, request_id: None }
+    Ctx { command, now: parts.clock.now(), actor: Actor::System, network: None, seed: None, request_id: None }
 }
 
 fn event(parts: &Storage, tenant: TenantId, name: &'static str) -> AuditEvent {

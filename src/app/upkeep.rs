@@ -89,7 +89,7 @@ async fn supervised<F: Future<Output = ()>>(name: &'static str, make: impl Fn() 
         if AssertUnwindSafe(make()).catch_unwind().await.is_ok() {
             return;
         }
-        tracing::error!(name, "a loop beside the requests panicked; it begins anew");
+        tracing::error!(r#loop = name, "a loop beside the requests panicked; it begins anew");
         failures.increment(1);
         tokio::time::sleep(AGAIN).await;
     }

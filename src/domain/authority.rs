@@ -277,11 +277,7 @@ impl Acting {
     /// `NoPermission`, `InPerson`.
     pub fn may_delete_tenant(&self, by: By) -> Permitted<()> {
         self.needs(Permission::TenantWrite)?;
-        match by.authority {
-            Authority::Key(_) => Err(Denied::InPerson),
-            _ if self.actor.owner => Ok(()),
-            _ => Err(Denied::InPerson),
-        }
+        if self.actor.owner && !matches!(by.authority, Authority::Key(_)) { Ok(()) } else { Err(Denied::InPerson) }
     }
     /// Whether they may give (or take) a role that allows `allows`: nobody gives more than they hold, nobody gives themselves anything,
     /// and only an owner makes an owner. Inviting is giving, too.

@@ -228,7 +228,7 @@ pub struct StoredKey {
 }
 
 /// Which of `keys` signs now (its index; `None`: there is none), and which are to be shown in the JWKS, newest first. If no key's time has come,
-/// the first one signs: it was made to sign at once, by a node whose clock is ahead of ours.
+/// the oldest one signs: it was to sign from the moment at which it was made, by the clock of a node that is ahead of ours.
 pub fn roles(keys: &[StoredKey], now: Timestamp) -> (Option<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse((keys[i].signs_from, keys[i].kid.clone())));

@@ -15,6 +15,11 @@ pub const GRACE_SAME_NETWORK: Duration = Duration::from_secs(120);
 /// A session that isn't refreshed for this long is over.
 pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Live sessions of an account: a sign-in that finds more ends those that were used longest ago.
+pub const LIVE_AT_MOST: usize = 100;
+/// A session that wasn't seen for this long has no access token left: they live for 15 minutes, and clocks may differ.
+pub const TOKENS_OVER: Duration = Duration::from_secs(3600);
+
 /// One sign-in. The refresh token is derived from it ([`crate::domain::token::RefreshToken`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -49,6 +54,17 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended by hand, by a reset, or for theft.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Session {
+    /// Whether an access token of it may be good still, so that its end must be told to all nodes.
+    pub fn may_have_a_token(&self, now: Timestamp) -> bool {
+        now.since(self.last_seen_at) < TOKENS_OVER
+    }
+    /// Whether it can be refreshed under that epoch, as far as it says itself.
+    pub fn is_live(&self, epoch: u64, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.credential_epoch == epoch && now < self.expires_at && now.since(self.last_seen_at) < IDLE
+    }
 }
 
 /// What a genuine refresh token of some generation asks for.

@@ -1,7 +1,7 @@
 //! Requests that are made once, however often they are sent: who runs one, and what came of it.
 
 use super::Result;
-use crate::domain::time::Timestamp;
+use crate::domain::{context::Seed, time::Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
@@ -82,6 +82,8 @@ pub trait IdempotencyStore: Send + Sync + 'static {
     /// Gives an unanswered request back, if `run` still holds it. `forget`: as if it had never been sent; otherwise
     /// fingerprint, salt and beginning stay for the next run.
     async fn leave_run(&self, name: &RequestName, run: RunId, forget: bool) -> Result<()>;
+    /// Gives an unanswered request back as one that began with that seed, if `run` still holds it.
+    async fn reseed_run(&self, name: &RequestName, run: RunId, seed: Seed) -> Result<()>;
     /// How it stands; changes nothing.
     async fn standing(&self, name: &RequestName, now: Timestamp) -> Result<Standing>;
 }

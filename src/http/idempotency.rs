@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::secret::SecretText,
     service::{
+        self,
         access::Credential,
         api::Caller,
         idempotency::{Answer, Asked, Asker, Head, Run, Turn},
@@ -99,6 +100,11 @@ fn is_kept(status: StatusCode) -> bool {
 }
 
 async fn kept(run: Run, outcome: Result<Response>, route: &Arc<RouteEntry>, caller: &Caller) -> Result<Response> {
+    if let Some(seed) = run.first() {
+        run.leave_to(seed).await;
+        let log = "the ephemeral store has lost a request with an Idempotency-Key: sent again, it goes on where its first run was";
+        return Err(ApiError::from(service::error::Error::Unavailable(log.into())).into());
+    }
     let mut response = match outcome {
         Ok(response) => response,
         Err(error) => {

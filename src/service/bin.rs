@@ -39,8 +39,14 @@ impl Services {
                     return Ok(());
                 }
                 let now = self.clock.now();
-                let ctx =
-                    Ctx { command: CommandId::new(&*self.clock, &*self.rng), now, actor: Actor::System, network: None, request_id: None };
+                let ctx = Ctx {
+                    command: CommandId::new(&*self.clock, &*self.rng),
+                    now,
+                    actor: Actor::System,
+                    network: None,
+                    seed: None,
+                    request_id: None,
+                };
                 let id = AuditId::new(&*self.clock, &*self.rng);
                 let receipt =
                     AuditEvent { user_id: Some(user.user_id), ..AuditEvent::new(id, user.home_tenant, "user.purged", Actor::System, now) };

@@ -4,7 +4,7 @@ use crate::{
     credentials::pool::PoolError,
     domain::{authority::Denied, secret::SecretText},
     ephemeral::EphemeralError,
-    store::StoreError,
+    store::{Certainty, StoreError},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -137,6 +137,9 @@ impl From<Denied> for Error {
 
 impl From<StoreError> for Error {
     fn from(e: StoreError) -> Self {
+        if let Certainty::AnotherRun(seed) = e.certainty {
+            super::idempotency::begins_anew(seed);
+        }
         Self::Unavailable(e.to_string())
     }
 }

@@ -5,6 +5,11 @@
 //!
 //! A run that dies may have written something. The next run makes the same ids as the first ([`RunRng`]), so that the store
 //! knows each command again and gives what it gave then: nothing is done twice.
+//!
+//! That holds although the ephemeral store may lose everything (a failover to a replica that is behind). The ids of commands follow from
+//! the `Idempotency-Key` and the request alone ([`command_id`]). All other ids and secrets follow from the [`Seed`] of the first run as
+//! well, which the store records with each command. A run that begins anew with another seed meets such a record: it is given up
+//! ([`begins_anew`]), the caller is told to send the request again, and the next run has the seed of the first.
 
 use super::{
     Services,
@@ -12,12 +17,13 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{ApiKeyId, TenantId, UserId},
+        context::Seed,
+        ids::{ApiKeyId, CommandId, TenantId, UserId},
         keyring::{KeyId, Label},
         network::Network,
         rng::{self, Rng},
         secret::SecretText,
-        time::Timestamp,
+        time::{Clock, Timestamp},
     },
     ephemeral::{
         Limit, Subject,
@@ -28,7 +34,7 @@ use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -106,7 +112,7 @@ pub enum Turn {
 pub struct Run {
     names: Names,
     fingerprint: [u8; 32],
-    stream: Arc<Stream>,
+    ids: Arc<Ids>,
     held: Held,
 }
 
@@ -173,9 +179,11 @@ impl Services {
         held.over = !matches!(begun, Begun::Run { .. });
         match begun {
             Begun::Run { salt, began_at } => {
-                let stream = mac(b"ids", &[&salt, &began_at.millis().to_le_bytes()])?;
-                let stream = Arc::new(Stream { key: hmac::Key::new(hmac::HMAC_SHA256, &stream), began_at, calls: AtomicU64::new(0) });
-                Ok(Turn::Run(Run { names, fingerprint, stream, held }))
+                let seed = Seed { began_at, salt };
+                let all = Stream::new(&mac(b"ids", &[&salt, &began_at.millis().to_le_bytes()])?);
+                let commands = Stream::new(&mac(b"commands", &[&fingerprint])?);
+                let ids = Arc::new(Ids { seed, all, commands, first: OnceLock::new() });
+                Ok(Turn::Run(Run { names, fingerprint, ids, held }))
             }
             Begun::Answered(sealed) => self.unseal(&names, &sealed).map(Turn::Answered),
             Begun::Conflict | Begun::Busy => Err(Error::IdempotencyConflict),
@@ -234,7 +242,7 @@ fn no_secret() -> Error {
 impl Run {
     /// Runs `work`: ids that it makes are those of the first run. Keeps the request taken meanwhile.
     pub async fn scope<F: Future>(&self, work: F) -> F::Output {
-        let work = RUN.scope(self.stream.clone(), work);
+        let work = RUN.scope(self.ids.clone(), work);
         tokio::pin!(work);
         loop {
             match tokio::time::timeout(RUN_LEASE / 3, &mut work).await {
@@ -263,21 +271,40 @@ impl Run {
     }
 
     async fn finish(&mut self, answer: &Answer) -> Option<Answer> {
-        let (s, id) = (self.held.services.clone(), self.held.id);
+        let (s, id, name) = (self.held.services.clone(), self.held.id, self.names.name);
         let sealed = s.seal(&self.names, answer)?;
-        match s.ephemeral.finish_run(&self.names.name, id, sealed, s.clock.now()).await {
+        match s.ephemeral.finish_run(&name, id, sealed.clone(), s.clock.now()).await {
             Ok(true) => self.held.over = true,
             Ok(false) => {
-                self.held.over = true;
-                // Another run took over. What it answered is what everybody gets.
-                let sent = NewRun { run: id, fingerprint: self.fingerprint, salt: [0; 16] };
-                if let Ok(Begun::Answered(sealed)) = s.ephemeral.begin_run(&self.names.name, sent, s.clock.now()).await {
-                    return s.unseal(&self.names, &sealed).ok();
+                // Another run took over, and what it answered is what everybody gets; or the request is forgotten.
+                let sent = NewRun { run: id, fingerprint: self.fingerprint, salt: self.ids.seed.salt };
+                match s.ephemeral.begin_run(&name, sent, s.clock.now()).await {
+                    Ok(Begun::Answered(sealed)) => {
+                        self.held.over = true;
+                        return s.unseal(&self.names, &sealed).ok();
+                    }
+                    // Nobody runs it: it is ours again. Where it is kept with another seed than ours it is given back as it is.
+                    Ok(Begun::Run { salt, .. }) if salt == self.ids.seed.salt => {
+                        self.held.over = matches!(s.ephemeral.finish_run(&name, id, sealed, s.clock.now()).await, Ok(true));
+                    }
+                    Ok(Begun::Run { .. }) | Err(_) => {}
+                    Ok(Begun::Busy | Begun::Conflict) => self.held.over = true,
                 }
             }
             Err(e) => tracing::warn!(error = %e, "the answer to a request with an Idempotency-Key could not be kept"),
         }
         None
+    }
+
+    /// The seed of another run of the request that did what this one was about to do; whatever this one says must not be kept.
+    pub fn first(&self) -> Option<Seed> {
+        self.ids.first.get().copied()
+    }
+
+    /// Gives the request back, to be run with that seed. If this fails, the next run finds it again.
+    pub async fn leave_to(mut self, seed: Seed) {
+        let left = self.held.services.ephemeral.reseed_run(&self.names.name, self.held.id, seed).await;
+        self.held.over = left.is_ok();
     }
 
     /// The request was refused before it did anything: as if it had never been sent.
@@ -288,17 +315,30 @@ impl Run {
 }
 
 tokio::task_local! {
-    static RUN: Arc<Stream>;
+    static RUN: Arc<Ids>;
 }
 
-/// The bytes of one request: known to nobody without the secret, and the same at each run.
+/// What the ids of a run are made of.
+struct Ids {
+    seed: Seed,
+    /// Of everything but commands: of this seed.
+    all: Stream,
+    /// Of commands: of the request alone.
+    commands: Stream,
+    /// The seed of another run, once the store has shown it.
+    first: OnceLock<Seed>,
+}
+
+/// Bytes that nobody knows without the secret, and that are the same at each run.
 struct Stream {
     key: hmac::Key,
-    began_at: Timestamp,
     calls: AtomicU64,
 }
 
 impl Stream {
+    fn new(key: &[u8]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), calls: AtomicU64::new(0) }
+    }
     fn fill(&self, into: &mut [u8]) {
         let call = self.calls.fetch_add(1, Ordering::Relaxed).to_le_bytes();
         for (n, chunk) in (0_u64..).zip(into.chunks_mut(32)) {
@@ -306,6 +346,22 @@ impl Stream {
             chunk.copy_from_slice(&block.as_ref()[..chunk.len()]);
         }
     }
+}
+
+/// The id of a command, and the seed that is recorded with it. Within [`Run::scope`] the id says nothing about time.
+pub(super) fn command_id(clock: &dyn Clock, rng: &dyn Rng) -> (CommandId, Option<Seed>) {
+    let of_run = |ids: &Arc<Ids>| {
+        let mut random = [0; 10];
+        ids.commands.fill(&mut random);
+        (CommandId::of(Timestamp::from_millis(0), &random), Some(ids.seed))
+    };
+    RUN.try_with(of_run).unwrap_or_else(|_| (CommandId::new(clock, rng), None))
+}
+
+/// The store knows a command of this request from another run, which had that seed.
+pub(super) fn begins_anew(seed: Seed) {
+    // Outside of a run no command has a seed.
+    let _ = RUN.try_with(|ids| ids.first.set(seed));
 }
 
 /// Whether what runs here may be the rerun of a request that wrote something and died.
@@ -319,7 +375,7 @@ pub(super) struct RunRng(pub Arc<dyn Rng>);
 
 impl Rng for RunRng {
     fn fill(&self, into: &mut [u8]) {
-        if RUN.try_with(|stream| stream.fill(into)).is_err() {
+        if RUN.try_with(|ids| ids.all.fill(into)).is_err() {
             self.0.fill(into);
         }
     }
@@ -327,18 +383,39 @@ impl Rng for RunRng {
         self.0.fill_once(into);
     }
     fn id_time(&self, now: Timestamp) -> Timestamp {
-        RUN.try_with(|stream| stream.began_at).unwrap_or(now)
+        RUN.try_with(|ids| ids.seed.began_at).unwrap_or(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ids::CommandId, rng::SystemRng, time::ManualClock};
+    use crate::domain::{rng::SystemRng, time::ManualClock};
 
-    fn stream(secret: u8) -> Arc<Stream> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &[secret; 32]);
-        Arc::new(Stream { key, began_at: Timestamp::from_millis(1_700_000_000_000), calls: AtomicU64::new(0) })
+    fn ids(secret: u8) -> Arc<Ids> {
+        let seed = Seed { began_at: Timestamp::from_millis(1_700_000_000_000), salt: [secret; 16] };
+        Arc::new(Ids { seed, all: Stream::new(&[secret; 32]), commands: Stream::new(&[0; 32]), first: OnceLock::new() })
+    }
+
+    #[tokio::test]
+    async fn ids_of_commands_are_those_of_the_request_whatever_its_seed() {
+        let rng = RunRng(Arc::new(SystemRng));
+        let run = async |secret: u8, now: i64| {
+            let clock = ManualClock::at_millis(now);
+            let made = async {
+                let one = command_id(&clock, &rng);
+                // What else is made between them does not count.
+                let _: [u8; 8] = rng::bytes(&rng);
+                (one, command_id(&clock, &rng))
+            };
+            RUN.scope(ids(secret), made).await
+        };
+        let (first, again) = (run(1, 1_700_000_000_000).await, run(2, 1_800_000_000_000).await);
+        assert_eq!((first.0.0, first.1.0), (again.0.0, again.1.0));
+        assert_ne!(first.0.0, first.1.0);
+        assert_eq!((first.0.1, again.1.1), (Some(ids(1).seed), Some(ids(2).seed)));
+        let clock = ManualClock::at_millis(1_700_000_000_000);
+        assert!(command_id(&clock, &rng) != command_id(&clock, &rng) && command_id(&clock, &rng).1.is_none());
     }
 
     #[tokio::test]
@@ -352,7 +429,7 @@ mod tests {
                 let (one, long, two) = (CommandId::new(&clock, &rng), rng::bytes::<80>(&rng), CommandId::new(&clock, &rng));
                 ((one, long, two), nonce)
             };
-            RUN.scope(stream(secret), made).await
+            RUN.scope(ids(secret), made).await
         };
         let (first, again, other) = (run(1, 1_700_000_000_000).await, run(1, 1_700_000_099_000).await, run(2, 1_700_000_000_000).await);
         assert_eq!(first.0, again.0);

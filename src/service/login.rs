@@ -194,7 +194,7 @@ impl Services {
     /// Has the audit tell of a refused password, in the background: so that the answer takes the same for addresses without an
     /// account, for which a command without events is written all the same.
     pub(super) fn note_refusal(&self, caller: &Caller, digest: ContactDigest, user: Option<&User>, actor: Actor, event: &'static str) {
-        let (store, limits, ctx) = (self.store.clone(), self.limits.clone(), self.ctx(caller, actor));
+        let (store, limits, ctx) = (self.store.clone(), self.limits.clone(), self.ctx_of_this_run(self.ctx(caller, actor)));
         let locked = event == "sign_in.locked";
         let events: Vec<_> = user.map(|u| self.audit(caller, actor, u.home_tenant, u.id, event)).into_iter().collect();
         self.background.spawn(async move {

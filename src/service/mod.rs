@@ -298,13 +298,14 @@ impl Services {
     }
 
     fn ctx(&self, caller: &Caller, actor: Actor) -> Ctx {
-        Ctx {
-            command: CommandId::new(&*self.clock, &*self.rng),
-            now: self.clock.now(),
-            actor,
-            network: Some(caller.network),
-            request_id: Some(caller.request_id.clone()),
-        }
+        let (command, seed) = idempotency::command_id(&*self.clock, &*self.rng);
+        Ctx { command, now: self.clock.now(), actor, network: Some(caller.network), seed, request_id: Some(caller.request_id.clone()) }
+    }
+
+    /// The context of what belongs to one run of a request, and not to the request: a refused sign-in is told each time, and whether an
+    /// address has an account must not show in what a record makes of the next run.
+    fn ctx_of_this_run(&self, ctx: Ctx) -> Ctx {
+        Ctx { command: CommandId::new(&*self.clock, &*self.rng), seed: None, ..ctx }
     }
 
     /// A personal tenant for somebody who may need one.
@@ -333,14 +334,16 @@ impl Services {
 
     /// Writes a message that no other command brings, and wakes the outbox.
     async fn send(&self, ctx: &Ctx, job: Job) -> std::result::Result<(), StoreError> {
-        let written = settled(|| self.store.enqueue(ctx, job.clone())).await;
+        let ctx = self.ctx_of_this_run(ctx.clone());
+        let written = settled(|| self.store.enqueue(&ctx, job.clone())).await;
         (self.wake_outbox)();
         written
     }
 
     /// Writes events that belong to no other command.
     async fn note(&self, ctx: &Ctx, events: Vec<AuditEvent>) -> std::result::Result<(), StoreError> {
-        settled(|| self.store.write_audit(ctx, events.clone())).await
+        let ctx = self.ctx_of_this_run(ctx.clone());
+        settled(|| self.store.write_audit(&ctx, events.clone())).await
     }
 
     /// A command about a user, in the order of that user's; the outbox is woken where a message may have been written with it.

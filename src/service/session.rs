@@ -166,7 +166,7 @@ impl Services {
 
 pub(super) fn unexpected(reply: &UserReply) -> Error {
     match reply {
-        UserReply::Store(e) => Error::Unavailable(e.to_string()),
+        UserReply::Store(e) => e.clone().into(),
         UserReply::Ephemeral(e) => Error::Unavailable(e.to_string()),
         UserReply::Stale => Error::Conflict("the account has changed meanwhile"),
         UserReply::LastOwner => Error::Conflict("the last owner of an organization can't go"),

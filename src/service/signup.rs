@@ -53,7 +53,10 @@ impl Services {
         let turn = match self.ask_contact(caller, digest, ContactCommand::Enter).await? {
             ContactReply::Turn(turn) => turn,
             ContactReply::Taken(user) if user == create.user.id => return self.made_before(create).await.map(created),
-            ContactReply::Taken(user) => return Err(self.taken(caller, &digest, user).await),
+            ContactReply::Taken(user) => {
+                self.store.made_by_another_run(&ctx, &digest).await?;
+                return Err(self.taken(caller, &digest, user).await);
+            }
             other => return Err(unexpected(&other)),
         };
         let hash = self.pool.hash(input.password.clone(), flow(None, &digest, caller), Class::Interactive).await?;
@@ -108,7 +111,12 @@ impl Services {
         let signup_token = SignupToken::issue(&self.keyring, pending.id, pending.id, 0, &pending.nonce);
         let may_send = self.limits.signup_code(&input.email, now).await?;
         let new_code = may_send.then(|| self.new_code(CodePurpose::Signup, digest.as_bytes(), input.email.as_str(), 0));
-        let begin = BeginSignup { ctx: self.ctx(caller, Actor::Anonymous), pending, new_code, job: JobId::new(&*self.clock, &*self.rng) };
+        let begin = BeginSignup {
+            ctx: self.ctx_of_this_run(self.ctx(caller, Actor::Anonymous)),
+            pending,
+            new_code,
+            job: JobId::new(&*self.clock, &*self.rng),
+        };
         match self.ask_contact(caller, digest, ContactCommand::Begin(Box::new(begin))).await? {
             ContactReply::Done => {
                 (self.wake_outbox)();
@@ -130,7 +138,10 @@ impl Services {
             // Consumed by an earlier run of the same request, perhaps.
             return match self.store.user_by_email(&email.digest()).await? {
                 Some(user) if user.id == create.user.id => self.made_before(create).await,
-                _ => Err(Error::CodeInvalid),
+                _ => {
+                    self.store.made_by_another_run(&ctx, &email.digest()).await?;
+                    Err(Error::CodeInvalid)
+                }
             };
         };
         if !token.genuine(&self.keyring, &pending.nonce) || pending.email != email {
@@ -230,7 +241,7 @@ fn created(account: NewAccount) -> SignupOutcome {
 
 fn unexpected(reply: &ContactReply) -> Error {
     match reply {
-        ContactReply::Store(e) => Error::Unavailable(e.to_string()),
+        ContactReply::Store(e) => e.clone().into(),
         ContactReply::Ephemeral(e) => Error::Unavailable(e.to_string()),
         ContactReply::CodeInvalid => Error::CodeInvalid,
         ContactReply::CodeExpired => Error::CodeExpired,

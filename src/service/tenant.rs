@@ -135,7 +135,7 @@ impl Services {
 
 pub(super) fn unexpected(reply: &TenantReply) -> Error {
     match reply {
-        TenantReply::Store(e) => Error::Unavailable(e.to_string()),
+        TenantReply::Store(e) => e.clone().into(),
         other => Error::Internal(format!("a tenant answered {other:?}")),
     }
 }

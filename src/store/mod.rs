@@ -66,6 +66,11 @@ pub trait Store:
 
     /// Claims the address and writes user, tenant, membership, session (and consumes the pending sign-up), or says who has the address.
     async fn create_user(&self, ctx: &Ctx, cmd: CreateUser) -> Result<CreateUserOutcome>;
+    /// Whether this very command, run as [`Store::create_user`], made the account that has an address, in another run of its request.
+    ///
+    /// # Errors
+    /// [`Certainty::AnotherRun`], if so.
+    async fn made_by_another_run(&self, ctx: &Ctx, digest: &ContactDigest) -> Result<()>;
     /// Writes a sign-up that waits for its code, and its job.
     async fn begin_signup(&self, ctx: &Ctx, pending: PendingSignup, job: Job) -> Result<()>;
     /// A sign-up that waits; `None` if unknown or consumed. Expired ones are given until swept.

@@ -47,7 +47,7 @@ pub(super) async fn link_for(deps: &OutboxDeps, job: JobId, user: &User, ttl: Du
                 used_at: None,
             };
             let command = CommandId::from_bytes(id_bytes(job, &derive(b"command")));
-            let ctx = Ctx { command, now, actor: Actor::System, network: None, request_id: None };
+            let ctx = Ctx { command, now, actor: Actor::System, network: None, seed: None, request_id: None };
             if !deps.store.create_reset_link(&ctx, link.clone()).await? {
                 return Ok(None);
             }

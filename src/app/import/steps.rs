@@ -247,7 +247,7 @@ impl Steps {
 
     fn ctx(&self) -> Ctx {
         let (clock, rng) = (&*self.importer.clock, &*self.importer.rng);
-        Ctx { command: CommandId::new(clock, rng), now: clock.now(), actor: Actor::System, network: None, request_id: None }
+        Ctx { command: CommandId::new(clock, rng), now: clock.now(), actor: Actor::System, network: None, seed: None, request_id: None }
     }
 
     fn audit(&self, ctx: &Ctx) -> AuditEvent {

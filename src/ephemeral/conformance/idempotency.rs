@@ -1,6 +1,7 @@
 //! Idempotent requests.
 
 use super::*;
+use crate::domain::context::Seed;
 use crate::ephemeral::{
     Ephemeral,
     idempotency::{ANSWER_KEPT, Begun, NewRun, RUN_KEPT, RUN_LEASE, RequestName, RunId, Standing},
@@ -105,6 +106,22 @@ pub(crate) async fn a_run_that_gives_up_frees_the_request_at_once(store: Store) 
     assert_eq!(store.standing(&name, now).await.unwrap(), Standing::Unknown);
     let third = new_run(3);
     assert_eq!(store.begin_run(&name, third, now).await.unwrap(), Begun::Run { salt: third.salt, began_at: now });
+}
+
+pub(crate) async fn a_run_is_left_to_the_seed_of_another_one(store: Store) {
+    let (name, first, now) = (fresh_name(), new_run(1), start());
+    let (seed, later) = (Seed { began_at: after(now, -60_000), salt: [7; 16] }, after(now, 10));
+    store.begin_run(&name, first, now).await.unwrap();
+    store.reseed_run(&name, RunId([0; 16]), seed).await.unwrap();
+    assert_eq!(store.standing(&name, now).await.unwrap(), Standing::Busy, "somebody else can't give it up");
+    store.reseed_run(&name, first.run, seed).await.unwrap();
+    assert_eq!(store.begin_run(&name, new_run(2), later).await.unwrap(), Begun::Conflict);
+    let second = new_run(1);
+    assert_eq!(store.begin_run(&name, second, later).await.unwrap(), Begun::Run { salt: seed.salt, began_at: seed.began_at });
+    assert!(store.finish_run(&name, second.run, vec![1], later).await.unwrap());
+    store.reseed_run(&name, second.run, seed).await.unwrap();
+    assert_eq!(store.begin_run(&name, new_run(1), later).await.unwrap(), Begun::Answered(vec![1]));
+    store.reseed_run(&fresh_name(), first.run, seed).await.unwrap();
 }
 
 pub(crate) async fn a_run_is_forgotten_before_the_store_forgets_its_commands(store: Store) {

@@ -31,6 +31,7 @@ macro_rules! ephemeral_conformance_suite {
                 a_limit_of_none_lets_nobody_in, a_limit_may_change, it_answers;
             idempotency: an_answer_is_given_again_for_a_day, one_of_sixteen_at_once_runs,
                 a_run_that_died_frees_the_request_and_leaves_its_salt, a_long_run_is_renewed,
+                a_run_is_left_to_the_seed_of_another_one,
                 a_run_that_gives_up_frees_the_request_at_once, a_run_is_forgotten_before_the_store_forgets_its_commands,
                 sweeping_takes_only_what_is_over;
             estimates: a_large_limit_is_kept_within_a_window, the_older_window_weighs_by_its_overlap, the_reset_time_is_true,

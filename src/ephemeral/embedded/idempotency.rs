@@ -2,7 +2,7 @@
 
 use super::{Embedded, SWEPT_AT_ONCE, failed};
 use crate::{
-    domain::time::Timestamp,
+    domain::{context::Seed, time::Timestamp},
     ephemeral::{
         Result,
         idempotency::{ANSWER_KEPT, Begun, IdempotencyStore, NewRun, RUN_KEPT, RUN_LEASE, RequestName, RunId, Standing},
@@ -99,6 +99,17 @@ impl IdempotencyStore for Embedded {
             "UPDATE idempotent_requests SET lease_until = 0 WHERE name = ?1 AND run = ?2 AND answer IS NULL"
         };
         self.file.write(move |c| c.prepare_cached(sql)?.execute(params![name.0, run.0])).await.map(drop).map_err(failed)
+    }
+
+    async fn reseed_run(&self, name: &RequestName, run: RunId, seed: Seed) -> Result<()> {
+        let name = *name;
+        let write = move |c: &Connection| {
+            c.prepare_cached(
+                "UPDATE idempotent_requests SET salt = ?3, began_at = ?4, lease_until = 0 WHERE name = ?1 AND run = ?2 AND answer IS NULL",
+            )?
+            .execute(params![name.0, run.0, seed.salt, seed.began_at.millis()])
+        };
+        self.file.write(write).await.map(drop).map_err(failed)
     }
 
     async fn standing(&self, name: &RequestName, now: Timestamp) -> Result<Standing> {

@@ -2,7 +2,7 @@
 
 use super::{Redis, Script, unreadable};
 use crate::{
-    domain::time::Timestamp,
+    domain::{context::Seed, time::Timestamp},
     ephemeral::{
         Result,
         idempotency::{ANSWER_KEPT, Begun, IdempotencyStore, NewRun, RUN_KEPT, RUN_LEASE, RequestName, RunId, Standing},
@@ -15,6 +15,7 @@ static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scri
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/renew_run.lua")));
 static FINISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/finish_run.lua")));
 static LEAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/leave_run.lua")));
+static RESEED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/reseed_run.lua")));
 
 impl Redis {
     fn request_key(&self, name: &RequestName) -> String {
@@ -56,6 +57,11 @@ impl IdempotencyStore for Redis {
 
     async fn leave_run(&self, name: &RequestName, run: RunId, forget: bool) -> Result<()> {
         self.link.run(&LEAVE, &self.request_key(name), &[&run.0, if forget { b"1" } else { b"0" }]).await
+    }
+
+    async fn reseed_run(&self, name: &RequestName, run: RunId, seed: Seed) -> Result<()> {
+        let began_at = seed.began_at.millis().to_string();
+        self.link.run(&RESEED, &self.request_key(name), &[&run.0, &seed.salt, began_at.as_bytes()]).await
     }
 
     async fn standing(&self, name: &RequestName, now: Timestamp) -> Result<Standing> {

@@ -64,7 +64,7 @@ pub(crate) fn nonce() -> [u8; 16] {
     rng::bytes(&SystemRng)
 }
 pub(crate) fn ctx(now: Timestamp) -> Ctx {
-    Ctx { command: command_id(), now, actor: Actor::Anonymous, network: Some(HOME), request_id: Some("r".into()) }
+    Ctx { command: command_id(), now, actor: Actor::Anonymous, network: Some(HOME), seed: None, request_id: Some("r".into()) }
 }
 pub(crate) fn address() -> Email {
     format!("{}@example.com", user_id()).parse().unwrap()
@@ -238,6 +238,20 @@ pub(crate) fn rotate(s: &Session, expect: u64, epoch: u64) -> RotateSession {
 }
 pub(crate) fn revoke(p: &CreateUser, which: Which) -> RevokeSessions {
     RevokeSessions { user_id: p.user.id, which, audit: vec![] }
+}
+
+/// A sign-up that waits for ten minutes.
+pub(crate) fn waiting(email: Email, at: Timestamp) -> PendingSignup {
+    PendingSignup {
+        id: pending_id(),
+        nonce: nonce(),
+        email,
+        password_hash: hash("p"),
+        display_name: None,
+        tries: 0,
+        created_at: at,
+        expires_at: at.plus(secs(600)),
+    }
 }
 
 pub(crate) fn email_change(p: &CreateUser, epoch: u64, serial: u64, now: Timestamp) -> PendingEmailChange {

@@ -14,6 +14,7 @@ pub(crate) mod email_change;
 pub(crate) mod endings;
 pub(crate) mod fixture;
 pub(crate) mod imports;
+pub(crate) mod invite_answers;
 pub(crate) mod invites;
 pub(crate) mod keys_of_makers;
 pub(crate) mod leases;
@@ -48,7 +49,7 @@ macro_rules! store_conformance_suite {
                 one_link_8_at_once, used_expired_or_outdated_links, a_sign_in_racing_a_reset;
             sessions: a_session_needs_the_verified_epoch, a_session_needs_the_membership, a_switch_is_no_login, a_view_has_the_account_in_it,
                 a_token_turns_32_at_once, a_turn_is_by_generation_epoch_and_state, a_generation_may_jump, turns_racing_a_revocation,
-                lists_are_newest_first_and_bounded;
+                lists_are_newest_first_and_bounded, too_many_sessions_end_those_used_longest_ago;
             revocations: one_all_but_one_and_all, somebody_elses_session, only_the_living_count, the_cursor_goes_on,
                 readers_miss_nothing_while_writers_write;
             proofs: a_code_proves_the_address_once, one_code_16_at_once, an_old_epoch_or_serial_proves_nothing,
@@ -91,7 +92,7 @@ macro_rules! store_conformance_suite {
                 every_audited_tenant_is_found, events_without_another_command_are_written_once;
             outbox: two_workers_never_get_one_job, a_lease_that_ends_gives_the_job_back, oldest_first_up_to_the_limit,
                 retried_parked_and_finished, jobs_come_with_their_commands, a_refused_command_writes_no_job;
-            reruns: create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,
+            reruns: another_run_is_told_of_the_first, create_user, begin_signup, update_profile, delete_user, change_password, rehash, create_reset_link, complete_reset,
                 create_session, rotate_session, revoke_sessions, confirm_email, confirm_phone, begin_email_change,
                 confirm_email_change, undo_email_change, create_tenant, leave_tenant, enqueue, reruns_at_once;
             imports: each_row_stands_on_its_own, a_rerun_of_a_batch_writes_nothing, only_live_organizations_take_accounts,
@@ -100,10 +101,10 @@ macro_rules! store_conformance_suite {
             endings: members_and_invites_of_a_deleted_tenant_end, a_chain_goes_from_its_end;
             invites: every_field_of_an_invite_survives, invites_need_an_organization_and_a_role, a_new_invite_revokes_the_former,
                 sending_again_raises_the_serial, revoking_ends_an_invite, invites_are_listed_by_status_and_page,
-                an_address_sees_what_is_open_to_it, accepting_makes_the_account_and_all_of_it,
-                an_account_joins_with_its_own_address_and_epoch, one_invite_16_at_once, declining_needs_a_proved_address,
-                the_first_proof_by_a_reset_takes_invites_back, an_invite_is_worth_what_the_inviter_still_holds,
+                an_address_sees_what_is_open_to_it, an_invite_is_worth_what_the_inviter_still_holds,
                 reruns_of_invites_give_the_first_outcome, sweeping_invites;
+            invite_answers: accepting_makes_the_account_and_all_of_it, an_account_joins_with_its_own_address_and_epoch,
+                one_invite_16_at_once, declining_needs_a_proved_address, the_first_proof_by_a_reset_takes_invites_back;
             leases: a_lease_has_one_holder, one_lease_16_at_once;
             upkeep: ten_nodes_make_one_signing_key, sweeping_pending, sweeping_sessions, sweeping_links, sweeping_records,
                 sweepers_at_once, it_answers;

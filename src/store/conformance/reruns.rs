@@ -3,12 +3,13 @@
 use super::fixture::*;
 use crate::{
     domain::{
+        context::{Ctx, Seed},
         ids::UserId,
         session::Session,
         tenant::Tenant,
         user::{Membership, User},
     },
-    store::commands::*,
+    store::{Certainty, StoreError, commands::*},
 };
 
 /// All that can be read of a user.
@@ -52,6 +53,49 @@ async fn new_name(store: &S, p: &CreateUser) {
     assert!(matches!(store.update_profile(&ctx(T), cmd).await.unwrap(), Cas::Done(_)));
 }
 
+/// A request with an `Idempotency-Key` whose first run the ephemeral store has forgotten: the ids of its commands are the same, all others are
+/// new. It is told of the first run, and writes nothing.
+pub(crate) async fn another_run_is_told_of_the_first(store: S) {
+    let seeded = |command, salt| Ctx { command, seed: Some(Seed { began_at: T, salt: [salt; 16] }), ..ctx(T) };
+    let told = |e: StoreError| assert_eq!(e.certainty, Certainty::AnotherRun(seeded(command_id(), 1).seed.unwrap()));
+    let p = newcomer(T);
+    let digest = p.user.email.digest();
+    let first = seeded(command_id(), 1);
+    store.made_by_another_run(&first, &digest).await.unwrap();
+    assert_eq!(store.create_user(&first, p.clone()).await.unwrap(), CreateUserOutcome::Created);
+    assert_eq!(store.create_user(&first, p.clone()).await.unwrap(), CreateUserOutcome::Created);
+    store.made_by_another_run(&first, &digest).await.unwrap();
+    let second = seeded(first.command, 2);
+    let mut again = newcomer(T);
+    again.user.email = p.user.email.clone();
+    told(store.create_user(&second, again.clone()).await.unwrap_err());
+    told(store.made_by_another_run(&second, &digest).await.unwrap_err());
+    assert!(store.user(again.user.id).await.unwrap().is_none());
+    // Of a version that recorded no seeds; and of another request.
+    assert_eq!(store.create_user(&Ctx { seed: None, ..first.clone() }, p.clone()).await.unwrap(), CreateUserOutcome::Created);
+    store.made_by_another_run(&seeded(command_id(), 2), &digest).await.unwrap();
+
+    let (first, cmd) = (seeded(command_id(), 1), organization(&p, T));
+    assert_eq!(store.create_tenant(&first, cmd.clone()).await.unwrap(), CreateTenantOutcome::Created);
+    let again = organization(&p, T);
+    assert!(again.tenant.slug != cmd.tenant.slug, "one that nobody chose");
+    told(store.create_tenant(&seeded(first.command, 2), again.clone()).await.unwrap_err());
+    assert!(store.tenant(again.tenant.id).await.unwrap().is_none());
+    assert_eq!(store.create_tenant(&first, cmd).await.unwrap(), CreateTenantOutcome::Created);
+
+    let (first, name) = (seeded(command_id(), 1), |name: &str| UpdateProfile {
+        user_id: p.user.id,
+        expect_version: 1,
+        display_name: Some(name.into()),
+        locale: None,
+    });
+    let expect_version = user(&store, p.user.id).await.version;
+    let done = store.update_profile(&first, UpdateProfile { expect_version, ..name("one") }).await.unwrap();
+    assert!(matches!(done, Cas::Done(_)));
+    told(store.update_profile(&seeded(first.command, 2), UpdateProfile { expect_version, ..name("two") }).await.unwrap_err());
+    assert_eq!(user(&store, p.user.id).await.display_name.as_deref(), Some("one"));
+}
+
 pub(crate) async fn create_user(store: S) {
     let p = newcomer(T);
     thrice!(store, p.user.id, CreateUserOutcome::Created, new_password(&store, &p, 1).await, create_user(p));
@@ -61,16 +105,7 @@ pub(crate) async fn create_user(store: S) {
 }
 pub(crate) async fn begin_signup(store: S) {
     let email = address();
-    let pending = PendingSignup {
-        id: pending_id(),
-        nonce: nonce(),
-        email: email.clone(),
-        password_hash: hash("p"),
-        display_name: None,
-        tries: 0,
-        created_at: T,
-        expires_at: T.plus(secs(600)),
-    };
+    let pending = waiting(email.clone(), T);
     let (ctx, job) = (ctx(T), job(T, user_id()));
     store.begin_signup(&ctx, pending.clone(), job.clone()).await.unwrap();
     assert_eq!(store.count_signup_try(pending.id).await.unwrap(), Some(1));

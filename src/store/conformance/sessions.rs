@@ -1,7 +1,10 @@
 //! Sessions: opened, turned, listed.
 
 use super::fixture::*;
-use crate::{domain::user::UserStatus, store::commands::*};
+use crate::{
+    domain::{session::Session, user::UserStatus},
+    store::commands::*,
+};
 
 pub(crate) async fn a_session_needs_the_verified_epoch(store: S) {
     let p = person(&store).await;
@@ -120,6 +123,37 @@ pub(crate) async fn lists_are_newest_first_and_bounded(store: S) {
     assert!(list.windows(2).all(|w| w[0].created_at > w[1].created_at));
     assert_eq!(list[0].created_at, *starts.iter().max().unwrap());
     assert_eq!(store.sessions(user_id()).await.unwrap(), []);
+}
+
+/// The limit is looked at now and then, so a few more may live.
+pub(crate) async fn too_many_sessions_end_those_used_longest_ago(store: S) {
+    let p = person(&store).await;
+    let start = T.plus(days(1));
+    let kept = signed_in(&store, &p, 1, start).await;
+    let mut opened = Vec::new();
+    for n in 1..=150 {
+        // One that was opened long ago and is used still.
+        if n == 60 {
+            assert_eq!(store.rotate_session(&ctx(start.plus(days(5))), rotate(&kept, 0, 1)).await.unwrap(), Cas::Done(()));
+        }
+        opened.push(signed_in(&store, &p, 1, start.plus(secs(3600 * n))).await);
+    }
+    let now = start.plus(secs(3600 * 150));
+    let list = store.sessions(p.user.id).await.unwrap();
+    let live = |s: &Session| list.iter().any(|listed| listed.id == s.id && listed.is_live(1, now));
+    let living = list.iter().filter(|s| s.is_live(1, now)).count();
+    assert!((100..125).contains(&living), "{living}");
+    assert!(live(&kept) && opened[150 - 99..].iter().all(live), "the latest stay");
+    assert!(!opened[..25].iter().any(live), "the others end");
+    // Nobody's access tokens are left of sessions that were not seen for an hour.
+    let ended: Vec<Revocation> = opened[..25].iter().map(|s| Revocation::Session(s.id)).collect();
+    assert!(!revocations(&store).await.iter().any(|r| ended.contains(r)));
+    // All at once, within the hour.
+    let all = RevokeSessions { user_id: p.user.id, which: Which::All, audit: vec![] };
+    assert_eq!(store.revoke_sessions(&ctx(now), all).await.unwrap(), living as u64);
+    let told = revocations(&store).await;
+    let of = |s: &Session| told.contains(&Revocation::Session(s.id));
+    assert!(of(&opened[149]) && !opened[..140].iter().any(of));
 }
 
 pub(crate) async fn a_session_needs_the_membership(store: S) {

@@ -48,16 +48,7 @@ pub(crate) async fn sweeping_pending(store: S) {
     let (t, _alone) = era(&store, 11).await;
     let p = signed_up(&store, newcomer(t)).await;
     let change = begun(&store, email_change(&p, 1, 5, t)).await;
-    let pending = PendingSignup {
-        id: pending_id(),
-        nonce: nonce(),
-        email: address(),
-        password_hash: hash("p"),
-        display_name: None,
-        tries: 0,
-        created_at: t,
-        expires_at: t.plus(secs(600)),
-    };
+    let pending = waiting(address(), t);
     store.begin_signup(&ctx(t), pending.clone(), job(t, p.user.id)).await.unwrap();
     sweep_all(&store, t.plus(secs(599))).await;
     assert_eq!(store.pending_signup(pending.id).await.unwrap(), Some(pending.clone()));

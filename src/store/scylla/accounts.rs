@@ -37,6 +37,9 @@ pub(super) struct Account {
     pub(super) password_epoch: Option<u64>,
     /// How sessions ended that have no mark of their own, oldest first.
     pub(super) endings: Vec<sessions::Ending>,
+    /// How many sign-ins it has had.
+    #[serde(default)]
+    pub(super) opened: u32,
     /// It is on its way out for good: for all but those who see to that it is gone.
     #[serde(default)]
     pub(super) purging: bool,
@@ -99,7 +102,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, user: &User) -> Planned<()> {
     let unit = Unit::user(user.id);
     tx.is_new(&unit);
     let password_epoch = user.password_hash.is_some().then_some(user.credential_epoch);
-    tx.put(&unit, ACCOUNT, ONE, &Account { user: user.clone(), password_epoch, endings: Vec::new(), purging: false })?;
+    tx.put(&unit, ACCOUNT, ONE, &Account { user: user.clone(), password_epoch, endings: Vec::new(), opened: 0, purging: false })?;
     tx.put(&Unit::email(&user.email.digest()), HOLDER, ONE, &user.id)
 }
 

@@ -252,9 +252,8 @@ pub(super) async fn stop_keys_of_maker(tx: &mut Tx<'_>, user: UserId, tenant: Op
     let withdrawn = withdrawal::of(tx.cql(), user).await?;
     for of_tenant in rows.chunk_by(|a, b| a.key.tenant_id == b.key.tenant_id) {
         let Some(id) = of_tenant.first().map(|row| row.key.tenant_id) else { continue };
-        let tenant: Option<Tenant> = tx.peek(&Unit::tenant(id), TENANT, ONE).await?;
+        let personal = tenants::is_personal(tx, id).await?;
         let (mut stopped, mut ended) = (Vec::new(), Vec::new());
-        let personal = tenant.is_some_and(|t| t.kind == TenantKind::Personal);
         for row in of_tenant {
             if withdrawal::key_taken_back(&withdrawn, row, personal).is_some() {
                 revoke(tx, row.key.clone())?;

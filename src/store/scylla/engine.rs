@@ -9,7 +9,13 @@ use super::{
     unit::{Name, Unit, name},
 };
 use crate::{
-    domain::{context::Ctx, rng::Rng, rng::bytes, time::Clock, time::Timestamp},
+    domain::{
+        context::{Ctx, Seed},
+        rng::Rng,
+        rng::bytes,
+        time::Clock,
+        time::Timestamp,
+    },
     store::{Result, StoreError, deadline},
 };
 use serde::{Deserialize, Serialize};
@@ -151,13 +157,30 @@ pub(super) struct Decided {
 struct Record {
     tx: Uuid,
     at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<Seed>,
     outcome: serde_json::Value,
 }
 
 pub(super) const RECORD: &str = "command";
 
-fn record_name(ctx: &Ctx) -> Name {
-    name(RECORD, ctx.command.as_bytes())
+/// Where a command's outcome is recorded, and for which run of the request.
+struct Recorded {
+    name: Name,
+    seed: Option<Seed>,
+}
+
+impl Recorded {
+    fn of(ctx: &Ctx) -> Self {
+        Self { name: name(RECORD, ctx.command.as_bytes()), seed: ctx.seed }
+    }
+}
+
+impl Record {
+    /// The seed of the run that did it, if that is another one than `ours`.
+    fn of_another_run(&self, ours: Option<Seed>) -> Option<Seed> {
+        self.seed.filter(|theirs| ours.is_some_and(|ours| ours != *theirs))
+    }
 }
 
 /// Removes outcomes that were recorded at or before `until`, at most `limit`; says how many. (They would go by themselves, by the
@@ -170,6 +193,11 @@ pub(super) async fn sweep_records(tx: &mut Tx<'_>, unit: &Unit, until: Timestamp
         swept += 1;
     }
     Ok(swept)
+}
+
+/// Whether outcomes are recorded in a unit.
+pub(super) async fn has_records(tx: &mut Tx<'_>, unit: &Unit) -> Planned<bool> {
+    Ok(!tx.scan::<Record>(unit, RECORD).await?.is_empty())
 }
 
 impl Engine {
@@ -242,7 +270,15 @@ impl Engine {
 
     /// Runs a command that knows its reruns: its outcome is recorded in `home`, which has to be the same unit at a rerun.
     pub(super) async fn command<P: Plan>(&self, ctx: &Ctx, home: Unit, plan: P) -> Result<P::Out> {
-        self.whole(ctx.now, home, plan, Some(record_name(ctx))).await
+        self.whole(ctx.now, home, plan, Some(Recorded::of(ctx))).await
+    }
+    /// See [`crate::store::Store::made_by_another_run`].
+    pub(super) async fn made_by_another_run(&self, ctx: &Ctx, home: &Unit) -> Result<()> {
+        if ctx.seed.is_none() {
+            return Ok(());
+        }
+        let record: Option<Record> = self.cql.peek(home, RECORD, ctx.command.as_bytes()).await?;
+        record.and_then(|record| record.of_another_run(ctx.seed)).map_or(Ok(()), |theirs| Err(StoreError::another_run(theirs)))
     }
     /// Runs what needs no record.
     pub(super) async fn change<P: Plan>(&self, now: Timestamp, home: Unit, plan: P) -> Result<P::Out> {
@@ -250,7 +286,7 @@ impl Engine {
     }
 
     /// In a task of its own: a caller that goes away doesn't stop a command half-way.
-    async fn whole<P: Plan>(&self, now: Timestamp, home: Unit, plan: P, record: Option<Name>) -> Result<P::Out> {
+    async fn whole<P: Plan>(&self, now: Timestamp, home: Unit, plan: P, record: Option<Recorded>) -> Result<P::Out> {
         let started = Arc::new(Started::default());
         let (engine, state) = (self.clone(), started.clone());
         let task = tokio::spawn(async move { engine.attempts(now, &home, &plan, record.as_ref(), &state).await });
@@ -261,7 +297,14 @@ impl Engine {
         }
     }
 
-    async fn attempts<P: Plan>(&self, now: Timestamp, home: &Unit, plan: &P, record: Option<&Name>, started: &Started) -> Result<P::Out> {
+    async fn attempts<P: Plan>(
+        &self,
+        now: Timestamp,
+        home: &Unit,
+        plan: &P,
+        record: Option<&Recorded>,
+        started: &Started,
+    ) -> Result<P::Out> {
         let begun = Instant::now();
         let mut hash = DefaultHasher::new();
         home.hash(&mut hash);
@@ -286,12 +329,22 @@ impl Engine {
         Err(StoreError::certainly_not("others kept writing"))
     }
 
-    async fn attempt<P: Plan>(&self, now: Timestamp, home: &Unit, plan: &P, record: Option<&Name>, started: &Started) -> Planned<P::Out> {
+    async fn attempt<P: Plan>(
+        &self,
+        now: Timestamp,
+        home: &Unit,
+        plan: &P,
+        record: Option<&Recorded>,
+        started: &Started,
+    ) -> Planned<P::Out> {
         let mut tx = Tx::new(&self.cql, &*self.rng, now);
-        if let Some(record) = record {
-            let names: Vec<Name> = plan.first().into_iter().chain([record.clone()]).collect();
+        if let Some(Recorded { name, seed }) = record {
+            let names: Vec<Name> = plan.first().into_iter().chain([name.clone()]).collect();
             tx.fetch(home, &names).await?;
-            if let Some(first) = tx.get::<Record>(home, &record.kind, &record.key.0).await? {
+            if let Some(first) = tx.get::<Record>(home, &name.kind, &name.key.0).await? {
+                if let Some(theirs) = first.of_another_run(*seed) {
+                    return Err(Halt::Failed(StoreError::another_run(theirs)));
+                }
                 self.redo(first.tx).await.map_err(StoreError::maybe)?;
                 return serde_json::from_value(first.outcome).map_err(|e| Halt::Failed(StoreError::certainly_not(e)));
             }
@@ -301,12 +354,12 @@ impl Engine {
         let out = plan.run(&mut tx).await?;
         let id = self.new_id();
         let record = record.filter(|_| out.recorded());
-        if let Some(record) = record {
+        if let Some(Recorded { name, seed }) = record {
             let outcome = serde_json::to_value(&out).map_err(StoreError::certainly_not)?;
-            tx.put_for(home, &record.kind, &record.key.0, &Record { tx: id, at: now, outcome }, RECORDED)?;
+            tx.put_for(home, &name.kind, &name.key.0, &Record { tx: id, at: now, seed: *seed, outcome }, RECORDED)?;
         }
         let Tx { units, effects, .. } = tx;
-        self.commit(id, units, effects, record.map(|r| (home, r)), started).await?;
+        self.commit(id, units, effects, record.map(|r| (home, &r.name)), started).await?;
         Ok(out)
     }
 

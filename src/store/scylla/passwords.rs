@@ -19,7 +19,7 @@ use crate::{
         tenant::Tenant,
         user::User,
     },
-    store::{access::Keys, commands::*},
+    store::commands::*,
 };
 use async_trait::async_trait;
 
@@ -126,7 +126,7 @@ impl Plan for CompleteReset {
             (u.phone, u.phone_verified_at) = (None, None);
             withdrawal::withdraw(tx, self.user_id, Since::Ever).await?;
         } else if proves {
-            withdrawal::withdraw(tx, self.user_id, Keys::PersonalAndSince(self.end_keys_since).into()).await?;
+            withdrawal::withdraw(tx, self.user_id, self.end_keys_since.map_or(Since::Never, Since::At)).await?;
         }
         let revoked = sessions::raise_epoch(tx, account, None).await?;
         self.jobs.iter().try_for_each(|job| tx.job(job))?;

@@ -28,7 +28,6 @@ use crate::{
         authority::Action,
         context::Ctx,
         ids::{ApiKeyId, InviteId, TenantId, UserId},
-        tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
     store::{Result, StoreError, admin::*, commands::Cas},
@@ -149,8 +148,7 @@ impl Plan for Unmake {
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
         let unit = Unit::tenant(self.tenant);
         let withdrawn = withdrawal::of(tx.cql(), self.user).await?;
-        let tenant: Option<Tenant> = tx.peek(&unit, tenants::TENANT, ONE).await?;
-        let personal = tenant.is_some_and(|t| t.kind == TenantKind::Personal);
+        let personal = tenants::is_personal(tx, self.tenant).await?;
         for id in &self.keys {
             let row: Option<KeyRow> = tx.get(&unit, api_keys::KEY, id.as_bytes()).await?;
             if let Some(row) = row.filter(|row| row.key.user_id == Some(self.user)) {

@@ -27,8 +27,8 @@ const BACK: i64 = KEPT as i64 * 1_000_000 / WINDOW;
 const GIVEN: usize = 10_000;
 /// Rows of one write.
 const CHUNK: usize = 100;
-/// Windows by which somebody's clock may be ahead of ours, and is followed all the same. (A node whose clock is off by more than seconds is not
-/// ready.)
+/// A window that is at most this many after the present one is taken for one of a node whose clock is ahead of ours. A later one is taken for
+/// our own, from before our clock was set back. (A node whose clock is off by more than two seconds is not ready.)
 const AHEAD: i64 = 2;
 /// Who holds a sealed window.
 const SEAL: Uuid = Uuid::from_u128(0x7365_616c_0000_7000_8000_0000_0000_0000);

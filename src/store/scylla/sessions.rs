@@ -16,7 +16,7 @@ use crate::{
     domain::{
         ids::{SessionId, TenantId, UserId},
         network::Network,
-        session::{IDLE, Session},
+        session::{IDLE, LIVE_AT_MOST, Session},
         time::Timestamp,
     },
     store::{Result, commands::*},
@@ -31,6 +31,12 @@ pub(super) const KNOWN: &str = "networks";
 const NETWORKS: usize = 16;
 /// Sessions in a list.
 const LISTED: usize = 200;
+/// At one in so many sign-ins of an account it is looked whether it has too many sessions: it may have as many more, which saves the others the
+/// reading.
+const LOOKED_AT: u32 = 25;
+/// So many end, and so many old ones are removed, with one sign-in.
+const ENDED_AT_ONCE: usize = 40;
+const REMOVED_AT_ONCE: usize = 200;
 /// Sessions stay in the list this long after their end.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 const DAY: i64 = 86_400_000;
@@ -109,9 +115,10 @@ pub(super) async fn know(tx: &mut Tx<'_>, user: UserId, network: Network) -> Pla
 
 /// Sessions that were just ended.
 pub(super) struct Ended {
-    pub(super) ids: Vec<SessionId>,
-    /// How many of them were alive; the others had expired, but may have left an access token.
-    pub(super) alive: u64,
+    /// Those that may have left an access token.
+    tokens: Vec<SessionId>,
+    /// How many were alive; the others had expired.
+    alive: u64,
 }
 
 /// Which of a user's sessions.
@@ -124,7 +131,7 @@ pub(super) enum Among {
 pub(super) async fn end(tx: &mut Tx<'_>, account: &mut Account, among: &Among) -> Planned<Ended> {
     let unit = Unit::user(account.user.id);
     let (epoch, now) = (account.user.credential_epoch, tx.now);
-    let mut ended = Ended { ids: Vec::new(), alive: 0 };
+    let (mut ended, mut any) = (Ended { tokens: Vec::new(), alive: 0 }, false);
     let rows = match among {
         Among::Which(Which::One(id)) => tx.get::<Row>(&unit, SESSION, id.as_bytes()).await?.into_iter().collect(),
         _ => tx.scan::<Row>(&unit, SESSION).await?.into_iter().map(|(_, row)| row).collect::<Vec<_>>(),
@@ -139,8 +146,11 @@ pub(super) async fn end(tx: &mut Tx<'_>, account: &mut Account, among: &Among) -
         if !hit || s.revoked_at.is_some() {
             continue;
         }
-        ended.alive += u64::from(s.credential_epoch == epoch && now < s.expires_at && now.since(s.last_seen_at) < IDLE);
-        ended.ids.push(s.id);
+        any = true;
+        ended.alive += u64::from(s.is_live(epoch, now));
+        if s.may_have_a_token(now) {
+            ended.tokens.push(s.id);
+        }
         if matches!(among, Among::Which(Which::One(_))) {
             let session = Session { revoked_at: Some(now), ..row.session };
             put_row(tx, &unit, &Row { session, opened: row.opened })?;
@@ -152,7 +162,7 @@ pub(super) async fn end(tx: &mut Tx<'_>, account: &mut Account, among: &Among) -
         Among::Which(Which::AllBut(keep)) => (Some(*keep), None),
         Among::Tenant(tenant) => (None, Some(*tenant)),
     };
-    if !ended.ids.is_empty() {
+    if any {
         if !matches!(among, Among::Which(Which::One(_))) {
             account.endings.push(Ending { before: tx.version(&unit) + 1, keep, tenant, at: now });
             shorten(&mut account.endings);
@@ -195,9 +205,29 @@ pub(super) async fn raise_epoch(tx: &mut Tx<'_>, mut account: Account, keep: Opt
     Ok(ended.alive)
 }
 
+/// Ends the live sessions that are too many, but for the one that begins, and removes ended ones that no list shows any more: one account's
+/// sessions stay few, however often somebody signs in.
+async fn keep_to_the_limit(tx: &mut Tx<'_>, account: &Account, new: SessionId) -> Planned<()> {
+    let (unit, now, epoch) = (Unit::user(account.user.id), tx.now, account.user.credential_epoch);
+    let rows = tx.scan::<Row>(&unit, SESSION).await?.into_iter().map(|(_, row)| row).filter(|row| row.session.id != new);
+    let (mut live, mut dead): (Vec<Row>, Vec<Row>) = rows.partition(|row| row.clone().shown(&account.endings).is_live(epoch, now));
+    live.sort_by_key(|row| std::cmp::Reverse((row.session.last_seen_at, row.session.id)));
+    for row in live.drain(..).skip(LIVE_AT_MOST - 1).take(ENDED_AT_ONCE) {
+        if row.session.may_have_a_token(now) {
+            tx.revoke(Revocation::Session(row.session.id));
+        }
+        put_row(tx, &unit, &Row { session: Session { revoked_at: Some(now), ..row.session }, opened: row.opened })?;
+    }
+    dead.sort_by_key(|row| std::cmp::Reverse((row.session.created_at, row.session.id)));
+    for row in dead.iter().skip(LISTED).take(REMOVED_AT_ONCE) {
+        tx.del(&unit, SESSION, row.session.id.as_bytes());
+    }
+    Ok(())
+}
+
 /// Ends those scoped to a tenant that the user leaves. The caller writes the account.
 pub(super) async fn revoke_in_tenant(tx: &mut Tx<'_>, account: &mut Account, tenant: TenantId) -> Planned<()> {
-    for id in end(tx, account, &Among::Tenant(tenant)).await?.ids {
+    for id in end(tx, account, &Among::Tenant(tenant)).await?.tokens {
         tx.revoke(Revocation::Session(id));
     }
     Ok(())
@@ -239,6 +269,10 @@ impl Plan for CreateSession {
         }
         insert(tx, s)?;
         know(tx, s.user_id, self.network).await?;
+        account.opened += 1;
+        if account.opened.is_multiple_of(LOOKED_AT) {
+            keep_to_the_limit(tx, &account, s.id).await?;
+        }
         account.user.last_tenant = Some(s.tenant_id);
         if self.is_login {
             account.user.last_login_at = Some(tx.now);
@@ -284,7 +318,7 @@ impl Plan for RevokeSessions {
         let Some(mut account) = account(tx, self.user_id).await? else { return Ok(0) };
         let before = account.endings.len();
         let ended = end(tx, &mut account, &Among::Which(self.which.clone())).await?;
-        for id in &ended.ids {
+        for id in &ended.tokens {
             tx.revoke(Revocation::Session(*id));
         }
         if ended.alive > 0 {

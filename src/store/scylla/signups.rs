@@ -46,6 +46,11 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, claim: &Unit) -> Planned<u64> {
     Ok(swept)
 }
 
+/// Whether any wait for the address.
+pub(super) async fn some_wait(tx: &mut Tx<'_>, claim: &Unit) -> Planned<bool> {
+    Ok(!tx.scan::<PendingSignup>(claim, WAITING).await?.is_empty())
+}
+
 /// What leads to a sign-up that waits.
 pub(super) fn lists(signup: &PendingSignup) -> Result<[Effect; 2]> {
     let digest = signup.email.digest();

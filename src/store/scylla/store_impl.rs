@@ -34,6 +34,9 @@ impl Store for ScyllaStore {
         let claim = Unit::email(&cmd.user.email.digest());
         self.engine.command(ctx, claim, cmd).await
     }
+    async fn made_by_another_run(&self, ctx: &Ctx, digest: &ContactDigest) -> Result<()> {
+        self.engine.read(self.engine.made_by_another_run(ctx, &Unit::email(digest))).await
+    }
     async fn begin_signup(&self, ctx: &Ctx, signup: PendingSignup, job: Job) -> Result<()> {
         let claim = Unit::email(&signup.email.digest());
         self.engine.command(ctx, claim, signups::Begin { signup, job }).await
@@ -150,8 +153,8 @@ impl Store for ScyllaStore {
     }
 
     async fn create_tenant(&self, ctx: &Ctx, cmd: CreateTenant) -> Result<CreateTenantOutcome> {
-        let claim = Unit::slug(&cmd.tenant.slug);
-        self.engine.command(ctx, claim, cmd).await
+        // Not the slug's: one that nobody chose is random.
+        self.engine.command(ctx, Unit::user(cmd.membership.user_id), cmd).await
     }
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>> {
         self.engine.read(self.engine.tenant(id)).await

@@ -2,7 +2,7 @@
 //! Who can act as owner is noted in the tenant's unit as well: there two owners meet who both want to go.
 
 use super::{
-    accounts::{ACCOUNT, Account, HOLDER, ONE, account, ones, put_account},
+    accounts::{ACCOUNT, Account, HOLDER, ONE, account, put_account},
     api_keys,
     cql::Cql,
     engine::Engine,
@@ -187,6 +187,11 @@ pub(super) async fn is_managed(tx: &Tx<'_>, tenant: TenantId) -> Planned<bool> {
     Ok(tx.peek::<Tenant>(&Unit::tenant(tenant), TENANT, ONE).await?.is_some_and(|t| t.managed))
 }
 
+/// Whether it is somebody's personal tenant; no condition of the commit.
+pub(super) async fn is_personal(tx: &Tx<'_>, tenant: TenantId) -> Planned<bool> {
+    Ok(tx.peek::<Tenant>(&Unit::tenant(tenant), TENANT, ONE).await?.is_some_and(|t| t.kind == TenantKind::Personal))
+}
+
 /// Whether a user is a member of a tenant that is there.
 pub(super) async fn belongs_somewhere(tx: &mut Tx<'_>, user: UserId) -> Planned<bool> {
     for (id, _) in members_of(tx, user).await? {
@@ -233,9 +238,6 @@ pub(super) async fn owners(cql: &Cql, tenant: TenantId, limit: usize) -> Result<
 #[async_trait]
 impl Plan for CreateTenant {
     type Out = CreateTenantOutcome;
-    fn first(&self) -> Vec<Name> {
-        ones(&[HOLDER])
-    }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<CreateTenantOutcome> {
         if tx.get::<TenantId>(&Unit::slug(&self.tenant.slug), HOLDER, ONE).await?.is_some() {
             return Ok(CreateTenantOutcome::SlugTaken);

@@ -1,11 +1,11 @@
 //! Signing keys, and the removal of what has had its time: a list of days says what to look at.
 
 use super::{
-    accounts::{ACCOUNT, Account, ONE},
+    accounts::{ACCOUNT, Account, HOLDER, ONE},
     change::Entry,
     effects::{Effect, number, ordered},
     email_change::{self, PENDING, UNDO, sweep_at},
-    engine::{Engine, sweep_records},
+    engine::{self, Engine, sweep_records},
     invites, invites_of,
     passwords::RESET,
     revocations, sessions, signups,
@@ -37,6 +37,8 @@ const LONG: Duration = Duration::from_millis(1200);
 /// What commands leave for longer than this is somebody's who died.
 const LEFT: Duration = Duration::from_secs(15);
 const OUTCOMES_KEPT: Duration = Duration::from_secs(86_400);
+/// When a claim is looked at again that nobody has: by then all outcomes of its commands are gone.
+const AGAIN: Duration = Duration::from_secs(25 * 3600);
 pub(super) const KEY: &str = "key";
 
 /// What is to be looked at.
@@ -113,6 +115,7 @@ impl Plan for Look {
         match &self.what {
             What::Claim(_) => {
                 removed.pending = signups::sweep(tx, &unit).await?;
+                removed.next = forget_unless_needed(tx, &unit).await?;
                 return Ok(removed);
             }
             What::Invites(tenant, digest) => {
@@ -150,6 +153,23 @@ impl Plan for Look {
         removed.next = next;
         Ok(removed)
     }
+}
+
+/// Forgets the claim of an address that nobody has and for which nothing waits: whoever types addresses leaves nothing behind. Outcomes of
+/// commands are needed for a day; as long as there are some, it says when to look again.
+async fn forget_unless_needed(tx: &mut Tx<'_>, claim: &Unit) -> Planned<Option<Timestamp>> {
+    let held = tx.get::<serde_json::Value>(claim, HOLDER, ONE).await?.is_some();
+    // Those that wait have an entry of their own.
+    if held || signups::some_wait(tx, claim).await? {
+        return Ok(None);
+    }
+    if engine::has_records(tx, claim).await? {
+        return Ok(Some(tx.now.plus(AGAIN)));
+    }
+    if tx.version(claim) > 0 {
+        tx.forget(claim);
+    }
+    Ok(None)
 }
 
 struct AddKey {
@@ -234,13 +254,8 @@ impl Engine {
         // the last that tells of it, would go.
         match what {
             What::Purge(user) => self.finish_purge(now, user).await?,
-            What::Withdrawn(user) => {
-                // Nothing depends on it, and nobody else waits for it: the entry stays.
-                if let Err(e) = self.mark_withdrawn(now, user).await {
-                    tracing::warn!(error = %e, "API keys that ended with a recovery could not be marked yet; they do nothing");
-                    return Ok(Removed::default());
-                }
-            }
+            // The entry stays.
+            What::Withdrawn(user) if !self.try_to_mark_withdrawn(now, user).await => return Ok(Removed::default()),
             _ => {}
         }
         // A recovery is looked at once; sessions have an entry of their own.

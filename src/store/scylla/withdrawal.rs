@@ -8,7 +8,7 @@ use super::{
     api_keys::{self, KeyRow, Made},
     cql::Cql,
     engine::Engine,
-    tenants::TENANT,
+    tenants,
     tx::{Plan, Planned, Tx},
     unit::{Name, Unit, name},
     upkeep::{self, What},
@@ -17,10 +17,9 @@ use crate::{
     domain::{
         ids::{TenantId, UserId},
         outbox::Job,
-        tenant::{Tenant, TenantKind},
         time::Timestamp,
     },
-    store::{Result, access::Keys},
+    store::Result,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -39,7 +38,8 @@ const LOOK: Duration = Duration::from_secs(60);
 /// So long a recovery waits until they are.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Since when what a person made in organizations, and what they offered, is taken back. Keys of the personal tenant are in any case.
+/// Which of a person's API keys in organizations, and which of their invites, a recovery takes back, by the time at which they were made.
+/// Keys of the personal tenant are taken back whatever this says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Since {
     /// All of it.
@@ -48,15 +48,6 @@ pub(super) enum Since {
     At(Timestamp),
     /// Nothing of it.
     Never,
-}
-
-impl From<Keys> for Since {
-    fn from(keys: Keys) -> Self {
-        match keys {
-            Keys::All => Self::Ever,
-            Keys::PersonalAndSince(since) => since.map_or(Self::Never, Self::At),
-        }
-    }
 }
 
 impl Since {
@@ -76,10 +67,11 @@ impl Since {
     }
 }
 
+/// One recovery: the keys and invites that it takes back.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Withdrawal {
     since: Since,
-    /// What was made at a lower version of the unit.
+    /// Keys and invites carry the version that the person's unit had when they were made: a lower one than this is from before the recovery.
     before: i64,
     /// When that was.
     at: Timestamp,
@@ -146,8 +138,7 @@ impl Plan for Mark {
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<()> {
         let (unit, mut ended) = (Unit::tenant(self.tenant), Vec::new());
         let withdrawn = of(tx.cql(), self.user).await?;
-        let tenant: Option<Tenant> = tx.peek(&unit, TENANT, ONE).await?;
-        let personal = tenant.is_some_and(|t| t.kind == TenantKind::Personal);
+        let personal = tenants::is_personal(tx, self.tenant).await?;
         for made in &self.made {
             let row: Option<KeyRow> = tx.get(&unit, api_keys::KEY, &made.id).await?;
             let Some(row) = row.filter(|row| row.key.user_id == Some(self.user) && row.key.revoked_at.is_none()) else { continue };
@@ -182,14 +173,19 @@ impl Engine {
         marked.into_iter().collect()
     }
 
+    /// The same; whether it is done. Nothing depends on it, so a failure is logged, and somebody looks again.
+    pub(super) async fn try_to_mark_withdrawn(&self, now: Timestamp, user: UserId) -> bool {
+        let marked = self.mark_withdrawn(now, user).await;
+        if let Err(e) = &marked {
+            tracing::warn!(error = %e, "API keys that ended with a recovery could not be marked yet; they do nothing");
+        }
+        marked.is_ok()
+    }
+
     /// After a recovery: waits for the marks for a moment. They are made in any case, by whoever looks, and nothing depends on them.
     pub(super) async fn recovered(&self, now: Timestamp, user: UserId) {
         let engine = self.clone();
-        let task = tokio::spawn(async move {
-            if let Err(e) = engine.mark_withdrawn(now, user).await {
-                tracing::warn!(error = %e, "API keys that ended with a recovery could not be marked yet; they do nothing");
-            }
-        });
+        let task = tokio::spawn(async move { engine.try_to_mark_withdrawn(now, user).await });
         self.in_time(PATIENCE, task).await;
     }
 }

@@ -2,11 +2,16 @@
 
 use super::rows::stamp;
 use crate::{
-    domain::{authority::Permitted, ids::CommandId, time::Timestamp},
+    domain::{
+        authority::Permitted,
+        context::{Ctx, Seed},
+        ids::CommandId,
+        time::Timestamp,
+    },
     sqlite::{Connection, OptionalExtension, rusqlite},
     store::commands::{Cas, CreateTenantOutcome, CreateUserOutcome, LeaveOutcome},
 };
-use rusqlite::types::Type;
+use rusqlite::{Row, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What a command gives. Recorded as JSON; holds no personal data.
@@ -41,18 +46,34 @@ impl<T: Outcome> Outcome for Permitted<T> {
     }
 }
 
+/// Which command it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named {
+    id: CommandId,
+    pub(super) now: Timestamp,
+    seed: Option<Seed>,
+}
+
+impl From<&Ctx> for Named {
+    fn from(ctx: &Ctx) -> Self {
+        Self { id: ctx.command, now: ctx.now, seed: ctx.seed }
+    }
+}
+
+/// What a command gave, or the seed of the other run of the request that did it.
+pub(super) type Once<T> = std::result::Result<T, Seed>;
+
 /// Runs `f` unless the command has run, and gives its outcome, of now or of then.
 pub(super) fn once<T: Outcome>(
     c: &Connection,
-    id: CommandId,
-    now: Timestamp,
+    Named { id, now, seed }: Named,
     f: impl FnOnce(&Connection, Timestamp) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let before: Option<T> = c
-        .prepare_cached("SELECT outcome FROM commands WHERE id = ?1")?
-        .query_row([id.as_bytes()], |row| {
-            let json = row.get_ref(0)?.as_str()?;
-            serde_json::from_str(json).map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into()))
+) -> rusqlite::Result<Once<T>> {
+    let before: Option<Once<T>> = c
+        .prepare_cached("SELECT outcome, seed FROM commands WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| match another(row, 1, seed)? {
+            Some(theirs) => Ok(Err(theirs)),
+            None => parsed(0, row.get_ref(0)?.as_str()?).map(Ok),
         })
         .optional()?;
     if let Some(outcome) = before {
@@ -60,8 +81,33 @@ pub(super) fn once<T: Outcome>(
     }
     let outcome = f(c, now)?;
     if outcome.recorded() {
-        let json = serde_json::to_string(&outcome).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-        c.prepare_cached("INSERT INTO commands (id, outcome, at) VALUES (?1, ?2, ?3)")?.execute((id.as_bytes(), json, stamp(now)))?;
+        let seed = seed.map(|seed| text(&seed)).transpose()?;
+        c.prepare_cached("INSERT INTO commands (id, outcome, at, seed) VALUES (?1, ?2, ?3, ?4)")?.execute((
+            id.as_bytes(),
+            text(&outcome)?,
+            stamp(now),
+            seed,
+        ))?;
     }
-    Ok(outcome)
+    Ok(Ok(outcome))
+}
+
+/// The seed of the run that did the command, if it was done, and by another one than ours.
+pub(super) fn of_another_run(c: &Connection, Named { id, seed, .. }: Named) -> rusqlite::Result<Option<Seed>> {
+    let row =
+        c.prepare_cached("SELECT seed FROM commands WHERE id = ?1")?.query_row([id.as_bytes()], |row| another(row, 0, seed)).optional();
+    row.map(Option::flatten)
+}
+
+fn another(row: &Row<'_>, column: usize, ours: Option<Seed>) -> rusqlite::Result<Option<Seed>> {
+    let (Some(ours), Some(json)) = (ours, row.get_ref(column)?.as_str_or_null()?) else { return Ok(None) };
+    Ok(Some(parsed::<Seed>(column, json)?).filter(|theirs| *theirs != ours))
+}
+
+fn parsed<T: DeserializeOwned>(column: usize, json: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(json).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))
+}
+
+fn text<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }

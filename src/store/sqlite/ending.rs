@@ -1,11 +1,14 @@
 //! How sessions end: the row is marked, and their access tokens go on the list of revocations.
 
-use super::rows::{int, number, stamp, strange, time};
+use super::{
+    rows::{int, number, stamp, strange, time},
+    sessions::LISTED,
+};
 use crate::{
     domain::{
         audit::AuditEvent,
         ids::{ApiKeyId, SessionId, TenantId, UserId},
-        session::IDLE,
+        session::{IDLE, LIVE_AT_MOST, TOKENS_OVER},
         time::Timestamp,
     },
     sqlite::{
@@ -39,14 +42,15 @@ pub(super) enum Among<'a> {
 
 /// Sessions that were just marked as revoked.
 pub(super) struct Ended {
-    pub(super) ids: Vec<SessionId>,
-    /// How many of them were alive; the others had expired, but may have left an access token.
+    /// Those that may have left an access token.
+    pub(super) tokens: Vec<SessionId>,
+    /// How many were alive; the others had expired.
     pub(super) alive: u64,
 }
 
 /// Marks sessions as revoked. `epoch` is the account's, of before.
 pub(super) fn end(c: &Connection, user: UserId, epoch: u64, now: Timestamp, among: &Among<'_>) -> rusqlite::Result<Ended> {
-    let mut ended = Ended { ids: Vec::new(), alive: 0 };
+    let mut ended = Ended { tokens: Vec::new(), alive: 0 };
     let mut unrevoked = c.prepare_cached(
         "SELECT id, tenant_id, credential_epoch, last_seen_at, expires_at FROM sessions WHERE user_id = ?1 AND revoked_at IS NULL",
     )?;
@@ -63,15 +67,39 @@ pub(super) fn end(c: &Connection, user: UserId, epoch: u64, now: Timestamp, amon
         if hit {
             let (last_seen_at, expires_at) = (time(row, 3)?, time(row, 4)?);
             ended.alive += u64::from(number(row, 2)? == epoch && now < expires_at && now.since(last_seen_at) < IDLE);
-            ended.ids.push(id);
-            marks.push(sweep_day(last_seen_at, expires_at, Some(now)));
+            if now.since(last_seen_at) < TOKENS_OVER {
+                ended.tokens.push(id);
+            }
+            marks.push((id, sweep_day(last_seen_at, expires_at, Some(now))));
         }
     }
     let mut mark = c.prepare_cached("UPDATE sessions SET revoked_at = ?3, sweep_day = ?4 WHERE user_id = ?1 AND id = ?2")?;
-    for (id, day) in ended.ids.iter().zip(marks) {
+    for (id, day) in marks {
         mark.execute(params![user.as_bytes(), id.as_bytes(), stamp(now), day])?;
     }
     Ok(ended)
+}
+
+/// Ends the live sessions that are too many, but for the one that begins, and removes ended ones that no list shows any more.
+pub(super) fn keep_to_the_limit(c: &Connection, user: UserId, epoch: u64, now: Timestamp, new: SessionId) -> rusqlite::Result<()> {
+    let mut too_many = c.prepare_cached(
+        "SELECT id FROM sessions WHERE user_id = ?1 AND id <> ?2 AND revoked_at IS NULL AND credential_epoch = ?3 AND expires_at > ?4
+         AND last_seen_at > ?5 ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?6",
+    )?;
+    let idle = stamp(now.minus(IDLE));
+    let at_most = params![user.as_bytes(), new.as_bytes(), int(epoch), stamp(now), idle, int(LIVE_AT_MOST as u64 - 1)];
+    let ids = too_many.query_map(at_most, |row| row.get(0).map(SessionId::from_bytes))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    for id in ids {
+        for id in end(c, user, epoch, now, &Among::Which(&Which::One(id)))?.tokens {
+            revoke(c, now, &Revocation::Session(id))?;
+        }
+    }
+    c.prepare_cached(
+        "DELETE FROM sessions WHERE user_id = ?1 AND id IN (SELECT id FROM sessions WHERE user_id = ?1 AND revoked_at IS NOT NULL
+         ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![user.as_bytes(), LISTED])?;
+    Ok(())
 }
 
 /// What follows when the account's epoch has been raised from `before`: all sessions but `keep`, which gets the new epoch,

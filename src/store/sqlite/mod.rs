@@ -54,6 +54,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 9, name: "leases", oldest: 9, sql: include_str!("../../../schema/sqlite/0009_leases.sql") },
     Migration { number: 10, name: "audit_fields", oldest: 10, sql: include_str!("../../../schema/sqlite/0010_audit_fields.sql") },
     Migration { number: 11, name: "authority", oldest: 11, sql: include_str!("../../../schema/sqlite/0011_authority.sql") },
+    Migration { number: 12, name: "seeds", oldest: 11, sql: include_str!("../../../schema/sqlite/0012_seeds.sql") },
 ];
 
 /// The store in one SQLite file.
@@ -83,8 +84,8 @@ impl SqliteStore {
         T: command::Outcome,
         F: FnOnce(&Connection, Timestamp) -> sqlite::rusqlite::Result<T> + Send + 'static,
     {
-        let (id, now) = (ctx.command, ctx.now);
-        self.write(move |c| command::once(c, id, now, f)).await
+        let named = ctx.into();
+        self.write(move |c| command::once(c, named, f)).await?.map_err(StoreError::another_run)
     }
 
     async fn write<T, F>(&self, f: F) -> Result<T>

@@ -20,7 +20,7 @@ use crate::{
 /// Networks of an account that are kept.
 const NETWORKS: u32 = 16;
 /// Sessions in a list.
-const LISTED: u32 = 200;
+pub(super) const LISTED: u32 = 200;
 /// Revocations given at a time.
 const REVOCATIONS: u32 = 10_000;
 
@@ -89,6 +89,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateSession) -> rus
         return Ok(Cas::Stale);
     }
     insert(c, s)?;
+    ending::keep_to_the_limit(c, s.user_id, s.credential_epoch, now, s.id)?;
     know(c, s.user_id, cmd.network, now)?;
     c.prepare_cached(
         "UPDATE users SET last_tenant = ?2, last_login_at = coalesce(?3, last_login_at), version = version + 1 WHERE id = ?1",
@@ -158,7 +159,7 @@ pub(super) fn revoke(c: &Connection, now: Timestamp, cmd: &RevokeSessions) -> ru
         .optional()?;
     let Some(epoch) = epoch else { return Ok(0) };
     let ended = ending::end(c, cmd.user_id, epoch, now, &Among::Which(&cmd.which))?;
-    for id in &ended.ids {
+    for id in &ended.tokens {
         ending::revoke(c, now, &Revocation::Session(*id))?;
     }
     if ended.alive > 0 {
@@ -169,7 +170,7 @@ pub(super) fn revoke(c: &Connection, now: Timestamp, cmd: &RevokeSessions) -> ru
 
 /// Ends those scoped to a tenant that the user leaves.
 pub(super) fn revoke_in_tenant(c: &Connection, now: Timestamp, user: UserId, tenant: TenantId) -> rusqlite::Result<()> {
-    for id in ending::end(c, user, 0, now, &Among::Tenant(tenant))?.ids {
+    for id in ending::end(c, user, 0, now, &Among::Tenant(tenant))?.tokens {
         ending::revoke(c, now, &Revocation::Session(id))?;
     }
     Ok(())

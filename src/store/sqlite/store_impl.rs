@@ -17,7 +17,7 @@ use crate::{
         time::Timestamp,
         user::{Membership, Metadata, User},
     },
-    store::{Result, Store, access::*, commands::*},
+    store::{Result, Store, StoreError, access::*, commands::*},
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -26,6 +26,10 @@ use std::time::Duration;
 impl Store for SqliteStore {
     async fn create_user(&self, ctx: &Ctx, cmd: CreateUser) -> Result<CreateUserOutcome> {
         self.command(ctx, move |c, now| users::create(c, now, &cmd)).await
+    }
+    async fn made_by_another_run(&self, ctx: &Ctx, _: &ContactDigest) -> Result<()> {
+        let named = ctx.into();
+        self.get(|c| command::of_another_run(c, named))?.map_or(Ok(()), |theirs| Err(StoreError::another_run(theirs)))
     }
     async fn begin_signup(&self, ctx: &Ctx, pending: PendingSignup, job: Job) -> Result<()> {
         self.command(ctx, move |c, now| users::begin_signup(c, now, &pending, &job)).await
@@ -180,15 +184,17 @@ impl SqliteStore {
     /// The record holds the new version only: the rest of what was written is in the command, and no personal data is to
     /// outlive its row in a record.
     async fn update_profile_once(&self, ctx: &Ctx, cmd: UpdateProfile) -> Result<Cas<User>> {
-        let (id, now) = (ctx.command, ctx.now);
-        self.write(move |c| {
-            let Cas::Done(version) = command::once(c, id, now, |c, now| users::update_profile(c, now, &cmd))? else {
-                return Ok(Cas::Stale);
+        let named = command::Named::from(ctx);
+        let written = self.write(move |c| {
+            let version = match command::once(c, named, |c, now| users::update_profile(c, now, &cmd))? {
+                Ok(Cas::Done(version)) => version,
+                Ok(Cas::Stale) => return Ok(Ok(Cas::Stale)),
+                Err(theirs) => return Ok(Err(theirs)),
             };
-            let written = |user| User { display_name: cmd.display_name, locale: cmd.locale, version, updated_at: now, ..user };
-            Ok(rows::user_by_id(c, cmd.user_id)?.map_or(Cas::Stale, |user| Cas::Done(written(user))))
-        })
-        .await
+            let written = |user| User { display_name: cmd.display_name, locale: cmd.locale, version, updated_at: named.now, ..user };
+            Ok(Ok(rows::user_by_id(c, cmd.user_id)?.map_or(Cas::Stale, |user| Cas::Done(written(user)))))
+        });
+        written.await?.map_err(StoreError::another_run)
     }
 }
 

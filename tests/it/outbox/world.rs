@@ -101,7 +101,7 @@ impl World {
 
     pub fn ctx(&self) -> Ctx {
         let command = CommandId::new(&*self.clock, &SystemRng);
-        Ctx { command, now: self.now(), actor: Actor::System, network: None, request_id: None }
+        Ctx { command, now: self.now(), actor: Actor::System, network: None, seed: None, request_id: None }
     }
 
     pub async fn user(&self, email: &str) -> User {

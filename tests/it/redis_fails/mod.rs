@@ -1,7 +1,8 @@
 //! What becomes of the service when its Redis fails: `backend` asks the backend alone, `cluster` one of three, `wake` the knock at all nodes,
-//! `service` the real binary.
+//! `service` the real binary, `behind` it under traffic while an older Redis comes back.
 
 mod backend;
+mod behind;
 mod cluster;
 mod service;
 mod wake;

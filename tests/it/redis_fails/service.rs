@@ -127,6 +127,81 @@ async fn a_code_is_good_once_whatever_redis_remembers() {
     confirm_phone(&app, &who, &code).await.refused(400, "code_invalid");
 }
 
+/// What an answer says, apart from times and from the tokens, which are issued anew for the same session.
+fn what_stays(body: &Value) -> Value {
+    match body {
+        Value::Object(fields) => {
+            let stays = |name: &str| !name.ends_with("_at") && !["access_token", "refresh_token", "expires_in"].contains(&name);
+            fields.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), what_stays(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// Redis loses everything between a request and its repetition, as it does when a replica is promoted that never heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_loses_all_makes_nothing_twice() {
+    let mut server = RedisServer::start().await;
+    let app = App::builder().env("QEETID_EPHEMERAL_URL", server.url()).start().await;
+    let owner = app.signup().await;
+    app.verify(&owner).await;
+    let tenant = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Ours"})).await.expect(201).str("id");
+    let scoped = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": tenant})).await.expect(200).pair();
+    let (invited, roles) = (fresh_email(), format!("/v1/tenants/{tenant}/roles"));
+    let signup = json!({"email": fresh_email(), "password": fresh_password()});
+    let login = json!({"email": owner.email, "password": owner.password});
+    let sent: [(&str, _, _, _); 6] = [
+        ("/v1/auth/signup", None, signup.clone(), 201),
+        ("/v1/auth/login", None, login.clone(), 200),
+        ("/v1/tenants", Some(&owner.access), json!({"name": "Twice?"}), 201),
+        ("/v1/api-keys", Some(&scoped.access), json!({"name": "k", "scopes": ["user.read"]}), 201),
+        ("/v1/invites", Some(&scoped.access), json!({"email": invited}), 201),
+        (&roles, Some(&scoped.access), json!({"name": "readers", "permissions": ["user.read"]}), 201),
+    ];
+    let send = async |n: usize| {
+        let (path, access, body, _) = &sent[n];
+        app.watch.plant_json(body);
+        let request = app.request(Method::POST, path).header("Idempotency-Key", format!("key-{n}")).json(body);
+        let request = match access {
+            Some(access) => request.bearer_auth(access),
+            None => request,
+        };
+        app.run(request).await.unwrap()
+    };
+    let mut first = Vec::new();
+    for (n, (.., status)) in sent.iter().enumerate() {
+        first.push(send(n).await.expect(*status));
+    }
+    let sessions = async || app.get_as(&owner.access, "/v1/auth/sessions").await.expect(200).body["items"].as_array().unwrap().len();
+    let (before, mails) = (sessions().await, app.messages(&invited).len());
+
+    server.lose_all().await;
+    is_ready_again(&app, PATIENCE).await;
+    for (n, (path, .., status)) in sent.iter().enumerate() {
+        // Told to send it again, as all clients of such keys do.
+        let told = send(n).await.refused(503, "unavailable");
+        assert!(told.header("retry-after").is_some(), "{path}");
+        let again = send(n).await.expect(*status);
+        assert_eq!(what_stays(&again.body), what_stays(&first[n].body), "{path}");
+        assert_eq!(send(n).await.expect(*status).text, again.text, "{path}: kept again");
+    }
+    assert_eq!((sessions().await, app.messages(&invited).len()), (before, mails));
+    let tenants = app.get_as(&owner.access, "/v1/tenants").await.expect(200);
+    assert_eq!(tenants.body["items"].as_array().unwrap().iter().filter(|t| t["tenant"]["name"] == "Twice?").count(), 1, "{}", tenants.text);
+    // Another body under the key is another request: nobody knows the first one any more.
+    server.lose_all().await;
+    is_ready_again(&app, PATIENCE).await;
+    let other = json!({"email": fresh_email(), "password": fresh_password()});
+    signup_once(&app, "key-0", &other).await.expect(201);
+    // A refused sign-in is one each time.
+    let wrong = json!({"email": owner.email, "password": fresh_password()});
+    for _ in 0..2 {
+        app.watch.plant_json(&wrong);
+        let request = app.request(Method::POST, "/v1/auth/login").header("Idempotency-Key", "wrong").json(&wrong);
+        app.run(request).await.unwrap().refused(401, "invalid_credentials");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_is_one_round_trip() {
     let server = RedisServer::start().await;

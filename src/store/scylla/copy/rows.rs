@@ -154,7 +154,7 @@ fn user(rows: &mut Rows, moved: MovedUser) -> Result<()> {
         rows.look_at(&what, sweep_at(link.used_at.unwrap_or(link.expires_at)))?;
         own.push(row(UNDO, link.id.as_bytes(), &link)?);
     }
-    own.push(row(ACCOUNT, ONE, &Account { user, password_epoch, endings: Vec::new(), purging: false })?);
+    own.push(row(ACCOUNT, ONE, &Account { user, password_epoch, endings: Vec::new(), opened: 0, purging: false })?);
     *rows.unit(Unit::user(id)) = own;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::{deaths::Later, *};
 use crate::{
-    domain::{ids::JobId, time::Timestamp},
+    domain::{contact::Email, ids::JobId, time::Timestamp, user::User},
     store::scylla::{
         outbox::STATE,
         revocations,
@@ -125,6 +125,33 @@ async fn what_is_over_goes_by_itself() {
     assert!(over.iter().all(|(ttl, body)| ttl.is_some() == empty(body)), "only what is over expires");
 }
 
+/// Whoever types addresses into the sign-up leaves nothing behind, and what somebody needs stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_nobody_needs_is_forgotten() {
+    let raw = store().await;
+    let store: S = Arc::new(raw.clone());
+    let (at, _alone) = era(&store, 33).await;
+    let (nobodys, taken) = (waiting(address(), at), newcomer(at));
+    for pending in [nobodys.clone(), waiting(taken.user.email.clone(), at)] {
+        store.begin_signup(&ctx(at), pending.clone(), job(at, user_id())).await.unwrap();
+    }
+    let taken = signed_up(&store, taken).await;
+    let head = async |email: &Email| raw.engine.cql.head(&Unit::email(&email.digest()), true).await.unwrap();
+    let sweep = async |now: Timestamp| while store.sweep(now).await.unwrap().more {};
+    sweep(at.plus(secs(601))).await;
+    assert!(head(&nobodys.email).await.version.is_some(), "the outcome of the command is there");
+    sweep(at.plus(days(1)).plus(secs(3600))).await;
+    assert!(head(&nobodys.email).await.version.is_some(), "nobody looks sooner");
+    sweep(at.plus(days(1)).plus(secs(2 * 3600))).await;
+    assert_eq!(head(&nobodys.email).await.version, None);
+    assert!(head(&taken.user.email).await.version.is_some());
+    assert_eq!(store.user_by_email(&taken.user.email.digest()).await.unwrap().map(|u| u.id), Some(taken.user.id));
+    // It is as if it had never been there.
+    let own = newcomer(at);
+    let again = CreateUser { user: User { email: nobodys.email, ..own.user.clone() }, ..own };
+    assert_eq!(store.create_user(&ctx(at), again).await.unwrap(), CreateUserOutcome::Created);
+}
+
 /// With copies in several data centres each could count a majority of its own.
 #[test]
 fn a_split_keyspace_is_told_from_others() {
@@ -140,7 +167,7 @@ fn a_split_keyspace_is_told_from_others() {
     assert_eq!((of(&simple, &["a", "a"]), of(&simple, &["a", "b"])), (1, 2));
 }
 
-/// The time of an entry that a later clock wrote is no reason to keep it.
+/// Entries that a node wrote whose clock is ahead have a later time than the erasure. They are erased all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_gets_what_a_clock_ahead_wrote() {
     let right = store().await;
