@@ -1,5 +1,6 @@
 //! Cassandra nodes of a test's own, which may be killed and stopped: `tests/servers/cassandra` starts them.
 
+use super::links::Links;
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -11,6 +12,7 @@ pub struct Cassandra {
     port: u16,
     nodes: usize,
     env: Vec<(String, String)>,
+    links: Option<Links>,
 }
 
 fn script() -> PathBuf {
@@ -26,7 +28,22 @@ impl Cassandra {
     /// With variables that the script knows.
     pub async fn with(nodes: usize, env: &[(&str, &str)]) -> Self {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut server = Self { dir: tempfile::tempdir().unwrap(), port: 0, nodes, env };
+        Self { dir: tempfile::tempdir().unwrap(), port: 0, nodes, env, links: None }.up().await
+    }
+
+    /// With lines between the nodes that can be cut.
+    pub async fn linked(nodes: usize, env: &[(&str, &str)]) -> Self {
+        let mut env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        env.push(("CASSANDRA_BROADCAST".into(), "127.0.1".into()));
+        let dir = tempfile::tempdir().unwrap();
+        let (cql, storage) = (super::ports::free().port(), super::ports::free().port());
+        std::fs::write(dir.path().join("ports"), format!("{cql} {storage}\n")).unwrap();
+        let links = Some(Links::between(nodes, storage).expect("nobody else listens on 127.0.1.x"));
+        Self { dir, port: 0, nodes, env, links }.up().await
+    }
+
+    async fn up(mut self) -> Self {
+        let (server, nodes) = (&self, self.nodes);
         let mut up = server.try_run("up", nodes).await;
         // Another one that is being started may have been given a port of these, and have been faster.
         if up.as_ref().is_err_and(|said| said.contains("in use") || said.contains("Failed to bind")) {
@@ -34,8 +51,13 @@ impl Cassandra {
             up = server.try_run("up", nodes).await;
         }
         let address = up.unwrap_or_else(|said| panic!("{said}"));
-        server.port = address.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_else(|| panic!("{address:?}"));
-        server
+        self.port = address.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_else(|| panic!("{address:?}"));
+        self
+    }
+
+    /// Those of [`Cassandra::linked`].
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("the nodes are linked")
     }
 
     async fn run(&self, verb: &str, number: usize) -> String {

@@ -8,6 +8,7 @@ pub mod breach;
 pub mod cassandra;
 pub mod certs;
 pub mod client;
+pub mod links;
 pub mod mail;
 pub mod ports;
 pub mod redis;
