@@ -17,8 +17,9 @@ pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Live sessions of an account: a sign-in that finds more ends those that were used longest ago.
 pub const LIVE_AT_MOST: usize = 100;
-/// A session that wasn't seen for this long has no access token left: they live for 15 minutes, and clocks may differ.
-pub const TOKENS_OVER: Duration = Duration::from_secs(3600);
+/// A session that wasn't seen for this long has no access token left: they live for 15 minutes, and a sign-in with an `Idempotency-Key` that
+/// is sent again within a day is given new ones.
+pub const TOKENS_OVER: Duration = Duration::from_secs(25 * 3600);
 
 /// One sign-in. The refresh token is derived from it ([`crate::domain::token::RefreshToken`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

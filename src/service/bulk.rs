@@ -5,7 +5,7 @@ use super::{
     access::Operator,
     api::Caller,
     error::{Error, Result},
-    idempotency,
+    idempotency::{self, OfThisRun},
     import::{
         FirebaseParams, NewUser, Refusal, Rows, Source,
         batch::Importer,
@@ -18,12 +18,13 @@ use crate::{
     domain::{
         audit::AuditEvent,
         authority::Denied,
-        ids::{RoleId, UserId},
-        outbox::Message,
+        context::Ctx,
+        ids::{AuditId, JobId, RoleId, UserId},
+        outbox::{Job, Message},
     },
     store::imports::{Holder, ImportOutcome, ImportUser, ImportUsers, Outcomes, RowOutcome},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// Rows of an import in one command: the file's other writers wait no longer than some milliseconds.
 const BATCH: usize = 200;
@@ -59,6 +60,7 @@ pub struct Bulk<'a> {
     roles: HashMap<RoleId, bool>,
     /// The tenant has been told of as many foreign accounts as it may today: nothing more is looked at.
     told_all: bool,
+    once: OfThisRun,
     report: BulkReport,
 }
 
@@ -86,14 +88,24 @@ impl Services {
             pool: self.pool.clone(),
             breach: self.breach.clone(),
             clock: self.clock.clone(),
-            rng: self.rng.clone(),
+            // What a row becomes is known by its address, not by its id; and rows are made in another order each time.
+            rng: Arc::new(OfThisRun(self.rng.clone())),
             tenant: by.tenant_id,
             policy,
             role: RoleId::MEMBER,
             trusted: false,
             flow: Flow { group: *by.tenant_id.as_bytes(), network: caller.network },
         };
-        Ok(Bulk { services: self, caller, by, importer, roles: HashMap::new(), told_all: false, report: BulkReport::default() })
+        Ok(Bulk {
+            services: self,
+            caller,
+            by,
+            importer,
+            roles: HashMap::new(),
+            told_all: false,
+            once: OfThisRun(self.rng.clone()),
+            report: BulkReport::default(),
+        })
     }
 
     /// Begins to read an export.
@@ -155,7 +167,8 @@ impl Bulk<'_> {
     pub async fn take(&mut self, rows: Vec<(u64, NewUser)>) -> Result<()> {
         let (services, tenant) = (self.services, self.by.tenant_id);
         // Before all else: the rerun of a request draws the same id, and the store knows its rows by it.
-        let ctx = services.ctx_of(self.caller, self.by);
+        // Each row has a record of its own, and runs may share them: it says nothing of which run it was.
+        let ctx = Ctx { seed: None, ..services.ctx_of(self.caller, self.by) };
         let digests = rows.iter().map(|(_, row)| row.email.digest()).collect();
         let holders = services.store.holders(tenant, digests).await?;
         let mut good = Vec::with_capacity(rows.len());
@@ -173,7 +186,7 @@ impl Bulk<'_> {
                     let audit = vec![self.created(user.user.id)];
                     lines.push((line, user.user.email.clone()));
                     let told = Message::AccountMade { user_id: user.user.id, tenant_id: tenant };
-                    let job = (!self.by.place.managed).then(|| services.job(told));
+                    let job = (!self.by.place.managed).then(|| Job { id: JobId::new(&*services.clock, &self.once), ..services.job(told) });
                     users.push(ImportUser { audit, job, ..user });
                 }
                 Err(refusal) => self.refuse(refusal),
@@ -205,7 +218,8 @@ impl Bulk<'_> {
     }
 
     fn created(&self, user: UserId) -> AuditEvent {
-        self.services.audit_of(self.caller, self.by, Some(user), "user.created")
+        let id = AuditId::new(&*self.services.clock, &self.once);
+        AuditEvent { id, ..self.services.audit_of(self.caller, self.by, Some(user), "user.created") }
     }
 
     /// Before anything is hashed: may the row come in?
@@ -215,8 +229,8 @@ impl Bulk<'_> {
         }
         match holder {
             Holder::Nobody => {}
-            // Perhaps by the run before this one: the store tells.
-            Holder::Member if idempotency::may_be_rerun() => {}
+            // Perhaps by the run before this one, which has counted it: the store tells.
+            Holder::Member if idempotency::may_be_rerun() => return Ok(Ok(())),
             Holder::Member => return Ok(Err(IS_MEMBER)),
             Holder::Elsewhere => return self.taken().await.map(Err),
         }

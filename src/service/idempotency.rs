@@ -181,7 +181,7 @@ impl Services {
             Begun::Run { salt, began_at } => {
                 let seed = Seed { began_at, salt };
                 let all = Stream::new(&mac(b"ids", &[&salt, &began_at.millis().to_le_bytes()])?);
-                let commands = Stream::new(&mac(b"commands", &[&fingerprint])?);
+                let commands = Stream::new(&self.commands_of(&asked)?);
                 let ids = Arc::new(Ids { seed, all, commands, first: OnceLock::new() });
                 Ok(Turn::Run(Run { names, fingerprint, ids, held }))
             }
@@ -211,6 +211,15 @@ impl Services {
             }
         }
         Ok(Names { name: name(secret)?, secret, key: asked.key.clone() })
+    }
+
+    /// The ids of a request's commands are made with the oldest secret, whichever one the request is known by: a secret that is put in front
+    /// of it changes none.
+    fn commands_of(&self, asked: &Asked<'_>) -> Result<[u8; 32]> {
+        let oldest = self.keyring.ids().last().unwrap_or_else(|| self.keyring.current());
+        let asker = asked.asker.name();
+        let whose: [&[u8]; 4] = [b"commands", &asker, asked.route.as_bytes(), asked.key.reveal().as_bytes()];
+        self.keyring.mac(oldest, Label::Idempotency, &[&whose, asked.content].concat()).ok_or_else(no_secret)
     }
 
     fn mac(&self, names: &Names, purpose: &[u8], parts: &[&[u8]]) -> Result<[u8; 32]> {
@@ -384,6 +393,15 @@ impl Rng for RunRng {
     }
     fn id_time(&self, now: Timestamp) -> Timestamp {
         RUN.try_with(|ids| ids.seed.began_at).unwrap_or(now)
+    }
+}
+
+/// Randomness of what belongs to one run of a request, and is another's at the next run.
+pub(super) struct OfThisRun(pub Arc<dyn Rng>);
+
+impl Rng for OfThisRun {
+    fn fill(&self, into: &mut [u8]) {
+        self.0.fill_once(into);
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     access::Operator,
     api::{Caller, Principal},
     error::{Error, Result},
+    idempotency,
     page::{Listed, Page, id_position},
     tenant::unexpected,
 };
@@ -79,6 +80,8 @@ impl Services {
     /// operator holds, `RateLimited`.
     pub async fn resend_invite(&self, caller: &Caller, by: &Operator, id: InviteId) -> Result<Invited> {
         let tenant = self.scope(by.tenant_id).await?;
+        // One id for all tries: nothing is recorded of one that came too late.
+        let ctx = self.ctx_of(caller, by);
         // Twice: another one may be sending it at the same time.
         for _ in 0..2 {
             let invite = self.store.invite(tenant.id, id).await?.ok_or(Error::NotFound)?;
@@ -103,9 +106,14 @@ impl Services {
                 job: may_mail.then(|| self.invite_mail(&invite)),
                 audit: vec![self.audit_of(caller, by, None, "invite.resent").about_resource("invite", id.as_bytes())],
             };
-            let command = TenantCommand::ResendInvite(Box::new((self.ctx_of(caller, by), cmd)));
+            let command = TenantCommand::ResendInvite(Box::new((ctx.clone(), cmd)));
             match self.ask_tenant(caller, tenant.id, command).await? {
-                TenantReply::InviteResent(Cas::Done(ResendOutcome::Sent)) => return Ok(self.sent(invite)),
+                TenantReply::InviteResent(Cas::Done(ResendOutcome::Sent)) => {
+                    // A run before may have sent it: the token is that of the invite as it is.
+                    let rerun = idempotency::may_be_rerun();
+                    let stored = if rerun { self.store.invite(tenant.id, id).await?.ok_or(Error::NotFound)? } else { invite };
+                    return Ok(self.sent(stored));
+                }
                 TenantReply::InviteResent(Cas::Done(ResendOutcome::Superseded)) => {
                     return Err(Error::Conflict("there is a newer invite to this address"));
                 }

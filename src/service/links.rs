@@ -5,6 +5,7 @@ use super::{
     access::Operator,
     api::Caller,
     error::{Error, Result},
+    idempotency,
 };
 use crate::{
     actors::entity::settled,
@@ -46,6 +47,8 @@ impl Services {
     /// # Errors
     /// `NotFound`, `Denied`; `Conflict` if the account changes meanwhile.
     pub async fn make_link(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<(SecretText, Timestamp)> {
+        // One id for all tries: nothing is recorded of one that came too late.
+        let ctx = self.ctx_of(caller, by);
         for _ in 0..2 {
             let user = self.linkable(by, user_id).await?;
             let now = self.clock.now();
@@ -59,9 +62,10 @@ impl Services {
                 used_at: None,
                 made_by: Some(by.by()),
             };
-            let ctx = self.ctx_of(caller, by);
             self.note_link(caller, by, user_id, "password.link_made").await?;
-            if settled(|| self.store.create_reset_link(&ctx, link.clone())).await? {
+            let made = settled(|| self.store.create_reset_link(&ctx, link.clone())).await?;
+            // A run before may have made it, with the id of its second try.
+            if made && (!idempotency::may_be_rerun() || self.store.reset_link(user_id, link.id).await?.is_some()) {
                 let token = ResetToken::issue(&self.keyring, user_id, link.id, link.epoch, &link.nonce);
                 let url = SecretText::new(format!("{}/reset-password?token={}", self.rules.app_url, token.reveal()));
                 return Ok((url, link.expires_at));

@@ -71,7 +71,10 @@ impl Services {
         if verified.outdated {
             self.rehash_later(caller, &user, password, &digest);
         }
-        self.pair_of(&session)
+        match self.pair_of_new(&session).await {
+            Err(Error::Unauthorized) => Err(self.refuse(&verified).await),
+            pair => pair,
+        }
     }
 
     /// Whoever knows the right password may sign in with it, but for one that an admin set: its owner sets another first.

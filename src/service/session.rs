@@ -4,6 +4,7 @@ use super::{
     Services,
     api::{Caller, Principal, TokenPair},
     error::{Error, Result},
+    idempotency,
 };
 use crate::{
     actors::user::{UserCommand, UserReply},
@@ -21,6 +22,20 @@ use crate::{
 };
 
 impl Services {
+    /// Tokens of a session that was just opened. In the rerun of a request an earlier run may have opened it: then somebody has used it, or
+    /// ended it, perhaps.
+    ///
+    /// # Errors
+    /// `Unauthorized` if it is not as it was opened.
+    pub(super) async fn pair_of_new(&self, session: &Session) -> Result<TokenPair> {
+        if !idempotency::may_be_rerun() {
+            return self.pair_of(session);
+        }
+        let view = self.store.session(session.user_id, session.id).await?.ok_or(Error::Unauthorized)?;
+        let good = view.session.is_live(view.user_epoch, self.clock.now()) && view.session.generation == 0 && !view.user_deleted;
+        if good { self.pair_of(&view.session) } else { Err(Error::Unauthorized) }
+    }
+
     /// The tokens of a session as it stands.
     pub(super) fn pair_of(&self, session: &Session) -> Result<TokenPair> {
         let (access_token, expires_at) = self.keys.sign(session.user_id, session.tenant_id, session.id, session.credential_epoch)?;

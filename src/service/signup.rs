@@ -76,6 +76,10 @@ impl Services {
         let tenant = self.store.tenant(create.tenant.id).await?;
         let view = self.store.session(create.user.id, create.session.id).await?;
         let (Some(user), Some(tenant), Some(view)) = (user, tenant, view) else { return Err(Error::SignupUnavailable) };
+        // Whoever has used it has had the answer.
+        if !view.session.is_live(1, self.clock.now()) || view.session.generation != 0 {
+            return Err(Error::SignupUnavailable);
+        }
         self.signed_up(CreateUser { user, tenant, session: view.session, ..create })
     }
 

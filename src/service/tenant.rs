@@ -101,7 +101,7 @@ impl Services {
         let cmd = CreateSession { session: session.clone(), network: caller.network, is_login: false, audit };
         let ctx = self.ctx(caller, Actor::User(user.id));
         match crate::actors::entity::settled(|| self.store.create_session(&ctx, cmd.clone())).await? {
-            Cas::Done(()) => self.pair_of(&session),
+            Cas::Done(()) => self.pair_of_new(&session).await,
             Cas::Stale => Err(Error::Unauthorized),
         }
     }

@@ -79,6 +79,7 @@ impl Services {
         let now = self.clock.now();
         self.limits.code(user.id, CodePurpose::Phone, &phone.digest(), caller.network, now).await?;
         self.limits.sms_budget(who.tenant_id, policy.sms_daily_budget.min(ours.sms_daily_budget), now).await?;
+        self.limits.sms_of_all(self.rules.sms_daily_budget, now).await?;
         self.start(caller, who, &user, CodePurpose::Phone, phone.as_str(), None).await
     }
 
@@ -103,7 +104,8 @@ impl Services {
     ) -> Result<()> {
         let tenant: TenantId = who.tenant_id;
         let start = StartCode {
-            ctx: self.ctx(caller, Actor::User(user.id)),
+            // Each run makes a code of its own: the one of a run before may be lost, or another's by now.
+            ctx: self.ctx_of_this_run(self.ctx(caller, Actor::User(user.id))),
             purpose,
             new: NewCode {
                 above: user.code_serials.last(purpose),
@@ -144,11 +146,11 @@ impl Services {
     }
 }
 
-/// The tenant's list of countries; without one, every number but those that cost a premium.
+/// The tenant's list of countries; without one, every country. Never to a number that costs a premium, or is of no country (satellites, global
+/// networks: `+881`, `+882`, `+883`), which costs as much.
 fn texts_go_to(phone: &Phone, policy: &AuthPolicy) -> bool {
     let (country, premium) = phone.plan();
-    let listed = policy.sms_countries.is_empty() || country.is_some_and(|c| policy.sms_countries.contains(&c));
-    listed && !premium
+    !premium && country.is_some_and(|c| policy.sms_countries.is_empty() || policy.sms_countries.contains(&c))
 }
 
 #[cfg(test)]
@@ -166,5 +168,11 @@ mod tests {
         assert!(!ok("+14155550100", &["DE"]));
         assert!(!ok("+19002345678", &[]));
         assert!(!ok("+19002345678", &["US"]));
+        for satellite in ["+881612345678", "+882160000000", "+883510001234567"] {
+            assert!(!ok(satellite, &[]), "{satellite}");
+        }
+        for ours in ["+4915112345678", "+447400123456", "+41791234567", "+33612345678", "+919812345678", "+79161234567", "+77011234567"] {
+            assert!(ok(ours, &[]), "{ours}");
+        }
     }
 }

@@ -34,8 +34,9 @@ use async_trait::async_trait;
 impl Outcome for CreateInviteOutcome {}
 impl Outcome for RevokeOutcome {}
 impl Outcome for AcceptOutcome {
+    // After `EmailTaken` they join in another way: nothing was written.
     fn recorded(&self) -> bool {
-        *self != AcceptOutcome::Stale
+        !matches!(self, AcceptOutcome::Stale | AcceptOutcome::EmailTaken(_))
     }
 }
 

@@ -30,9 +30,9 @@ use crate::{
 impl Outcome for CreateInviteOutcome {}
 impl Outcome for RevokeOutcome {}
 impl Outcome for AcceptOutcome {
-    // Who decides anew after `Stale` may keep the id.
+    // Who decides anew after `Stale` may keep the id. After `EmailTaken` they join in another way.
     fn recorded(&self) -> bool {
-        *self != AcceptOutcome::Stale
+        !matches!(self, AcceptOutcome::Stale | AcceptOutcome::EmailTaken(_))
     }
 }
 

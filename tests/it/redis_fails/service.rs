@@ -202,6 +202,49 @@ async fn a_redis_that_loses_all_makes_nothing_twice() {
     }
 }
 
+/// A code, the rows of a list, a session that somebody has ended since.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_may_not_get_again_from_a_redis_that_lost_all() {
+    let mut server = RedisServer::start().await;
+    let app = App::builder().env("QEETID_EPHEMERAL_URL", server.url()).start().await;
+    let owner = app.signup().await;
+    app.verify(&owner).await;
+    let tenant = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Ours"})).await.expect(201).str("id");
+    let scoped = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": tenant})).await.expect(200).pair();
+    let send = async |path: &str, access: Option<&str>, body: &Value| {
+        app.watch.plant_json(body);
+        let request = app.request(Method::POST, path).header("Idempotency-Key", "the-key").json(body);
+        let request = match access {
+            Some(access) => request.bearer_auth(access),
+            None => request,
+        };
+        app.run(request).await.unwrap()
+    };
+    let who = app.signup().await;
+    let (start, none) = (format!("/v1/users/{}/verify/email/start", who.user_id), json!({}));
+    let (rows, login) = (
+        json!({"users": [{"email": fresh_email()}, {"email": fresh_email()}, {"email": owner.email}]}),
+        json!({"email": owner.email, "password": owner.password}),
+    );
+    send(&start, Some(&who.access), &none).await.expect(200);
+    app.code(&who.email, 1).await;
+    let first = send("/v1/users/bulk", Some(&scoped.access), &rows).await.expect(200);
+    let session = send("/v1/auth/login", None, &login).await.expect(200);
+    app.post_as(&session.str("access_token"), "/v1/auth/logout", json!({})).await.expect(200);
+
+    server.lose_all().await;
+    is_ready_again(&app, PATIENCE).await;
+    // The code is lost: there is a new one, at once.
+    send(&start, Some(&who.access), &none).await.expect(200);
+    let confirm = json!({"code": app.code(&who.email, 2).await});
+    app.post_as(&who.access, &format!("/v1/users/{}/verify/email/confirm", who.user_id), confirm).await.expect(200);
+    // Each row is known by its address.
+    assert_eq!(send("/v1/users/bulk", Some(&scoped.access), &rows).await.expect(200).body, first.body);
+    // The session was ended: nobody gets tokens of it.
+    send("/v1/auth/login", None, &login).await.refused(503, "unavailable");
+    send("/v1/auth/login", None, &login).await.refused(401, "invalid_credentials");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_is_one_round_trip() {
     let server = RedisServer::start().await;
@@ -234,8 +277,8 @@ async fn each_step_is_one_round_trip() {
     asked("who am I", &["EVALSHA"]).await;
     start_phone(&app, &who).await.expect(200);
     let code = app.code(PHONE, 1).await;
-    // Whether it can be asked; the pause, the user's share, the number's, the network's, the tenant's budget; the code; its message.
-    asked("code", &["SET", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "HMGET"]).await;
+    // Whether it can be asked; the pause, the user's share, the number's, the network's, the budgets of the tenant and of all; the code; its message.
+    asked("code", &["SET", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "HMGET"]).await;
     confirm_phone(&app, &who, &code).await.expect(200);
     // The try with its record, and the tidying after it.
     asked("confirm", &["EVALSHA", "EVALSHA"]).await;

@@ -10,6 +10,7 @@ mod long {
         crate::store::conformance::recoveries::many(super::make().await.0, 990).await;
     }
 }
+mod sets;
 mod two_nodes;
 mod upgrades;
 mod withdrawals;
