@@ -4,7 +4,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use qeetid::domain::{
     ids::{SessionId, TenantId, UserId},
-    jwt::{ACCESS_TTL, AccessClaims, SigningKey, verify},
+    jwt::{ACCESS_TTL, AccessClaims, SigningKey, TrustedKey, verify},
     keyring::Keyring,
     time::Timestamp,
     token::RefreshToken,
@@ -32,7 +32,7 @@ fn access(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("access token");
     group.bench_function("sign", |b| b.iter(|| key.sign(black_box(&claims)).expect("a signature")));
-    let (token, keys) = (key.sign(&claims).expect("a signature"), [key.public().clone()]);
+    let (token, keys) = (key.sign(&claims).expect("a signature"), [TrustedKey { key: key.public().clone(), replaced_at: None }]);
     group.bench_function("verify", |b| {
         b.iter(|| {
             let seen = verify(black_box(token.reveal()), &keys, ISSUER, ISSUER, NOW);

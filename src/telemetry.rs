@@ -139,6 +139,7 @@ fn describe() {
     metrics::describe_gauge!("qeetid_store_breaker_open", "1 while CQL statements are not sent");
     metrics::describe_gauge!("qeetid_cluster_members", "Nodes that own keys, as this one sees it, itself among them");
     metrics::describe_counter!("qeetid_cluster_local_total", "Turns at a key that this node owns, or that nobody else is there to want");
+    metrics::describe_counter!("qeetid_sms_budget_refused_total", "Text messages that were refused because those of the day are used up");
     metrics::describe_counter!("qeetid_cluster_forwarded_total", "Turns at a key that another node owns, and gave");
     metrics::describe_counter!(
         "qeetid_cluster_fallback_total",

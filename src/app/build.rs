@@ -252,6 +252,7 @@ fn rules(settings: &Settings) -> Rules {
         },
         policy: settings.policy.clone(),
         app_url: settings.app_url.clone(),
+        sms_daily_budget: settings.sms_daily_budget,
         open_organizations: settings.organizations == config::Organizations::Open,
         limits: LimitRules {
             on: l.on,

@@ -73,10 +73,12 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
         mailbox: parts.mailbox.clone().map(shown),
         clock: parts.clock.clone(),
         rng: parts.rng.clone(),
-        trusted_proxies: settings.trusted_proxies.clone(),
+        proxies: http::request::Proxies { trusted: settings.trusted_proxies.clone(), header: settings.proxy_header },
+        https: settings.public_url.starts_with("https:"),
         cors_origins: settings.cors_origins.clone(),
-        // Counts around a probe would tell who exists: on the API's port only while that can't be reached from outside.
-        metrics: (metrics_beside.is_none() && address.ip().is_loopback()).then(|| renderer(&metrics)),
+        // Counts around a probe would tell who exists: on the API's port only while that can't be reached from outside, neither
+        // directly nor through a proxy on this machine.
+        metrics: (metrics_beside.is_none() && settings.is_private()).then(|| renderer(&metrics)),
     });
     let beside = metrics_beside.map(|listener| {
         tokio::spawn(http::server::serve(

@@ -26,6 +26,7 @@ pub use values::{LogFormat, Organizations, SignupMode};
 
 use crate::domain::{
     argon2::{Argon2Params, BadParams},
+    network::ProxyHeader,
     policy::AuthPolicy,
     secret::SecretText,
 };
@@ -69,6 +70,8 @@ pub struct Settings {
     pub mail_from: String,
     /// How text messages leave.
     pub sms: SmsUrl,
+    /// Text messages that the whole deployment sends in a day, 0..=10,000,000.
+    pub sms_daily_budget: u32,
     /// Base of the breach range API; no slash at its end.
     pub breach_url: String,
     /// Threads of the hashing pool, 1..=1024.
@@ -85,8 +88,10 @@ pub struct Settings {
     pub signup_mode: SignupMode,
     /// Who makes organizations.
     pub organizations: Organizations,
-    /// Whose `X-Forwarded-For` / `Forwarded` is believed.
+    /// Whose [`Settings::proxy_header`] is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they name the client.
+    pub proxy_header: ProxyHeader,
     /// The rate limits, and whether they are on.
     pub limits: Limits,
     /// Filter of the log, as `tracing-subscriber` reads it.
@@ -126,6 +131,7 @@ impl Settings {
             mail: layers.get("mail_url", urls::mail)?.unwrap_or(MailUrl::Mailbox),
             mail_from: layers.get("mail_from", values::mail_from)?.unwrap_or_else(|| "Qeet ID <no-reply@localhost>".into()),
             sms: layers.get("sms_url", urls::sms)?.unwrap_or(SmsUrl::Mailbox),
+            sms_daily_budget: layers.get("sms_daily_budget", values::number(0, 10_000_000))?.unwrap_or(1_000),
             breach_url: layers.get("breach_url", urls::base)?.unwrap_or_else(|| "https://api.pwnedpasswords.com".into()),
             hash_queue: layers.get("hash_queue", values::number(1, 100_000))?.unwrap_or(64),
             hash_deadline: Duration::from_millis(layers.get("hash_deadline_ms", values::number(50, 60_000))?.unwrap_or(2_000)),
@@ -134,6 +140,7 @@ impl Settings {
             signup_mode: layers.get("signup_mode", values::signup_mode)?.unwrap_or_default(),
             organizations: layers.get("organizations", values::organizations)?.unwrap_or_default(),
             trusted_proxies: layers.get("trusted_proxies", values::networks)?.unwrap_or_default(),
+            proxy_header: layers.get("proxy_header", values::proxy_header)?.unwrap_or_default(),
             limits: layers.limits()?,
             log: layers.get("log", values::log_filter)?.unwrap_or_else(|| "info".into()),
             log_format: layers.get("log_format", values::log_format)?.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json }),

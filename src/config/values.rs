@@ -1,6 +1,6 @@
 //! Parsers of single values: text in, value or what is wrong with it out.
 
-use crate::domain::{keyring::Keyring, secret::SecretText};
+use crate::domain::{keyring::Keyring, network::ProxyHeader, secret::SecretText};
 use ipnet::IpNet;
 use serde_json::Value as Json;
 use std::{
@@ -138,6 +138,13 @@ pub(super) fn mail_from(text: &str) -> Result<String, String> {
 /// Items between commas; empty text is an empty list.
 pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(item).collect()
+}
+
+pub(super) fn proxy_header(text: &str) -> Result<ProxyHeader, String> {
+    [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded]
+        .into_iter()
+        .find(|header| header.name().eq_ignore_ascii_case(text))
+        .ok_or_else(|| "must be x-forwarded-for or forwarded".into())
 }
 
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {

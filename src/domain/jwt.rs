@@ -21,6 +21,8 @@ pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 pub const LEEWAY: Duration = Duration::from_secs(5);
 /// A new key is in the JWKS this long before it signs, so that nobody meets a token of a key he hasn't read yet.
 pub const PUBLISH_AHEAD: Duration = Duration::from_secs(10 * 60);
+/// A token of a key that was replaced may say that it was made so much later: by a node whose clock is behind.
+pub const TURN_LEEWAY: Duration = Duration::from_secs(60);
 /// A key that another one replaced stays in the JWKS this long: the last token it signed, and caches of the JWKS.
 pub const RETIRED_GRACE: Duration = Duration::from_secs(30 * 60);
 
@@ -77,7 +79,7 @@ pub struct PublicJwk {
 pub struct BadKey;
 
 /// A key that verifies; made from the 65 bytes of an uncompressed point.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     kid: String,
     point: [u8; 65],
@@ -185,9 +187,25 @@ struct Header<'a> {
     crit: Option<serde::de::IgnoredAny>,
 }
 
+/// A public key, and until when it signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// The key.
+    pub key: VerifyingKey,
+    /// When another one takes over, if there is one. A token that says it was made later was made by somebody who has a copy of the old key.
+    pub replaced_at: Option<Timestamp>,
+}
+
+impl TrustedKey {
+    /// Whether it may have made a token then: clocks of nodes differ, by at most [`TURN_LEEWAY`].
+    fn signed_at(&self, iat: i64) -> bool {
+        self.replaced_at.is_none_or(|at| iat <= at.plus(TURN_LEEWAY).seconds())
+    }
+}
+
 /// Checks an access token: header pinned to ES256 and JWT, a kid of `keys`, signature, issuer, audience, times.
 /// `None` for everything that isn't a good token now; callers answer 401 and never say why.
-pub fn verify(token: &str, keys: &[VerifyingKey], iss: &str, aud: &str, now: Timestamp) -> Option<AccessClaims> {
+pub fn verify(token: &str, keys: &[TrustedKey], iss: &str, aud: &str, now: Timestamp) -> Option<AccessClaims> {
     if token.len() > 4096 {
         return None;
     }
@@ -198,12 +216,13 @@ pub fn verify(token: &str, keys: &[VerifyingKey], iss: &str, aud: &str, now: Tim
     if header.alg != "ES256" || header.typ != "JWT" || header.crit.is_some() {
         return None;
     }
-    let key = keys.iter().find(|k| k.kid == header.kid)?;
+    let trusted = keys.iter().find(|k| k.key.kid == header.kid)?;
     let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
     let algorithm: &dyn signature::VerificationAlgorithm = &ECDSA_P256_SHA256_FIXED;
-    UnparsedPublicKey::new(algorithm, &key.point).verify(signed.as_bytes(), &tag).ok()?;
+    UnparsedPublicKey::new(algorithm, &trusted.key.point).verify(signed.as_bytes(), &tag).ok()?;
     let claims: AccessClaims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
-    (claims.iss == iss && claims.aud == aud && claims.sub == claims.user_id && current(&claims, now)).then_some(claims)
+    let ours = claims.iss == iss && claims.aud == aud && claims.sub == claims.user_id;
+    (ours && trusted.signed_at(claims.iat) && current(&claims, now)).then_some(claims)
 }
 
 /// Whether the token's time is now, give or take [`LEEWAY`]. Asked again on each hit of the verification cache.
@@ -227,21 +246,37 @@ pub struct StoredKey {
     pub signs_from: Timestamp,
 }
 
-/// Which of `keys` signs now (its index; `None`: there is none), and which are to be shown in the JWKS, newest first. If no key's time has come,
-/// the oldest one signs: it was to sign from the moment at which it was made, by the clock of a node that is ahead of ours.
-pub fn roles(keys: &[StoredKey], now: Timestamp) -> (Option<usize>, Vec<usize>) {
+/// One of the stored keys, in its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term {
+    /// Which of them.
+    pub index: usize,
+    /// When it begins to sign.
+    pub signs_from: Timestamp,
+    /// When the next one does.
+    pub replaced_at: Option<Timestamp>,
+}
+
+/// The keys that are to be shown in the JWKS, newest first: those that will sign, the one that does, and those that did lately.
+pub fn terms(keys: &[StoredKey], now: Timestamp) -> Vec<Term> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse((keys[i].signs_from, keys[i].kid.clone())));
-    let signer = order.iter().copied().find(|&i| keys[i].signs_from <= now).or(order.last().copied());
     let mut shown = Vec::new();
     let mut replaced_at: Option<Timestamp> = None;
-    for i in order {
+    for index in order {
+        let signs_from = keys[index].signs_from;
         if replaced_at.is_none_or(|at| now < at.plus(RETIRED_GRACE)) {
-            shown.push(i);
+            shown.push(Term { index, signs_from, replaced_at });
         }
-        replaced_at = Some(keys[i].signs_from);
+        replaced_at = Some(signs_from);
     }
-    (signer, shown)
+    shown
+}
+
+/// Which of keys, newest first, signs now, by when they begin to. If no key's time has come, the oldest one does: it was to sign from the moment
+/// at which it was made, by the clock of a node that is ahead of ours.
+pub fn signer<T>(newest_first: &[T], signs_from: impl Fn(&T) -> Timestamp, now: Timestamp) -> Option<&T> {
+    newest_first.iter().find(|key| signs_from(key) <= now).or(newest_first.last())
 }
 
 #[cfg(test)]
@@ -266,14 +301,30 @@ mod tests {
             epoch: 1,
         }
     }
-    fn check(token: &str, keys: &[VerifyingKey], now: Timestamp) -> Option<AccessClaims> {
+    fn trusted(key: &SigningKey) -> TrustedKey {
+        TrustedKey { key: key.public().clone(), replaced_at: None }
+    }
+    fn check(token: &str, keys: &[TrustedKey], now: Timestamp) -> Option<AccessClaims> {
         verify(token, keys, "http://localhost:4001", "aud", now)
+    }
+
+    /// Somebody has a copy of it.
+    #[test]
+    fn a_key_that_was_replaced_signs_nothing_new() {
+        let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
+        let keys = [TrustedKey { replaced_at: Some(T), ..trusted(&key) }];
+        for (seconds, good) in [(-600, true), (0, true), (60, true), (61, false), (600, false)] {
+            let iat = T.seconds() + seconds;
+            let token = key.sign(&AccessClaims { iat, nbf: iat, exp: iat + 900, ..claims() }).unwrap();
+            let now = Timestamp::from_millis(iat * 1000);
+            assert_eq!(check(token.reveal(), &keys, now).is_some(), good, "{seconds} s after it was replaced");
+        }
     }
 
     #[test]
     fn what_is_signed_verifies_until_it_ends() {
         let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-        let keys = [key.public().clone()];
+        let keys = [trusted(&key)];
         let token = key.sign(&claims()).unwrap();
         let token = token.reveal();
         assert_eq!(check(token, &keys, T), Some(claims()));
@@ -284,13 +335,13 @@ mod tests {
         assert!(verify(token, &keys, "http://other", "aud", T).is_none());
         assert!(verify(token, &keys, "http://localhost:4001", "other", T).is_none());
         let other = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-        assert!(check(token, &[other.public().clone()], T).is_none());
+        assert!(check(token, &[trusted(&other)], T).is_none());
     }
 
     #[test]
     fn other_headers_are_refused() {
         let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-        let keys = [key.public().clone()];
+        let keys = [trusted(&key)];
         let good = key.sign(&claims()).unwrap();
         let rest = good.reveal().split_once('.').unwrap().1.to_owned();
         for header in [
@@ -300,7 +351,7 @@ mod tests {
             r#"{"alg":"ES256","typ":"JWT","kid":"K","crit":["x"]}"#,
             r#"{"alg":"ES256","typ":"JWT"}"#,
         ] {
-            let header = header.replace('K', keys[0].kid());
+            let header = header.replace('K', key.public().kid());
             let token = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
             assert!(check(&token, &keys, T).is_none());
         }
@@ -323,12 +374,17 @@ mod tests {
     fn a_new_key_is_shown_before_it_signs_and_an_old_one_after() {
         let key = |n: u8, from: Timestamp| StoredKey { kid: n.to_string(), point: vec![], sealed: vec![], created_at: T, signs_from: from };
         let keys = [key(0, T), key(1, T.plus(PUBLISH_AHEAD))];
-        assert_eq!(roles(&keys, T), (Some(0), vec![1, 0]));
+        let roles = |keys: &[StoredKey], now| {
+            let terms = terms(keys, now);
+            let signer = signer(&terms, |term| term.signs_from, now).map(|term| term.index);
+            (signer, terms.iter().map(|term| (term.index, term.replaced_at)).collect::<Vec<_>>())
+        };
         let turn = T.plus(PUBLISH_AHEAD);
-        assert_eq!(roles(&keys, turn), (Some(1), vec![1, 0]));
-        assert_eq!(roles(&keys, turn.plus(RETIRED_GRACE)), (Some(1), vec![1]));
+        assert_eq!(roles(&keys, T), (Some(0), vec![(1, None), (0, Some(turn))]));
+        assert_eq!(roles(&keys, turn.minus(Duration::from_millis(1))).0, Some(0));
+        assert_eq!(roles(&keys, turn), (Some(1), vec![(1, None), (0, Some(turn))]));
+        assert_eq!(roles(&keys, turn.plus(RETIRED_GRACE)), (Some(1), vec![(1, None)]));
         assert_eq!(roles(&[], T), (None, vec![]));
-        let behind = Timestamp::from_millis(T.millis() - 10_000);
-        assert_eq!(roles(&keys, behind).0, Some(0), "the first one, by a clock that is behind");
+        assert_eq!(roles(&keys, T.minus(Duration::from_secs(10))).0, Some(0), "the first one, by a clock that is behind");
     }
 }

@@ -56,6 +56,27 @@ impl fmt::Debug for Network {
     }
 }
 
+/// The header in which a trusted proxy names its client. It is the one that the proxy writes itself: others pass through it as the client sent
+/// them, and are ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`: addresses, the nearest last.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyHeader {
+    /// Its name in small letters, as the setting has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use super::{
     cors::{self, Cors},
     envelope,
     errors::{ApiError, Code},
-    request::{self, X_REQUEST_ID},
+    request::{self, Proxies, X_REQUEST_ID},
     routes::{Matched, RouteEntry},
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
     },
 };
 use futures_util::FutureExt;
-use ipnet::IpNet;
 use poem::{
     Addr, Endpoint, Request, Response, Result,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
@@ -31,6 +30,8 @@ use tracing::Instrument;
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// Two years (RFC 6797); what it says of other names under this one is for their owner to decide.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -71,8 +72,10 @@ pub struct Frame<E, L> {
     pub inner: E,
     /// The limit of `/v1/auth/*`.
     pub limit: L,
-    /// Whose forwarding headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Who says for whom they ask.
+    pub proxies: Proxies,
+    /// The public URL is https: browsers are told to use nothing else.
+    pub https: bool,
     /// Who may call `/v1` from a browser.
     pub cors: Cors,
     /// For request ids.
@@ -122,7 +125,7 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
     async fn call(&self, request: Request) -> Result<Response> {
         let started = Instant::now();
         let id = request::request_id(request.headers(), &*self.clock, &*self.rng);
-        let caller = request::caller(request.headers(), Self::peer(&request), &self.trusted_proxies, &id);
+        let caller = request::caller(request.headers(), Self::peer(&request), &self.proxies, &id);
         let method = request.method().clone();
         let is_api = request.uri().path().starts_with("/v1/");
         let origin = if is_api { self.cors.origin(request.headers()) } else { None };
@@ -170,6 +173,9 @@ impl<E: Endpoint<Output = Response>, L: NetworkLimit> Endpoint for Frame<E, L> {
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if self.https {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
         if ends_if_refused && status.as_u16() >= 400 {
             // hyper closes a connection whose request was left unread; said in advance, so that no client sends its next one there.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

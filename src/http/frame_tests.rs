@@ -7,6 +7,7 @@ use super::{
     errors::{ApiError, Code},
     frame::{Frame, NetworkLimit},
     payload::{In, NoContent, Out},
+    request::Proxies,
     routes::{RouteEntry, router},
     server::{ServerConfig, serve},
     types::{EmailText, PasswordText},
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     domain::{
         ids::UserId,
-        network::Network,
+        network::{Network, ProxyHeader},
         rng::SeededRng,
         time::{ManualClock, Timestamp},
     },
@@ -146,7 +147,8 @@ async fn start(config: ServerConfig) -> Running {
     let frame = Frame {
         inner: router((Api { slow: slow.clone() }, Undocumented)),
         limit: AtMost(2, AtomicU32::new(0)),
-        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        proxies: Proxies { trusted: vec!["127.0.0.0/8".parse().unwrap()], header: ProxyHeader::XForwardedFor },
+        https: true,
         cors: Cors::new(["https://app.example.com"]),
         clock: Arc::new(ManualClock::at_millis(Timestamp::from_millis(1_700_000_000_000).millis())),
         rng: Arc::new(SeededRng::new(1)),

@@ -48,7 +48,6 @@ use crate::{
     service::{Services, api::Decision},
 };
 use devmailbox::Mailbox;
-use ipnet::IpNet;
 use poem::{
     Endpoint, Response, Route,
     http::{HeaderValue, header},
@@ -71,8 +70,10 @@ pub struct HttpParts {
     pub clock: Arc<dyn Clock>,
     /// For request ids.
     pub rng: Arc<dyn Rng>,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Who says for whom they ask.
+    pub proxies: request::Proxies,
+    /// The public URL is https.
+    pub https: bool,
     /// Origins whose pages may call `/v1`.
     pub cors_origins: Vec<String>,
     /// Shown at `/metrics`, where that is on this port.
@@ -144,7 +145,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
 
 /// The whole API as one endpoint, for [`server::serve`].
 pub fn endpoint(parts: HttpParts) -> impl Endpoint<Output = Response> + 'static {
-    let HttpParts { services, mailbox, clock, rng, trusted_proxies, cors_origins, metrics } = parts;
+    let HttpParts { services, mailbox, clock, rng, proxies, https, cors_origins, metrics } = parts;
     let mut route = pages::add(routes::router(documented(&services)), openapi::text(), mailbox.is_some());
     if let Some(mailbox) = mailbox {
         route = devmailbox::add(route, mailbox);
@@ -155,7 +156,8 @@ pub fn endpoint(parts: HttpParts) -> impl Endpoint<Output = Response> + 'static 
     frame::Frame {
         inner: bearer::WithServices { inner: route, services: services.clone() },
         limit: services,
-        trusted_proxies,
+        proxies,
+        https,
         cors: cors::Cors::new(cors_origins),
         clock,
         rng,

@@ -1,7 +1,12 @@
 //! What is known of a request before anybody reads its body: its id, and who is calling.
 
 use crate::{
-    domain::{ids::RequestId, network::Network, rng::Rng, time::Clock},
+    domain::{
+        ids::RequestId,
+        network::{Network, ProxyHeader},
+        rng::Rng,
+        time::Clock,
+    },
     service::api::Caller,
 };
 use ipnet::IpNet;
@@ -10,7 +15,6 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The header that carries request ids, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The id that the client gave, if it is 1 to 128 visible ASCII characters, else a new UUID v7.
 pub fn request_id(headers: &HeaderMap, clock: &dyn Clock, rng: &dyn Rng) -> HeaderValue {
@@ -22,8 +26,8 @@ pub fn request_id(headers: &HeaderMap, clock: &dyn Clock, rng: &dyn Rng) -> Head
 }
 
 /// Who is calling. `request_id` is the one made by [`request_id`].
-pub fn caller(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet], request_id: &HeaderValue) -> Caller {
-    let ip = client_ip(headers, peer, trusted);
+pub fn caller(headers: &HeaderMap, peer: IpAddr, proxies: &Proxies, request_id: &HeaderValue) -> Caller {
+    let ip = client_ip(headers, peer, proxies);
     let user_agent = headers
         .get(header::USER_AGENT)
         .map(|v| String::from_utf8_lossy(v.as_bytes()).chars().filter(|c| !c.is_control()).take(512).collect::<String>());
@@ -36,35 +40,36 @@ pub fn may_be_left_unread(headers: &HeaderMap) -> bool {
     length.is_some_and(|length| length > 16 * 1024) || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// The address of the client. Headers are believed only as far as trusted proxies wrote them: from the right, each hop that is
+/// Whose word counts for who a client is.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// Their networks.
+    pub trusted: Vec<IpNet>,
+    /// The header that they write. Another one was not written by them but passed through, so it says nothing.
+    pub header: ProxyHeader,
+}
+
+/// The address of the client. The header is believed only as far as trusted proxies wrote it: from the right, each hop that is
 /// itself a trusted proxy vouches for the one to its left; the first that isn't is the client. What can't be read ends the walk.
-///
-/// If `X-Forwarded-For` and `Forwarded` (RFC 7239) name different clients, one of them was not written by our proxy but
-/// passed through: then neither counts, and the peer is the client.
-pub fn client_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
-    let peer = peer.to_canonical();
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if trusted.is_empty() || !is_trusted(&peer) {
-        return peer;
+pub fn client_ip(headers: &HeaderMap, peer: IpAddr, proxies: &Proxies) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let is_trusted = |ip: &IpAddr| proxies.trusted.iter().any(|net| net.contains(ip));
+    if !is_trusted(&client) {
+        return client;
     }
-    let by = |name: HeaderName, read: fn(&str) -> Option<IpAddr>| {
-        let mut values = headers.get_all(name).iter().rev().peekable();
-        values.peek()?;
-        let mut client = peer;
-        for hop in values.flat_map(|v| v.to_str().unwrap_or("?").rsplit(',')) {
-            let Some(ip) = read(hop.trim()) else { break };
-            client = ip.to_canonical();
-            if !is_trusted(&client) {
-                break;
-            }
-        }
-        Some(client)
+    let read = match proxies.header {
+        ProxyHeader::XForwardedFor => address,
+        ProxyHeader::Forwarded => forwarded_for,
     };
-    match (by(X_FORWARDED_FOR, address), by(header::FORWARDED, forwarded_for)) {
-        (Some(a), Some(b)) if a != b => peer,
-        (Some(ip), _) | (None, Some(ip)) => ip,
-        (None, None) => peer,
+    let hops = headers.get_all(proxies.header.name()).iter().rev().flat_map(|v| v.to_str().unwrap_or("?").rsplit(','));
+    for hop in hops {
+        let Some(ip) = read(hop.trim()) else { break };
+        client = ip.to_canonical();
+        if !is_trusted(&client) {
+            break;
+        }
     }
+    client
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
@@ -99,17 +104,22 @@ mod tests {
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         lines.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_str(v).unwrap())).collect()
     }
-    fn proxies() -> Vec<IpNet> {
-        vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]
+    fn proxies(header: ProxyHeader) -> Proxies {
+        Proxies { trusted: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()], header }
     }
+    /// By proxies that write `X-Forwarded-For`.
     fn seen(peer: &str, lines: &[(&'static str, &str)]) -> String {
-        client_ip(&headers(lines), peer.parse().unwrap(), &proxies()).to_string()
+        client_ip(&headers(lines), peer.parse().unwrap(), &proxies(ProxyHeader::XForwardedFor)).to_string()
+    }
+    /// By proxies that write `Forwarded`.
+    fn forwarded(peer: &str, lines: &[(&'static str, &str)]) -> String {
+        client_ip(&headers(lines), peer.parse().unwrap(), &proxies(ProxyHeader::Forwarded)).to_string()
     }
 
     #[test]
     fn a_stranger_can_say_what_it_likes() {
         assert_eq!(seen("203.0.113.9", &[("x-forwarded-for", "192.0.2.1")]), "203.0.113.9");
-        assert_eq!(seen("203.0.113.9", &[("forwarded", "for=192.0.2.1")]), "203.0.113.9");
+        assert_eq!(forwarded("203.0.113.9", &[("forwarded", "for=192.0.2.1")]), "203.0.113.9");
     }
 
     #[test]
@@ -118,7 +128,10 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "6.6.6.6, 192.0.2.1, 10.1.1.1")]), "192.0.2.1");
         assert_eq!(seen("::ffff:10.0.0.1", &[("x-forwarded-for", "::ffff:192.0.2.1")]), "192.0.2.1");
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.1:4711")]), "192.0.2.1");
-        assert_eq!(seen("fd00::1", &[("forwarded", r#"for=6.6.6.6, proto=https;For="[2001:db8::7]:4711";by=10.0.0.1"#)]), "2001:db8::7");
+        assert_eq!(
+            forwarded("fd00::1", &[("forwarded", r#"for=6.6.6.6, proto=https;For="[2001:db8::7]:4711";by=10.0.0.1"#)]),
+            "2001:db8::7"
+        );
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "10.2.2.2, 10.1.1.1")]), "10.2.2.2");
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
     }
@@ -128,13 +141,16 @@ mod tests {
         for bad in ["unknown", "", "_hidden", "1.2.3", "192.0.2.1 10.1.1.1", "[::1"] {
             assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", &format!("6.6.6.6, {bad}, 10.1.1.1"))]), "10.1.1.1", "{bad}");
         }
-        assert_eq!(seen("10.0.0.1", &[("forwarded", "for=6.6.6.6, by=10.0.0.3")]), "10.0.0.1");
+        assert_eq!(forwarded("10.0.0.1", &[("forwarded", "for=6.6.6.6, by=10.0.0.3")]), "10.0.0.1");
     }
 
+    /// It passed through the proxy, so the client wrote it.
     #[test]
-    fn headers_that_disagree_count_for_nothing() {
-        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=6.6.6.6")]), "10.0.0.1");
-        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")]), "192.0.2.1");
+    fn the_header_that_the_proxies_do_not_write_counts_for_nothing() {
+        let both = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=198.51.100.1")];
+        assert_eq!((seen("10.0.0.1", &both), forwarded("10.0.0.1", &both)), ("192.0.2.1".into(), "198.51.100.1".into()));
+        assert_eq!(seen("10.0.0.1", &both[1..]), "10.0.0.1");
+        assert_eq!(forwarded("10.0.0.1", &both[..1]), "10.0.0.1");
     }
 
     #[test]
@@ -156,17 +172,19 @@ mod tests {
         #[test]
         fn nothing_left_of_the_client_counts(hostile in "[ -~]{0,60}", client in any::<[u8; 4]>()) {
             let client = IpAddr::from(client);
-            prop_assume!(client.is_ipv4() && !proxies().iter().any(|p| p.contains(&client)));
+            prop_assume!(client.is_ipv4() && !proxies(ProxyHeader::Forwarded).trusted.iter().any(|p| p.contains(&client)));
             prop_assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", &format!("{hostile}, {client}"))]), client.to_string());
-            prop_assert_eq!(seen("10.0.0.1", &[("forwarded", &format!("{hostile}, for={client};proto=https"))]), client.to_string());
+            prop_assert_eq!(forwarded("10.0.0.1", &[("forwarded", &format!("{hostile}, for={client};proto=https"))]), client.to_string());
         }
 
         #[test]
         fn any_header_gives_an_address_without_panic(a in "\\PC{0,80}", b in "[0-9a-f:.,\\[\\]\";= for]{0,80}") {
             let mut map = HeaderMap::new();
-            if let Ok(v) = HeaderValue::from_bytes(a.as_bytes()) { map.append(X_FORWARDED_FOR, v); }
+            if let Ok(v) = HeaderValue::from_bytes(a.as_bytes()) { map.append(ProxyHeader::XForwardedFor.name(), v); }
             if let Ok(v) = HeaderValue::from_bytes(b.as_bytes()) { map.append(header::FORWARDED, v); }
-            let _ = client_ip(&map, IpAddr::from([10, 0, 0, 1]), &proxies());
+            for header in [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded] {
+                let _ = client_ip(&map, IpAddr::from([10, 0, 0, 1]), &proxies(header));
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use crate::{
     domain::{
         ids::{ApiKeyId, SessionId, TenantId, UserId},
-        jwt::{self, ACCESS_TTL, AccessClaims, PublicJwk, SigningKey, StoredKey, VerifyingKey},
+        jwt::{self, ACCESS_TTL, AccessClaims, PublicJwk, SigningKey, StoredKey, TrustedKey, VerifyingKey},
         keyring::{Keyring, Label},
         rng::{self, Rng},
         secret::SecretText,
@@ -33,9 +33,27 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Verified tokens kept (about 400 bytes each).
 const CACHE: u64 = 200_000;
 
+/// The keys that are shown, newest first.
+#[derive(Default)]
 struct Active {
-    signer: Arc<SigningKey>,
-    verifying: Vec<VerifyingKey>,
+    trusted: Vec<TrustedKey>,
+    signers: Vec<Signer>,
+}
+
+/// A private key. Which one signs is decided when it does: a key takes over on all nodes at the same moment, not when each reads the keys again.
+struct Signer {
+    signs_from: Timestamp,
+    /// `None`: no secret of ours opens it.
+    key: Option<Arc<SigningKey>>,
+}
+
+impl Active {
+    fn signer(&self, now: Timestamp) -> Option<&Arc<SigningKey>> {
+        jwt::signer(&self.signers, |signer| signer.signs_from, now)?.key.as_ref()
+    }
+    fn opened(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.signers.iter().filter_map(|signer| signer.key.as_ref()).find(|key| key.public().kid() == kid).cloned()
+    }
 }
 
 #[derive(Default)]
@@ -132,23 +150,39 @@ impl Keys {
     /// # Errors
     /// As [`Keys::load`]; the keys of before stay in use.
     pub async fn reload(&self) -> Result<()> {
-        let stored = self.store.signing_keys().await?;
-        let (signer, shown) = jwt::roles(&stored, self.clock.now());
-        let signer = &stored[signer.ok_or_else(|| Error::Internal("no signing key whose time has come".into()))?];
-        let current = self.active().ok().filter(|a| a.signer.public().kid() == signer.kid);
-        let signer = match current {
-            Some(active) => active.signer.clone(),
-            None => {
-                let der = self.keyring.open(Label::SigningKey, signer.kid.as_bytes(), &signer.sealed);
-                let der = der.map_err(|e| Error::Internal(format!("signing key {}: {e}", signer.kid)))?;
-                Arc::new(SigningKey::from_pkcs8(&der).map_err(|e| Error::Internal(e.to_string()))?)
-            }
-        };
-        let verifying = shown.iter().map(|&i| VerifyingKey::from_point(&stored[i].point)).collect::<std::result::Result<_, _>>();
-        let verifying = verifying.map_err(|e| Error::Internal(e.to_string()))?;
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Active { signer, verifying }));
+        let (stored, now) = (self.store.signing_keys().await?, self.clock.now());
+        let before = self.active().unwrap_or_default();
+        let mut active = Active::default();
+        for term in jwt::terms(&stored, now) {
+            let key = &stored[term.index];
+            let public = VerifyingKey::from_point(&key.point).map_err(|e| Error::Internal(e.to_string()))?;
+            active.trusted.push(TrustedKey { key: public, replaced_at: term.replaced_at });
+            let over = term.replaced_at.is_some_and(|at| at <= now);
+            let opened = if over { None } else { before.opened(&key.kid).map_or_else(|| self.open(key), |key| Ok(Some(key)))? };
+            active.signers.push(Signer { signs_from: term.signs_from, key: opened });
+        }
+        if active.signer(now).is_none() {
+            return Err(Error::Internal("no signing key whose time has come, and that a configured secret opens".into()));
+        }
+        // What was verified by a key that others have replaced since may say that it was made after that.
+        if before.trusted != active.trusted {
+            self.verified.invalidate_all();
+        }
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(active));
         *self.stored.write().unwrap_or_else(PoisonError::into_inner) = stored;
         Ok(())
+    }
+
+    /// A private key; `None`, and a line in the log, if no secret opens it.
+    fn open(&self, key: &StoredKey) -> Result<Option<Arc<SigningKey>>> {
+        let der = match self.keyring.open(Label::SigningKey, key.kid.as_bytes(), &key.sealed) {
+            Ok(der) => der,
+            Err(e) => {
+                tracing::error!(kid = key.kid, error = %e, "a signing key can't be opened with the secrets configured");
+                return Ok(None);
+            }
+        };
+        SigningKey::from_pkcs8(&der).map(|key| Some(Arc::new(key))).map_err(|e| Error::Internal(e.to_string()))
     }
 
     fn active(&self) -> Result<Arc<Active>> {
@@ -157,7 +191,7 @@ impl Keys {
 
     /// The keys to show.
     pub fn jwks(&self) -> Vec<PublicJwk> {
-        self.active().map(|a| a.verifying.iter().map(VerifyingKey::jwk).collect()).unwrap_or_default()
+        self.active().map(|a| a.trusted.iter().map(|trusted| trusted.key.jwk()).collect()).unwrap_or_default()
     }
 
     /// Signs an access token; gives its end too.
@@ -176,7 +210,9 @@ impl Keys {
             jti: URL_SAFE_NO_PAD.encode(rng::bytes::<16>(&*self.rng)),
             epoch,
         };
-        let token = self.active()?.signer.sign(&claims).map_err(|e| Error::Internal(e.to_string()))?;
+        let active = self.active()?;
+        let signer = active.signer(now).ok_or_else(|| Error::Unavailable("no secret opens the signing key".into()))?;
+        let token = signer.sign(&claims).map_err(|e| Error::Internal(e.to_string()))?;
         Ok((token, Timestamp::from_millis(claims.exp * 1000)))
     }
 
@@ -189,7 +225,7 @@ impl Keys {
             Some(claims) => claims,
             None => {
                 let active = self.active().ok()?;
-                let claims = Arc::new(jwt::verify(token, &active.verifying, &self.issuer, &self.audience, now)?);
+                let claims = Arc::new(jwt::verify(token, &active.trusted, &self.issuer, &self.audience, now)?);
                 self.verified.insert(name, claims.clone());
                 claims
             }

@@ -266,6 +266,17 @@ impl Limits {
         }
     }
 
+    /// One text message out of what the whole deployment sends in a day: everybody can make tenants, each with a budget of its own.
+    pub async fn sms_of_all(&self, a_day: u32, now: Timestamp) -> Result<()> {
+        let budget = Limit { name: "sms_of_all", max: a_day, window: Duration::from_secs(86_400) };
+        let decided = self.allow(&budget, &Subject::of(&[b"all"]), now).await;
+        if matches!(decided, Err(Error::RateLimited { .. })) {
+            metrics::counter!("qeetid_sms_budget_refused_total").increment(1);
+            tracing::warn!(a_day, "the text messages of the day are used up: QEETID_SMS_DAILY_BUDGET");
+        }
+        decided
+    }
+
     /// One text message out of the tenant's budget of the day.
     pub async fn sms_budget(&self, tenant: TenantId, a_day: u32, now: Timestamp) -> Result<()> {
         let budget = Limit { name: "sms_budget", max: a_day, window: Duration::from_secs(86_400) };

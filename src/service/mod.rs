@@ -130,6 +130,8 @@ pub struct Rules {
     pub policy: AuthPolicy,
     /// Base of the links that are handed to admins, as that of those in mails.
     pub app_url: String,
+    /// Text messages that the whole deployment sends in a day.
+    pub sms_daily_budget: u32,
     /// Everybody may make organizations; else only the operator does.
     pub open_organizations: bool,
     /// How often.

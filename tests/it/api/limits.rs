@@ -100,6 +100,37 @@ async fn only_trusted_proxies_are_believed() {
     assert_eq!(sessions.body["items"][0]["ip"], "127.0.0.1");
 }
 
+/// Everybody can make tenants, and each has a budget of its own: what all may have sent is bounded.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_messages_of_a_day_are_limited_for_all_tenants_together() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_SMS_DAILY_BUDGET", "2").start().await;
+    for n in 0..3 {
+        let who = app.signup().await;
+        let path = format!("/v1/users/{}/verify/phone/start", who.user_id);
+        let reply = app.post_as(&who.access, &path, json!({"phone": format!("+4915112345{:03}", 600 + n)})).await;
+        assert_eq!(reply.status, if n < 2 { 200 } else { 429 }, "{}", reply.text);
+        if n == 2 {
+            app.post_as(&who.access, &path, json!({"phone": "+881612345678"})).await.refused(422, "validation_failed");
+        }
+    }
+    app.logged("QEETID_SMS_DAILY_BUDGET").await;
+}
+
+/// The public URL tells what browsers are told, and whether the counters are for everybody on this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_url_hides_the_metrics_and_wants_https() {
+    let private = App::new().await;
+    let page = private.get("/docs").await;
+    assert_eq!((page.header("strict-transport-security"), private.get("/metrics").await.status), (None, 200));
+    let mut builder = App::builder().env("QEETID_PUBLIC_URL", "https://id.example.com").env("QEETID_DEV", "1");
+    builder = builder.env("QEETID_LIMITS", "on");
+    let public = builder.start().await;
+    for path in ["/docs", "/v1/auth/me", "/healthz", "/.well-known/jwks.json"] {
+        assert_eq!(public.get(path).await.header("strict-transport-security"), Some("max-age=63072000"), "{path}");
+    }
+    public.get("/metrics").await.refused(404, "not_found");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sign_ups_of_one_network_are_limited() {
     let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__SIGNUPS", "2/1h").start().await;
