@@ -144,8 +144,6 @@ pub trait Ephemeral: IdempotencyStore + Send + Sync + 'static {
     async fn peek(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<Decision>;
     /// Gives one back (a password that was right); never below zero.
     async fn give_back(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()>;
-    /// Forgets the counter.
-    async fn clear(&self, limit: &Limit, who: &Subject) -> Result<()>;
     /// Removes expired codes and requests.
     async fn sweep(&self, now: Timestamp) -> Result<()>;
     /// Answers if it can be asked.

@@ -35,7 +35,7 @@ same caller (person and tenant, API key, or client network on public routes) on 
 `Idempotent-Replayed: true`; an error that is given again names the first request's id. Kept are 2xx, and 4xx but 401 and 429. With another body it is 409 \
 `idempotency_conflict` (files of `/v1/users/bulk/import` are compared by their Content-Length alone: take a new key for each file); while the first is being done, the second waits. A request that was cut off may be sent again after at most 30 seconds: what its first \
 run did is found and not done twice, which holds even if the kept answers were lost: then the first try after that may be answered 503, and the next one as the first request was, or, for \
-what can be done but once (a code, a link, an invite), as something that was done before. Answers over 1 MiB are not kept: the second time is 409.
+what can be done but once (a code, a link, an invite), as something that was done before. Answers over 64 KiB are not kept: the second time is 409.
 
 **Passwords** that are refused say why: the `detail` of `weak_password` begins with the rule's stable name and a colon (`too_short`, `same_as_email`, `common`, \
 `missing_uppercase`, `missing_number`, `missing_symbol`, `too_weak`), `fields` names the field.

@@ -42,8 +42,8 @@ use std::{
 
 /// A second request waits this long for the first.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Answers up to this size are kept.
-const LARGEST_KEPT: usize = 1024 * 1024;
+/// Answers up to this size are kept: a caller may have 50,000 of them an hour.
+const LARGEST_KEPT: usize = 64 * 1024;
 /// New keys of somebody who isn't signed in: each is a row for a day.
 const KEYS_OF_NETWORK: Limit = Limit { name: "idempotency_keys_of_network", max: 1000, window: Duration::from_secs(3600) };
 /// New keys of a person, or of an API key.

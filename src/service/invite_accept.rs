@@ -116,8 +116,8 @@ impl Services {
             self.check_new_password("password", password, &shown.tenant.policy, &shown.invite.email).await?;
         }
         let account = lookup.user.as_ref().filter(|u| u.deleted_at.is_none());
-        self.count_try(caller, digest, lookup.known_network, account, Actor::Anonymous).await?;
-        let given_back = || self.limits.password_right(digest, caller.network, lookup.known_network, now);
+        let whose = self.count_try(caller, digest, lookup.known_network, account, Actor::Anonymous).await?;
+        let given_back = || self.limits.password_right(&whose, now);
         let Some(user) = lookup.user else {
             let hash = self.pool.hash(password.clone(), flow(None, digest, caller), Class::Interactive).await;
             given_back().await?;

@@ -97,8 +97,26 @@ impl Drop for WaitingAttempt {
     }
 }
 
-fn pair(email: &ContactDigest, network: Network) -> Subject {
-    Subject::of(&[email.as_bytes(), network.as_bytes()])
+/// Whose password is tried, and from where.
+#[derive(Clone, Copy)]
+pub struct PasswordOf {
+    /// The address.
+    pub email: ContactDigest,
+    /// From where.
+    pub network: Network,
+    /// The account has signed in from there.
+    pub known_network: bool,
+    /// The account's epoch; 0 without one. A reset raises it: what all networks had counted against the old password counts no more.
+    pub epoch: u64,
+}
+
+impl PasswordOf {
+    fn here(&self) -> Subject {
+        Subject::of(&[self.email.as_bytes(), &self.epoch.to_le_bytes(), self.network.as_bytes()])
+    }
+    fn everywhere(&self) -> Subject {
+        Subject::of(&[self.email.as_bytes(), &self.epoch.to_le_bytes()])
+    }
 }
 
 impl Limits {
@@ -147,17 +165,17 @@ impl Limits {
 
     /// Counts one try of a password before it is hashed; the same for known and unknown addresses. A network that the
     /// account has signed in from answers only for itself: a stranger can't lock the owner out.
-    pub async fn password_try(&self, email: &ContactDigest, network: Network, known_network: bool, now: Timestamp) -> Result<()> {
+    pub async fn password_try(&self, whose: &PasswordOf, now: Timestamp) -> Result<()> {
         let locked = |e| match e {
             Error::RateLimited { retry_after } => Error::AccountLocked { retry_after },
             other => other,
         };
-        let mine = pair(email, network);
+        let mine = whose.here();
         self.allow(&self.rules.wrong_passwords, &mine, now).await.map_err(locked)?;
-        if known_network {
+        if whose.known_network {
             return Ok(());
         }
-        let everywhere = self.allow(&self.rules.wrong_passwords_everywhere, &Subject::contact(email), now).await;
+        let everywhere = self.allow(&self.rules.wrong_passwords_everywhere, &whose.everywhere(), now).await;
         if everywhere.is_err() {
             self.ephemeral.give_back(&self.rules.wrong_passwords, &mine, now).await?;
         }
@@ -165,20 +183,14 @@ impl Limits {
     }
 
     /// The password was right (or was never tried): the try is given back.
-    pub async fn password_right(&self, email: &ContactDigest, network: Network, known_network: bool, now: Timestamp) -> Result<()> {
+    pub async fn password_right(&self, whose: &PasswordOf, now: Timestamp) -> Result<()> {
         if self.rules.on {
-            self.ephemeral.give_back(&self.rules.wrong_passwords, &pair(email, network), now).await?;
-            if !known_network {
-                self.ephemeral.give_back(&self.rules.wrong_passwords_everywhere, &Subject::contact(email), now).await?;
+            self.ephemeral.give_back(&self.rules.wrong_passwords, &whose.here(), now).await?;
+            if !whose.known_network {
+                self.ephemeral.give_back(&self.rules.wrong_passwords_everywhere, &whose.everywhere(), now).await?;
             }
         }
         Ok(())
-    }
-
-    /// A reset clears what was counted against the address.
-    pub async fn password_reset(&self, email: &ContactDigest, network: Network) -> Result<()> {
-        self.ephemeral.clear(&self.rules.wrong_passwords, &pair(email, network)).await?;
-        Ok(self.ephemeral.clear(&self.rules.wrong_passwords_everywhere, &Subject::contact(email)).await?)
     }
 
     /// One attempt at a time for each address and network; 429 past the few that may wait.
@@ -186,7 +198,7 @@ impl Limits {
         if !self.rules.on {
             return Ok(Attempt { _permit: None, _waiting: None });
         }
-        let who = pair(email, network);
+        let who = Subject::of(&[email.as_bytes(), network.as_bytes()]);
         let one = {
             let mut map = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
             let a = map.entry(who).or_insert_with(|| Attempts { one: Arc::new(Semaphore::new(1)), waiting: 0 });

@@ -4,6 +4,7 @@ use super::{
     Services,
     api::{Caller, TokenPair},
     error::{Error, Result},
+    limits::PasswordOf,
 };
 use crate::{
     credentials::pool::{Class, Flow, Verified},
@@ -43,7 +44,7 @@ impl Services {
         let lookup = self.store.login_lookup(&digest, caller.network).await?;
         let now = self.clock.now();
         let user = lookup.user.filter(|u| u.deleted_at.is_none());
-        self.count_try(caller, &digest, lookup.known_network, user.as_ref(), Actor::Anonymous).await?;
+        let whose = self.count_try(caller, &digest, lookup.known_network, user.as_ref(), Actor::Anonymous).await?;
         let hash = user.as_ref().and_then(|u| u.password_hash.clone());
         let flow = flow(user.as_ref(), &digest, caller);
         self.flows.insert((digest, caller.network), flow.group);
@@ -51,7 +52,7 @@ impl Services {
             Ok(verified) => verified,
             Err(e) => {
                 // Refused before it was tried: it costs no try.
-                self.limits.password_right(&digest, caller.network, lookup.known_network, now).await?;
+                self.limits.password_right(&whose, now).await?;
                 return Err(e.into());
             }
         };
@@ -59,7 +60,7 @@ impl Services {
             self.note_refusal(caller, digest, user.as_ref(), Actor::Anonymous, "sign_in.refused");
             return Err(self.refuse(&verified).await);
         };
-        self.limits.password_right(&digest, caller.network, lookup.known_network, now).await?;
+        self.limits.password_right(&whose, now).await?;
         if user.status == UserStatus::Suspended {
             return Err(Error::AccountSuspended);
         }
@@ -164,10 +165,10 @@ impl Services {
         let _one = self.limits.one_attempt(&digest, caller.network).await?;
         let now = self.clock.now();
         let known = self.store.login_lookup(&digest, caller.network).await?.known_network;
-        self.count_try(caller, &digest, known, Some(user), Actor::User(user.id)).await?;
+        let whose = self.count_try(caller, &digest, known, Some(user), Actor::User(user.id)).await?;
         let verified = self.pool.verify(password, Some(hash), flow(Some(user), &digest, caller), Class::Interactive).await;
         if !matches!(&verified, Ok(v) if !v.matches) {
-            self.limits.password_right(&digest, caller.network, known, now).await?;
+            self.limits.password_right(&whose, now).await?;
         }
         let verified = verified?;
         if verified.matches {
@@ -178,7 +179,7 @@ impl Services {
         Err(Error::WrongPassword)
     }
 
-    /// Counts one try of a password; one too many is told in the audit.
+    /// Counts one try of a password, and gives what it is counted for; one too many is told in the audit.
     pub(super) async fn count_try(
         &self,
         caller: &Caller,
@@ -186,12 +187,14 @@ impl Services {
         known: bool,
         user: Option<&User>,
         actor: Actor,
-    ) -> Result<()> {
-        let counted = self.limits.password_try(digest, caller.network, known, self.clock.now()).await;
+    ) -> Result<PasswordOf> {
+        let epoch = user.map_or(0, |user| user.credential_epoch);
+        let whose = PasswordOf { email: *digest, network: caller.network, known_network: known, epoch };
+        let counted = self.limits.password_try(&whose, self.clock.now()).await;
         if matches!(counted, Err(Error::AccountLocked { .. })) {
             self.note_refusal(caller, *digest, user, actor, "sign_in.locked");
         }
-        counted
+        counted.map(|()| whose)
     }
 
     /// Has the audit tell of a refused password, in the background: so that the answer takes the same for addresses without an

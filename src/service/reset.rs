@@ -70,10 +70,6 @@ impl Services {
         match self.ask_user(caller, user.id, UserCommand::Reset(Box::new((ctx, cmd)))).await? {
             UserReply::Reset(_) => {
                 self.epoch_raised(user.id, link.epoch + 1, None);
-                // Counters only: the reset stands whether or not they can be asked.
-                if let Err(e) = self.limits.password_reset(&digest, caller.network).await {
-                    tracing::warn!(error = %e, "wrong-password counters could not be cleared after a reset");
-                }
                 Ok(())
             }
             UserReply::Stale => Err(Error::LinkInvalid),

@@ -72,8 +72,6 @@ pub(crate) async fn places_given_back(store: Store) {
         store.give_back(&HUNDRED, &who, now).await.unwrap();
     }
     assert_eq!(fill(&store, &who, now).await, 100, "never below zero");
-    store.clear(&HUNDRED, &who).await.unwrap();
-    assert_eq!(fill(&store, &who, now).await, 100);
 }
 
 pub(crate) async fn sixty_four_at_once(store: Store) {

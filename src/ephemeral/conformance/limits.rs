@@ -78,19 +78,6 @@ pub(crate) async fn a_place_given_back_is_free_and_never_more(store: Store) {
     assert!(!hit(&store, &THREE, &who, now).await.0);
 }
 
-pub(crate) async fn a_cleared_counter_begins_anew(store: Store) {
-    let (who, other, now) = (fresh_subject(), fresh_subject(), start());
-    store.clear(&ONE, &who).await.unwrap();
-    for subject in [&who, &other] {
-        hit(&store, &ONE, subject, now).await;
-    }
-    hit(&store, &THREE, &who, now).await;
-    store.clear(&ONE, &who).await.unwrap();
-    assert!(hit(&store, &ONE, &who, now).await.0);
-    assert!(!hit(&store, &ONE, &other, now).await.0, "another's is as it was");
-    assert_eq!(hit(&store, &THREE, &who, now).await.1, 1, "another limit too");
-}
-
 pub(crate) async fn looking_takes_no_place(store: Store) {
     let (who, now) = (fresh_subject(), start());
     for n in 0..=3u32 {

@@ -112,13 +112,6 @@ impl Counters {
         }
     }
 
-    pub(super) fn clear(&self, limit: &Limit, who: &Subject) {
-        let key = (limit.name, *who);
-        let mut shard = self.shard(&key);
-        shard.young.remove(&key);
-        shard.old.remove(&key);
-    }
-
     pub(super) fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -148,11 +148,6 @@ impl Ephemeral for Embedded {
         Ok(())
     }
 
-    async fn clear(&self, limit: &Limit, who: &Subject) -> Result<()> {
-        self.counters.clear(limit, who);
-        Ok(())
-    }
-
     async fn sweep(&self, now: Timestamp) -> Result<()> {
         self.counters.sweep(now);
         while idempotency::sweep(&self.file, now).await.map_err(failed)? {}

@@ -185,13 +185,6 @@ impl Ephemeral for Redis {
         Ok(())
     }
 
-    async fn clear(&self, limit: &Limit, who: &Subject) -> Result<()> {
-        self.local.clear(limit, who);
-        // If Redis can't be asked, the counter ends with its window.
-        let _: Result<()> = self.link.command("DEL", &[&self.limit_key(limit, who)]).await;
-        Ok(())
-    }
-
     async fn sweep(&self, now: Timestamp) -> Result<()> {
         self.local.sweep(now);
         self.swept.fetch_max(now.millis(), Ordering::Relaxed);

@@ -199,6 +199,25 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_that_is_too_large_is_given_once() {
+        let app = App::new().await;
+        let who = app.signup().await;
+        app.verify(&who).await;
+        let org = app.post_as(&who.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
+        let token = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
+        let (token, key) = (format!("Bearer {token}"), fresh_key());
+        let member = json!({"email": who.email});
+        let list = |rows: usize| json!({"users": vec![member.clone(); rows]});
+        let large = post(&app, Some(&token), "/v1/users/bulk", &key, &list(1000)).await.expect(200);
+        assert!(large.text.len() > 64 * 1024 && large.body["failed"] == 1000, "{}", large.text.len());
+        let again = post(&app, Some(&token), "/v1/users/bulk", &key, &list(1000)).await.refused(409, "idempotency_conflict");
+        assert!(again.text.contains("too large to be given again"), "{}", again.text);
+        let key = fresh_key();
+        let small = post(&app, Some(&token), "/v1/users/bulk", &key, &list(100)).await.expect(200);
+        assert_eq!(post(&app, Some(&token), "/v1/users/bulk", &key, &list(100)).await.expect(200).text, small.text);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_rerun_of_a_list_reports_what_the_run_that_died_made() {
         let mut app = App::own().await;
         let who = app.signup().await;

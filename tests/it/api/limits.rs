@@ -100,6 +100,24 @@ async fn only_trusted_proxies_are_believed() {
     assert_eq!(sessions.body["items"][0]["ip"], "127.0.0.1");
 }
 
+/// What strangers have guessed from anywhere is over with the old password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_clears_what_every_network_has_counted() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_TRUSTED_PROXIES", "127.0.0.0/8").start().await;
+    let who = app.signup().await;
+    for network in ["192.0.2.1", "198.51.100.1"] {
+        for _ in 0..10 {
+            from(&app, network, &who.email, "not the password").await.refused(401, "invalid_credentials");
+        }
+        from(&app, network, &who.email, &who.password).await.refused(429, "account_locked");
+    }
+    let (token, new) = (app.reset_token(&who.email, 1).await, fresh_password());
+    app.post("/v1/auth/reset-password", json!({"token": token, "new_password": new})).await.expect(200);
+    for network in ["192.0.2.1", "198.51.100.1"] {
+        from(&app, network, &who.email, &new).await.expect(200);
+    }
+}
+
 /// Everybody can make tenants, and each has a budget of its own: what all may have sent is bounded.
 #[tokio::test(flavor = "multi_thread")]
 async fn text_messages_of_a_day_are_limited_for_all_tenants_together() {

@@ -73,8 +73,6 @@ mod alone {
             }
             store.give_back(&limit, &who, now).await.unwrap();
             assert!(store.peek(&limit, &who, now).await.unwrap().allowed);
-            store.clear(&limit, &who).await.unwrap();
-            assert_eq!(store.peek(&limit, &who, now).await.unwrap().remaining, 2);
             let new = NewRun { run: RunId(rng::bytes(&SystemRng)), fingerprint: [7; 32], salt: [8; 16] };
             assert_eq!(store.begin_run(&name, new, now).await.unwrap(), Begun::Run { salt: new.salt, began_at: now });
             assert!(store.renew_run(&name, new.run, now).await.unwrap());
