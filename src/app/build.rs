@@ -268,6 +268,9 @@ fn rules(settings: &Settings) -> Rules {
             invites_of_tenant: limit("invites_of_tenant", l.invites_of_tenant),
             invites_to_address: limit("invites_to_address", l.invites_to_address),
             invite_mails: limit("invite_mails", l.invite_mails),
+            forgot_password_from_network: limit("forgot_password_from_network", l.forgot_password_from_network),
+            person_requests: limit("person_requests", l.person_requests),
+            admin_requests: limit("admin_requests", l.admin_requests),
         },
     }
 }

@@ -65,7 +65,8 @@ pub(super) fn start(parts: &Built) -> Upkeep {
     let keys = parts.keys.clone();
     set.spawn(supervised("keys", move || reload_keys(keys.clone())));
     let (store, ephemeral, clock, pool) = (parts.store.clone(), parts.ephemeral.clone(), parts.clock.clone(), parts.pool.clone());
-    set.spawn(supervised("own", move || own_sweep(store.clone(), ephemeral.clone(), clock.clone(), pool.clone())));
+    let services = parts.services.clone();
+    set.spawn(supervised("own", move || own_sweep(services.clone(), store.clone(), ephemeral.clone(), clock.clone(), pool.clone())));
     let services = parts.services.clone();
     set.spawn(supervised("clock", move || compare_clocks(services.clone())));
     let mut duty = |duty, length| {
@@ -139,11 +140,12 @@ async fn reload_keys(keys: Arc<Keys>) {
 }
 
 /// What each process has of its own.
-async fn own_sweep(store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, clock: Arc<dyn Clock>, pool: Pool) {
+async fn own_sweep(services: Arc<Services>, store: Arc<dyn Store>, ephemeral: Arc<dyn Ephemeral>, clock: Arc<dyn Clock>, pool: Pool) {
     loop {
         if let Err(e) = ephemeral.sweep(clock.now()).await {
             tracing::error!(error = %e, "sweeping codes failed; it is tried again in a minute");
         }
+        services.forget_old_counters();
         match store.hash_census().await {
             Ok(census) => pool.note_census(&census),
             Err(e) => tracing::warn!(error = %e, "the kinds of hashes can't be read"),

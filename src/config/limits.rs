@@ -94,6 +94,12 @@ limits! {
     invites_to_address: 10 in 3_600;
     /// Invite mails to one address, from everywhere.
     invite_mails: 20 in 86_400;
+    /// Reset mails asked for by one network.
+    forgot_password_from_network: 60 in 3_600;
+    /// Requests of one signed-in person to one node.
+    person_requests: 600 in 60;
+    /// Requests to the admin routes of one tenant without power over credentials, to one node.
+    admin_requests: 6_000 in 60;
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
-mod counters;
+pub(crate) mod counters;
 pub mod embedded;
 pub mod idempotency;
 pub mod redis;

@@ -11,6 +11,7 @@ use super::{
         batch::Importer,
         split::{Raw, Splitter},
     },
+    limits::Heavy,
 };
 use crate::{
     actors::entity::settled,
@@ -62,6 +63,7 @@ pub struct Bulk<'a> {
     told_all: bool,
     once: OfThisRun,
     report: BulkReport,
+    _heavy: Option<Heavy>,
 }
 
 /// An export that is being streamed in.
@@ -82,6 +84,7 @@ impl Services {
         if by.is_personal() {
             return Err(Error::field("tenant_id", "is a personal tenant: it has one member, its owner"));
         }
+        let heavy = self.limits.heavy(by.tenant_id.as_bytes())?;
         self.may_still_reveal(by).await?;
         let policy = self.scope(by.tenant_id).await?.policy;
         let importer = Importer {
@@ -105,6 +108,7 @@ impl Services {
             told_all: false,
             once: OfThisRun(self.rng.clone()),
             report: BulkReport::default(),
+            _heavy: heavy,
         })
     }
 

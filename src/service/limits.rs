@@ -12,7 +12,7 @@ use crate::{
         time::Timestamp,
         token::CodePurpose,
     },
-    ephemeral::{Decision, Ephemeral, Limit, Subject},
+    ephemeral::{Decision, Ephemeral, Limit, Subject, counters::Counters},
 };
 use std::{
     collections::HashMap,
@@ -50,7 +50,17 @@ pub struct LimitRules {
     pub invites_to_address: Limit,
     /// Invite mails to one address.
     pub invite_mails: Limit,
+    /// Reset mails asked for by one network.
+    pub forgot_password_from_network: Limit,
+    /// Requests of one signed-in person, counted by this node alone.
+    pub person_requests: Limit,
+    /// Requests to the admin routes of one tenant without power over credentials, counted by this node alone.
+    pub admin_requests: Limit,
 }
+
+/// Exports and lists that are worked at for one person or tenant at once, and by this node.
+const HEAVY_OF_ONE: usize = 2;
+const HEAVY_OF_ALL: usize = 8;
 
 /// A note that the address has an account goes out at most once a day.
 const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, window: Duration::from_secs(86_400) };
@@ -67,6 +77,44 @@ pub struct Limits {
     rules: LimitRules,
     ephemeral: Arc<dyn Ephemeral>,
     attempts: Arc<Mutex<HashMap<Subject, Attempts>>>,
+    /// What is asked at each request: no other process is, nor the store.
+    here: Arc<Counters>,
+    heavy: HeavyWork,
+}
+
+/// Exports and lists under way, by the person or tenant that they are for.
+#[derive(Clone, Default)]
+struct HeavyWork(Arc<Mutex<HashMap<[u8; 16], usize>>>);
+
+impl HeavyWork {
+    /// `None` while there are enough.
+    fn begin(&self, whose: &[u8; 16]) -> Option<Heavy> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of_one, of_all) = (under_way.get(whose).copied().unwrap_or(0), under_way.values().sum::<usize>());
+        if of_one >= HEAVY_OF_ONE || of_all >= HEAVY_OF_ALL {
+            return None;
+        }
+        *under_way.entry(*whose).or_default() += 1;
+        Some(Heavy { work: self.clone(), whose: *whose })
+    }
+}
+
+/// The right to export, or to take in a list; another one may once it is dropped.
+pub struct Heavy {
+    work: HeavyWork,
+    whose: [u8; 16],
+}
+
+impl Drop for Heavy {
+    fn drop(&mut self) {
+        let mut under_way = self.work.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = under_way.get_mut(&self.whose) {
+            *n -= 1;
+            if *n == 0 {
+                under_way.remove(&self.whose);
+            }
+        }
+    }
 }
 
 struct Attempts {
@@ -122,7 +170,7 @@ impl PasswordOf {
 impl Limits {
     /// With the rules given.
     pub fn new(rules: LimitRules, ephemeral: Arc<dyn Ephemeral>) -> Self {
-        Self { rules, ephemeral, attempts: Arc::default() }
+        Self { rules, ephemeral, attempts: Arc::default(), here: Arc::default(), heavy: HeavyWork::default() }
     }
 
     /// One of whatever `limit` counts for `who`.
@@ -148,6 +196,46 @@ impl Limits {
         }
         let decision = self.ephemeral.hit(limit, who, now).await?;
         if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
+    }
+
+    fn here(&self, limit: &Limit, whose: &[u8; 16], now: Timestamp) -> Result<()> {
+        if !self.rules.on {
+            return Ok(());
+        }
+        let decision = self.here.decide(limit, &Subject::of(&[whose]), now, true);
+        if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
+    }
+
+    /// One request of a signed-in person.
+    ///
+    /// # Errors
+    /// `RateLimited`.
+    pub fn person_request(&self, user: UserId, now: Timestamp) -> Result<()> {
+        self.here(&self.rules.person_requests, user.as_bytes(), now)
+    }
+
+    /// One request to the admin routes of a tenant without power: everybody can make those.
+    ///
+    /// # Errors
+    /// `RateLimited`.
+    pub fn admin_request(&self, tenant: TenantId, now: Timestamp) -> Result<()> {
+        self.here(&self.rules.admin_requests, tenant.as_bytes(), now)
+    }
+
+    /// Begins an export of, or a list for, a person or a tenant.
+    ///
+    /// # Errors
+    /// `RateLimited` while two of theirs, or eight in all, are under way.
+    pub fn heavy(&self, whose: &[u8; 16]) -> Result<Option<Heavy>> {
+        if !self.rules.on {
+            return Ok(None);
+        }
+        self.heavy.begin(whose).map(Some).ok_or(Error::RateLimited { retry_after: Duration::from_secs(1) })
+    }
+
+    /// Forgets counters that are over.
+    pub fn sweep(&self, now: Timestamp) {
+        self.here.sweep(now);
     }
 
     /// One request to `/v1/auth/*`; `None` where limits are off.
@@ -213,9 +301,10 @@ impl Limits {
         Ok(Attempt { _permit: Some(permit), _waiting: Some(waiting) })
     }
 
-    /// Whether a reset mail may go to this address; the caller answers the same either way.
-    pub async fn forgot_password(&self, email: &ContactDigest, now: Timestamp) -> Result<bool> {
-        Ok(self.reset_mail(email, now).await.is_ok())
+    /// Whether a reset mail may go to this address, asked for from there; the caller answers the same either way.
+    pub async fn forgot_password(&self, email: &ContactDigest, network: Network, now: Timestamp) -> Result<bool> {
+        let asked = self.allow(&self.rules.forgot_password_from_network, &Subject::of(&[network.as_bytes()]), now).await;
+        Ok(asked.is_ok() && self.reset_mail(email, now).await.is_ok())
     }
 
     /// A reset mail to this address, for a caller who may know of it.
@@ -293,5 +382,24 @@ impl Limits {
     pub async fn sms_budget(&self, tenant: TenantId, a_day: u32, now: Timestamp) -> Result<()> {
         let budget = Limit { name: "sms_budget", max: a_day, window: Duration::from_secs(86_400) };
         self.allow(&budget, &Subject::of(&[tenant.as_bytes()]), now).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_of_one_and_eight_of_all_work_at_once() {
+        let work = HeavyWork::default();
+        let held: Vec<Heavy> = (0..4).flat_map(|n| [n; 2]).map(|n| work.begin(&[n; 16]).expect("two of each")).collect();
+        assert!(work.begin(&[0; 16]).is_none() && work.begin(&[9; 16]).is_none());
+        let mut held = held.into_iter();
+        drop(held.next());
+        let third = work.begin(&[9; 16]).expect("one has ended");
+        drop((third, held.next()));
+        assert!(work.begin(&[0; 16]).is_some() && work.begin(&[3; 16]).is_none());
+        drop(held);
+        assert!(work.0.lock().unwrap().is_empty(), "nothing is left of whoever has come to the end");
     }
 }

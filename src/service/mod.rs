@@ -288,6 +288,11 @@ impl Services {
         self.limits.auth_request(network, self.clock.now()).await
     }
 
+    /// Forgets what this node counted of requests that no limit looks at any more.
+    pub fn forget_old_counters(&self) {
+        self.limits.sweep(self.clock.now());
+    }
+
     /// From now on [`Services::ready`] says no, so that no new requests are sent here; those that come are still served.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);

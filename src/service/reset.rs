@@ -31,7 +31,7 @@ impl Services {
     pub async fn forgot_password(&self, caller: &Caller, email: &str) -> Result<()> {
         // What isn't an address we take, but somebody may hold for one, gets the same answer and the same row.
         let contact = email.parse::<Email>().map_or_else(|_| ContactDigest::of_unknown(email), |e| e.digest());
-        if self.limits.forgot_password(&contact, self.clock.now()).await? {
+        if self.limits.forgot_password(&contact, caller.network, self.clock.now()).await? {
             let job = self.job(Message::ResetRequested { contact });
             self.send(&self.ctx(caller, Actor::Anonymous), job).await?;
         }

@@ -143,10 +143,12 @@ impl Services {
     /// Whom a bearer token stands for.
     ///
     /// # Errors
-    /// `Unauthorized`, whatever is wrong with it; `Unavailable` while it can't be known what was revoked.
+    /// `Unauthorized`, whatever is wrong with it; `RateLimited` past 600 requests of the person in a minute, counted by this node;
+    /// `Unavailable` while it can't be known what was revoked.
     pub async fn authenticate(&self, token: &str) -> Result<Principal> {
         self.keys.up_to_date().await?;
         let claims = self.keys.check(token).ok_or(Error::Unauthorized)?;
+        self.limits.person_request(claims.user_id, self.clock.now())?;
         Ok(Principal { user_id: claims.user_id, tenant_id: claims.tenant_id, session_id: claims.sid, epoch: claims.epoch })
     }
 

@@ -50,7 +50,7 @@ impl Shard {
 }
 
 /// The counters of this node.
-pub(super) struct Counters {
+pub(crate) struct Counters {
     shards: Vec<Mutex<Shard>>,
     /// Which shard a key is in is nobody's business outside: else one could fill a chosen one to make it forget.
     hasher: RandomState,
@@ -77,7 +77,7 @@ impl Counters {
     }
 
     /// Decides, and counts one if `count` and it is within the limit.
-    pub(super) fn decide(&self, limit: &Limit, who: &Subject, now: Timestamp, count: bool) -> Decision {
+    pub(crate) fn decide(&self, limit: &Limit, who: &Subject, now: Timestamp, count: bool) -> Decision {
         let (now, window, key) = (now.millis(), millis(limit.window), (limit.name, *who));
         let answer = |allowed, remaining, reset| {
             let reset_after = Duration::from_millis(u64::try_from(reset).unwrap_or(0));
@@ -112,7 +112,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn sweep(&self, now: Timestamp) {
+    pub(crate) fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let Shard { young, old } = &mut *shard;

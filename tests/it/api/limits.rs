@@ -100,6 +100,65 @@ async fn only_trusted_proxies_are_believed() {
     assert_eq!(sessions.body["items"][0]["ip"], "127.0.0.1");
 }
 
+/// Counted by the node itself: one account can't slow the others down.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_person_asks_so_often_and_no_more() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__PERSON_REQUESTS", "5/1m").start().await;
+    let (busy, other) = (app.signup().await, app.signup().await);
+    for n in 0..7 {
+        // Another session of theirs is theirs.
+        let access =
+            if n == 3 { app.login(&busy.email, &busy.password).await.expect(200).str("access_token") } else { busy.access.clone() };
+        let reply = app.get_as(&access, "/v1/me").await;
+        if n < 5 {
+            reply.expect(200);
+        } else {
+            let seconds: u64 = reply.refused(429, "rate_limited").header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=60).contains(&seconds), "{seconds}");
+        }
+    }
+    app.get_as(&other.access, "/v1/me").await.expect(200);
+    app.login(&busy.email, &busy.password).await.expect(200);
+}
+
+/// Everybody can make organizations. Those that the operator gave power are customers.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_routes_of_an_organization_without_power_are_limited() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__ADMIN_REQUESTS", "4/1m").start().await;
+    let who = app.signup().await;
+    let org = app.post_as(&who.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
+    let access = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
+    for n in 0..6 {
+        let reply = app.get_as(&access, "/v1/users").await;
+        if n < 4 {
+            reply.expect(200)
+        } else {
+            reply.refused(429, "rate_limited")
+        };
+    }
+    // Of the personal tenant they are others.
+    app.get_as(&who.access, "/v1/users").await.expect(200);
+    app.manage(&org).await;
+    for _ in 0..6 {
+        app.get_as(&access, "/v1/users").await.expect(200);
+    }
+}
+
+/// The answer is the same, and nothing is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_network_asks_for_so_many_reset_mails() {
+    let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__FORGOT_PASSWORD_FROM_NETWORK", "2/1h").start().await;
+    let all = [app.signup().await, app.signup().await, app.signup().await];
+    for who in &all {
+        app.post("/v1/auth/forgot-password", json!({"email": who.email})).await.expect(202);
+    }
+    for who in &all[..2] {
+        app.message(&who.email, 1).await;
+    }
+    app.post("/v1/auth/forgot-password", json!({"email": fresh_email()})).await.expect(202);
+    assert!(app.messages(&all[2].email).is_empty());
+}
+
 /// What strangers have guessed from anywhere is over with the old password.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_clears_what_every_network_has_counted() {
