@@ -98,7 +98,11 @@ enum Command {
 #[derive(Subcommand)]
 enum Keys {
     /// Add a signing key: shown in the JWKS at once, signs ten minutes later, and the one before it retires
-    Rotate,
+    Rotate {
+        /// End this key on all nodes within a second, with all tokens that it has signed: it was stolen
+        #[arg(long, value_name = "KID")]
+        revoke: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -291,7 +295,9 @@ fn main() -> ExitCode {
     finish(match cli.command {
         None | Some(Command::Serve) => serve(&settings),
         Some(Command::Migrate) => run(app::migrate(&settings)).and_then(|said| print(&format!("{said}\n"))),
-        Some(Command::Keys(Keys::Rotate)) => run(app::rotate_keys(&settings)).and_then(|said| print(&format!("{said}\n"))),
+        Some(Command::Keys(Keys::Rotate { revoke })) => {
+            run(app::rotate_keys(&settings, revoke.as_deref())).and_then(|said| print(&format!("{said}\n")))
+        }
         Some(Command::ApiKey(ApiKeys::Create { tenant, scopes, name, expires })) => {
             let scopes = scopes.into_iter().fold(PermissionSet::default(), PermissionSet::union);
             let order = app::api_key::KeyOrder { tenant, scopes, name, ends: expires };

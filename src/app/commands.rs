@@ -3,14 +3,18 @@
 use super::{AppError, build, build::storage};
 use crate::{
     config::Settings,
-    domain::{ids::TenantId, jwt::PUBLISH_AHEAD},
+    domain::{
+        ids::TenantId,
+        jwt::{self, PUBLISH_AHEAD, TURN_LEEWAY},
+        keyring::Label,
+    },
     http,
     service::{
         chainer::{Broken, ChainReport, walk_all},
         keys::make_key,
     },
 };
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 /// Brings the schema up to date; says so. Any number of nodes may do so at once.
 ///
@@ -30,17 +34,44 @@ pub async fn migrate(settings: &Settings) -> Result<String, AppError> {
 /// Adds a signing key. It is in the JWKS at once (of each running node within half a minute) and signs ten minutes later;
 /// the one before it stays in the JWKS for half an hour after that.
 ///
+/// `revoke`: ends that key, stolen perhaps, on all nodes within a second, with all tokens that it has signed. If it is the one that signs now, the
+/// new key signs at once, which verifiers elsewhere meet before they have read it.
+///
 /// # Errors
-/// The store can't be opened, or the key not be made.
-pub async fn rotate_keys(settings: &Settings) -> Result<String, AppError> {
+/// The store can't be opened, there is no such key, or the new one can't be made.
+pub async fn rotate_keys(settings: &Settings, revoke: Option<&str>) -> Result<String, AppError> {
     let parts = storage(settings).await?;
-    let now = parts.clock.now();
-    let first = parts.store.signing_keys().await.map_err(|e| AppError::new("store", e))?.is_empty();
-    let signs_from = if first { now } else { now.plus(PUBLISH_AHEAD) };
+    let failed = |e| AppError::new("store", e);
+    let (now, keys) = (parts.clock.now(), parts.store.signing_keys().await.map_err(failed)?);
+    if let Some(kid) = revoke
+        && keys.iter().all(|key| key.kid != kid)
+    {
+        return Err(AppError::new("keys rotate --revoke", format!("there is no key {kid}: /.well-known/jwks.json has the ids")));
+    }
+    let terms = jwt::terms(&keys, now);
+    let signer = jwt::signer(&terms, |term| term.signs_from, now).map(|term| &keys[term.index]);
+    if let Some(signer) = signer
+        && parts.keyring.open(Label::SigningKey, signer.kid.as_bytes(), &signer.sealed).is_err()
+    {
+        let problem = "this QEETID_SECRET doesn't open the key that signs now: the nodes have another one, and could not use what it seals";
+        return Err(AppError::new("keys rotate", problem));
+    }
+    let signs_from = match signer {
+        // At once also by clocks that are behind ours, and after the key that it replaces.
+        Some(signer) if revoke == Some(&signer.kid) => now.minus(TURN_LEEWAY).max(signer.signs_from.plus(Duration::from_millis(1))),
+        Some(_) => now.plus(PUBLISH_AHEAD),
+        None => now,
+    };
     let key = make_key(&parts.keyring, &*parts.rng, now, signs_from).map_err(|e| AppError::new("key", e))?;
-    let kid = key.kid.clone();
-    parts.store.add_signing_key(key, false).await.map_err(|e| AppError::new("store", e))?;
-    Ok(format!("Key {kid} signs from {signs_from} on."))
+    let new = key.kid.clone();
+    // First the one that takes over: nodes that read between the two have one to sign with.
+    parts.store.add_signing_key(key, false).await.map_err(failed)?;
+    let mut said = format!("Key {new} signs from {signs_from} on.");
+    if let Some(kid) = revoke {
+        parts.store.revoke_signing_key(kid, now).await.map_err(failed)?;
+        said += &format!(" Key {kid} is revoked: no token that it signed is good any more.");
+    }
+    Ok(said)
 }
 
 /// The OpenAPI document.

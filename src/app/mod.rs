@@ -59,6 +59,12 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
     if !settings.limits.on {
         tracing::warn!("QEETID_LIMITS=off: rate limits are lifted; this is for load tests only");
     }
+    if !settings.trusted_proxies.is_empty() {
+        tracing::info!(
+            header = settings.proxy_header.name(),
+            "trusted proxies name the client in this header, and in no other: QEETID_PROXY_HEADER"
+        );
+    }
     let parts = build::build(settings).await?;
     let bind = |addr| async move { TcpListener::bind(addr).await.map_err(|e| AppError::new(&format!("can't listen on {addr}"), e)) };
     let listener = bind(settings.listen).await?;
@@ -78,7 +84,7 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
         cors_origins: settings.cors_origins.clone(),
         // Counts around a probe would tell who exists: on the API's port only while that can't be reached from outside, neither
         // directly nor through a proxy on this machine.
-        metrics: (metrics_beside.is_none() && settings.is_private()).then(|| renderer(&metrics)),
+        metrics: (metrics_beside.is_none() && settings.is_private() && settings.trusted_proxies.is_empty()).then(|| renderer(&metrics)),
     });
     let beside = metrics_beside.map(|listener| {
         tokio::spawn(http::server::serve(

@@ -221,7 +221,9 @@ pub fn verify(token: &str, keys: &[TrustedKey], iss: &str, aud: &str, now: Times
     let algorithm: &dyn signature::VerificationAlgorithm = &ECDSA_P256_SHA256_FIXED;
     UnparsedPublicKey::new(algorithm, &trusted.key.point).verify(signed.as_bytes(), &tag).ok()?;
     let claims: AccessClaims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
-    let ours = claims.iss == iss && claims.aud == aud && claims.sub == claims.user_id;
+    // Whoever has a copy of a replaced key says what they like, but not for longer than a token lives.
+    let short = claims.exp.saturating_sub(claims.iat) <= ACCESS_TTL.as_secs() as i64;
+    let ours = short && claims.iss == iss && claims.aud == aud && claims.sub == claims.user_id;
     (ours && trusted.signed_at(claims.iat) && current(&claims, now)).then_some(claims)
 }
 
@@ -244,6 +246,9 @@ pub struct StoredKey {
     pub created_at: Timestamp,
     /// When it begins to sign; the key before it is retired then.
     pub signs_from: Timestamp,
+    /// When it was revoked: nothing that it signs or has signed is good.
+    #[serde(default)]
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// One of the stored keys, in its time.
@@ -265,6 +270,13 @@ pub fn terms(keys: &[StoredKey], now: Timestamp) -> Vec<Term> {
     let mut replaced_at: Option<Timestamp> = None;
     for index in order {
         let signs_from = keys[index].signs_from;
+        if let Some(revoked_at) = keys[index].revoked_at {
+            // The key before it was replaced all the same, unless this one never came to sign.
+            if signs_from <= revoked_at {
+                replaced_at = Some(signs_from);
+            }
+            continue;
+        }
         if replaced_at.is_none_or(|at| now < at.plus(RETIRED_GRACE)) {
             shown.push(Term { index, signs_from, replaced_at });
         }
@@ -319,6 +331,11 @@ mod tests {
             let now = Timestamp::from_millis(iat * 1000);
             assert_eq!(check(token.reveal(), &keys, now).is_some(), good, "{seconds} s after it was replaced");
         }
+        let long = key.sign(&AccessClaims { exp: T.seconds() + 901, ..claims() }).unwrap();
+        assert!(
+            check(long.reveal(), &keys, T).is_none() && check(long.reveal(), &[trusted(&key)], T).is_none(),
+            "no token of ours lives so long"
+        );
     }
 
     #[test]
@@ -372,7 +389,14 @@ mod tests {
 
     #[test]
     fn a_new_key_is_shown_before_it_signs_and_an_old_one_after() {
-        let key = |n: u8, from: Timestamp| StoredKey { kid: n.to_string(), point: vec![], sealed: vec![], created_at: T, signs_from: from };
+        let key = |n: u8, from: Timestamp| StoredKey {
+            kid: n.to_string(),
+            point: vec![],
+            sealed: vec![],
+            created_at: T,
+            signs_from: from,
+            revoked_at: None,
+        };
         let keys = [key(0, T), key(1, T.plus(PUBLISH_AHEAD))];
         let roles = |keys: &[StoredKey], now| {
             let terms = terms(keys, now);
@@ -386,5 +410,13 @@ mod tests {
         assert_eq!(roles(&keys, turn.plus(RETIRED_GRACE)), (Some(1), vec![(1, None)]));
         assert_eq!(roles(&[], T), (None, vec![]));
         assert_eq!(roles(&keys, T.minus(Duration::from_secs(10))).0, Some(0), "the first one, by a clock that is behind");
+        // The second one is stolen while it signs: a third one takes over at once, and the first one stays replaced when it was.
+        let stolen = turn.plus(Duration::from_secs(60));
+        let revoked = StoredKey { revoked_at: Some(stolen), ..key(1, turn) };
+        let keys = [key(0, T), revoked.clone(), key(2, stolen)];
+        assert_eq!(roles(&keys, stolen), (Some(2), vec![(2, None), (0, Some(turn))]));
+        // Before it ever signs.
+        let keys = [key(0, T), StoredKey { revoked_at: Some(T), ..revoked }];
+        assert_eq!(roles(&keys, turn), (Some(0), vec![(0, None)]));
     }
 }

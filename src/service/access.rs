@@ -73,6 +73,10 @@ impl Operator {
             Who::Server { maker, .. } => *maker,
         }
     }
+    /// The tenant, if the operator gave it power over credentials.
+    pub fn managed(&self) -> Option<TenantId> {
+        self.place.managed.then_some(self.tenant_id)
+    }
     /// The server's key.
     pub fn key_id(&self) -> Option<ApiKeyId> {
         match &self.who {
@@ -194,10 +198,13 @@ impl Services {
                 }
             }
         };
-        if !operator.place.managed {
-            self.limits.admin_request(operator.tenant_id, self.clock.now())?;
+        if !operator.permissions.has(needed) {
+            return Err(Error::Forbidden);
         }
-        if operator.permissions.has(needed) { Ok(operator) } else { Err(Error::Forbidden) }
+        if !operator.place.managed {
+            self.limits.admin_request(operator.tenant_id, operator.key_id().is_some(), self.clock.now())?;
+        }
+        Ok(operator)
     }
 
     /// A person must have signed in lately for what outlives his session.

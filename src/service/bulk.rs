@@ -84,7 +84,7 @@ impl Services {
         if by.is_personal() {
             return Err(Error::field("tenant_id", "is a personal tenant: it has one member, its owner"));
         }
-        let heavy = self.limits.heavy(by.tenant_id.as_bytes())?;
+        let heavy = self.limits.heavy(by.managed(), by.user_id())?;
         self.may_still_reveal(by).await?;
         let policy = self.scope(by.tenant_id).await?.policy;
         let importer = Importer {
@@ -233,8 +233,8 @@ impl Bulk<'_> {
         }
         match holder {
             Holder::Nobody => {}
-            // Perhaps by the run before this one, which has counted it: the store tells.
-            Holder::Member if idempotency::may_be_rerun() => return Ok(Ok(())),
+            // Perhaps by the run before this one: the store tells.
+            Holder::Member if idempotency::may_be_rerun() => {}
             Holder::Member => return Ok(Err(IS_MEMBER)),
             Holder::Elsewhere => return self.taken().await.map(Err),
         }
@@ -242,6 +242,10 @@ impl Bulk<'_> {
             && let Err(why) = self.by.place.may_make_credentials()
         {
             return Ok(Err(why.text()));
+        }
+        if holder == Holder::Member {
+            // That run has counted it.
+            return Ok(Ok(()));
         }
         // Each is an invite to an address: it is counted as one, and its owner is told.
         if !self.by.place.managed {

@@ -101,7 +101,7 @@ pub fn make_key(ring: &Keyring, rng: &dyn Rng, now: Timestamp, signs_from: Times
     let der = SigningKey::generate().map_err(bad)?;
     let public = SigningKey::from_pkcs8(&der).map_err(bad)?.public().clone();
     let sealed = ring.seal(Label::SigningKey, public.kid().as_bytes(), &der, rng);
-    Ok(StoredKey { kid: public.kid().to_owned(), point: public.point().to_vec(), sealed, created_at: now, signs_from })
+    Ok(StoredKey { kid: public.kid().to_owned(), point: public.point().to_vec(), sealed, created_at: now, signs_from, revoked_at: None })
 }
 
 impl Keys {
@@ -161,16 +161,16 @@ impl Keys {
             let opened = if over { None } else { before.opened(&key.kid).map_or_else(|| self.open(key), |key| Ok(Some(key)))? };
             active.signers.push(Signer { signs_from: term.signs_from, key: opened });
         }
-        if active.signer(now).is_none() {
-            return Err(Error::Internal("no signing key whose time has come, and that a configured secret opens".into()));
-        }
-        // What was verified by a key that others have replaced since may say that it was made after that.
-        if before.trusted != active.trusted {
+        let (changed, signs) = (before.trusted != active.trusted, active.signer(now).is_some());
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(active));
+        // What was verified by a key that others have replaced since may say that it was made after that. Emptied once nobody verifies by it
+        // any more, see [`Keys::check`].
+        if changed {
             self.verified.invalidate_all();
         }
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(active));
         *self.stored.write().unwrap_or_else(PoisonError::into_inner) = stored;
-        Ok(())
+        // Tokens are checked by what is known all the same.
+        if signs { Ok(()) } else { Err(Error::Internal("no signing key whose time has come, and that a configured secret opens".into())) }
     }
 
     /// A private key; `None`, and a line in the log, if no secret opens it.
@@ -187,6 +187,11 @@ impl Keys {
 
     fn active(&self) -> Result<Arc<Active>> {
         self.active.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| Error::Unavailable("no signing key".into()))
+    }
+
+    /// Whether there is a key to sign with.
+    pub fn can_sign(&self) -> bool {
+        self.active().is_ok_and(|active| active.signer(self.clock.now()).is_some())
     }
 
     /// The keys to show.
@@ -227,6 +232,12 @@ impl Keys {
                 let active = self.active().ok()?;
                 let claims = Arc::new(jwt::verify(token, &active.trusted, &self.issuer, &self.audience, now)?);
                 self.verified.insert(name, claims.clone());
+                // The keys were read again meanwhile: what is in the cache by now may be too good.
+                let later = self.active().ok()?;
+                if !Arc::ptr_eq(&active, &later) {
+                    self.verified.invalidate(&name);
+                    jwt::verify(token, &later.trusted, &self.issuer, &self.audience, now)?;
+                }
                 claims
             }
         };
@@ -263,6 +274,8 @@ impl Keys {
                 Revocation::ApiKey(key) => {
                     revoked.api_keys.insert(key, now);
                 }
+                // The keys are read again.
+                Revocation::SigningKey(_) => {}
                 Revocation::Epoch { user_id, below, keep } => {
                     let known = revoked.epochs.get(&user_id).map_or(0, |(known, ..)| *known);
                     if below >= known {
@@ -338,6 +351,9 @@ impl Keys {
         loop {
             let (revocations, next) = self.store.revocations_since(cursor).await?;
             let done = revocations.is_empty();
+            if revocations.iter().any(|revocation| matches!(revocation, Revocation::SigningKey(_))) {
+                self.reload().await?;
+            }
             self.take_in(revocations);
             if done || next == cursor {
                 return Ok(next);

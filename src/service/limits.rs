@@ -61,6 +61,8 @@ pub struct LimitRules {
 /// Exports and lists that are worked at for one person or tenant at once, and by this node.
 const HEAVY_OF_ONE: usize = 2;
 const HEAVY_OF_ALL: usize = 8;
+/// Of these, for tenants without power over credentials and for people: they cost nothing to make.
+const HEAVY_OF_ANYBODY: usize = 6;
 
 /// A note that the address has an account goes out at most once a day.
 const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, window: Duration::from_secs(86_400) };
@@ -87,11 +89,10 @@ pub struct Limits {
 struct HeavyWork(Arc<Mutex<HashMap<[u8; 16], usize>>>);
 
 impl HeavyWork {
-    /// `None` while there are enough.
-    fn begin(&self, whose: &[u8; 16]) -> Option<Heavy> {
+    /// `None` while there are enough; `of_all`: how many may be under way with it.
+    fn begin(&self, whose: &[u8; 16], of_all: usize) -> Option<Heavy> {
         let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (of_one, of_all) = (under_way.get(whose).copied().unwrap_or(0), under_way.values().sum::<usize>());
-        if of_one >= HEAVY_OF_ONE || of_all >= HEAVY_OF_ALL {
+        if under_way.get(whose).is_some_and(|n| *n >= HEAVY_OF_ONE) || under_way.values().sum::<usize>() >= of_all {
             return None;
         }
         *under_way.entry(*whose).or_default() += 1;
@@ -198,11 +199,11 @@ impl Limits {
         if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
     }
 
-    fn here(&self, limit: &Limit, whose: &[u8; 16], now: Timestamp) -> Result<()> {
+    fn here(&self, limit: &Limit, whose: &[&[u8]], now: Timestamp) -> Result<()> {
         if !self.rules.on {
             return Ok(());
         }
-        let decision = self.here.decide(limit, &Subject::of(&[whose]), now, true);
+        let decision = self.here.decide(limit, &Subject::of(whose), now, true);
         if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
     }
 
@@ -211,26 +212,33 @@ impl Limits {
     /// # Errors
     /// `RateLimited`.
     pub fn person_request(&self, user: UserId, now: Timestamp) -> Result<()> {
-        self.here(&self.rules.person_requests, user.as_bytes(), now)
+        self.here(&self.rules.person_requests, &[user.as_bytes()], now)
     }
 
-    /// One request to the admin routes of a tenant without power: everybody can make those.
+    /// One request to the admin routes of a tenant without power: everybody can make those. Servers are counted apart from people: whoever has a
+    /// stolen key can't keep its owners from revoking it.
     ///
     /// # Errors
     /// `RateLimited`.
-    pub fn admin_request(&self, tenant: TenantId, now: Timestamp) -> Result<()> {
-        self.here(&self.rules.admin_requests, tenant.as_bytes(), now)
+    pub fn admin_request(&self, tenant: TenantId, by_server: bool, now: Timestamp) -> Result<()> {
+        self.here(&self.rules.admin_requests, &[tenant.as_bytes(), if by_server { b"server" } else { b"person" }], now)
     }
 
-    /// Begins an export of, or a list for, a person or a tenant.
+    /// Begins an export or a list: for a managed tenant, or, in one that anybody can make, for the person who asks.
     ///
     /// # Errors
-    /// `RateLimited` while two of theirs, or eight in all, are under way.
-    pub fn heavy(&self, whose: &[u8; 16]) -> Result<Option<Heavy>> {
+    /// `RateLimited` while two of theirs, or eight in all (six, if it is not a managed tenant's), are under way.
+    pub fn heavy(&self, managed: Option<TenantId>, person: Option<UserId>) -> Result<Option<Heavy>> {
         if !self.rules.on {
             return Ok(None);
         }
-        self.heavy.begin(whose).map(Some).ok_or(Error::RateLimited { retry_after: Duration::from_secs(1) })
+        let (whose, of_all) = match (managed, person) {
+            (Some(tenant), _) => (*tenant.as_bytes(), HEAVY_OF_ALL),
+            (None, Some(person)) => (*person.as_bytes(), HEAVY_OF_ANYBODY),
+            // A key that the operator made.
+            (None, None) => ([0; 16], HEAVY_OF_ANYBODY),
+        };
+        self.heavy.begin(&whose, of_all).map(Some).ok_or(Error::RateLimited { retry_after: Duration::from_secs(1) })
     }
 
     /// Forgets counters that are over.
@@ -301,10 +309,13 @@ impl Limits {
         Ok(Attempt { _permit: Some(permit), _waiting: Some(waiting) })
     }
 
-    /// Whether a reset mail may go to this address, asked for from there; the caller answers the same either way.
+    /// Whether a reset mail may go to this address; the caller answers the same either way.
+    ///
+    /// # Errors
+    /// `RateLimited` for the network, whatever the address.
     pub async fn forgot_password(&self, email: &ContactDigest, network: Network, now: Timestamp) -> Result<bool> {
-        let asked = self.allow(&self.rules.forgot_password_from_network, &Subject::of(&[network.as_bytes()]), now).await;
-        Ok(asked.is_ok() && self.reset_mail(email, now).await.is_ok())
+        self.allow(&self.rules.forgot_password_from_network, &Subject::of(&[network.as_bytes()]), now).await?;
+        Ok(self.reset_mail(email, now).await.is_ok())
     }
 
     /// A reset mail to this address, for a caller who may know of it.
@@ -392,13 +403,16 @@ mod tests {
     #[test]
     fn two_of_one_and_eight_of_all_work_at_once() {
         let work = HeavyWork::default();
-        let held: Vec<Heavy> = (0..4).flat_map(|n| [n; 2]).map(|n| work.begin(&[n; 16]).expect("two of each")).collect();
-        assert!(work.begin(&[0; 16]).is_none() && work.begin(&[9; 16]).is_none());
+        let begin = |n: u8, of_all| work.begin(&[n; 16], of_all);
+        let mut held: Vec<Heavy> = (0..3).flat_map(|n| [n; 2]).map(|n| begin(n, HEAVY_OF_ANYBODY).expect("two of each")).collect();
+        assert!(begin(0, HEAVY_OF_ALL).is_none() && begin(9, HEAVY_OF_ANYBODY).is_none());
+        held.extend([9, 9].map(|n| begin(n, HEAVY_OF_ALL).expect("a managed tenant's")));
+        assert!(begin(8, HEAVY_OF_ALL).is_none());
         let mut held = held.into_iter();
         drop(held.next());
-        let third = work.begin(&[9; 16]).expect("one has ended");
-        drop((third, held.next()));
-        assert!(work.begin(&[0; 16]).is_some() && work.begin(&[3; 16]).is_none());
+        let third = begin(8, HEAVY_OF_ALL).expect("one has ended");
+        drop((third, held.next(), held.next()));
+        assert!(begin(0, HEAVY_OF_ANYBODY).is_some() && begin(2, HEAVY_OF_ALL).is_none());
         drop(held);
         assert!(work.0.lock().unwrap().is_empty(), "nothing is left of whoever has come to the end");
     }

@@ -259,7 +259,7 @@ impl Services {
         vec![
             Part { name: "store", ok: store },
             Part { name: self.ephemeral_name, ok: ephemeral },
-            Part { name: "keys", ok: !self.keys.jwks().is_empty() },
+            Part { name: "keys", ok: self.keys.can_sign() },
             Part { name: "revocations", ok: self.keys.reads_revocations() },
             Part { name: "clock", ok: is_close(ahead) },
             Part { name: "draining", ok: !self.draining.load(Ordering::Relaxed) },

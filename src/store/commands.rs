@@ -288,6 +288,8 @@ pub enum Revocation {
         /// The session that lives on.
         keep: Option<SessionId>,
     },
+    /// All tokens that this key has signed, by its id: keys are to be read again.
+    SigningKey(String),
 }
 
 /// A code was right: the address on file is proved. `Stale` if the epoch moved or the serial isn't above the last one used.

@@ -178,6 +178,8 @@ pub trait Store:
     async fn signing_keys(&self) -> Result<Vec<StoredKey>>;
     /// Adds a signing key. With `only_if_none` it is not added if there is one (ten nodes may start at once); `false` then.
     async fn add_signing_key(&self, key: StoredKey, only_if_none: bool) -> Result<bool>;
+    /// Revokes a signing key, and has all nodes read the keys again; `false`: there is no such key. Again is as good.
+    async fn revoke_signing_key(&self, kid: &str, now: Timestamp) -> Result<bool>;
     /// Removes what has had its time (see [`Swept`]); at most a few thousand rows a call, so call again while `more`.
     async fn sweep(&self, now: Timestamp) -> Result<Swept>;
     /// Answers if the store can be read and written.

@@ -189,7 +189,7 @@ pub(crate) async fn lives(store: &S, s: &Session) -> bool {
 pub(crate) async fn refused(store: &S, s: &Session) -> bool {
     revocations(store).await.iter().any(|r| match r {
         Revocation::Session(id) => *id == s.id,
-        Revocation::ApiKey(_) => false,
+        Revocation::ApiKey(_) | Revocation::SigningKey(_) => false,
         Revocation::Epoch { user_id, below, keep } => *user_id == s.user_id && s.credential_epoch < *below && *keep != Some(s.id),
     })
 }

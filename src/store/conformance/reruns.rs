@@ -19,7 +19,7 @@ async fn state(store: &S, id: UserId) -> State {
     let sessions = store.sessions(id).await.unwrap();
     let mine = |r: &Revocation| match r {
         Revocation::Session(session) => sessions.iter().any(|s| s.id == *session),
-        Revocation::ApiKey(_) => false,
+        Revocation::ApiKey(_) | Revocation::SigningKey(_) => false,
         Revocation::Epoch { user_id, .. } => *user_id == id,
     };
     let revocations = revocations(store).await.into_iter().filter(mine).collect();

@@ -28,6 +28,7 @@ pub(crate) async fn ten_nodes_make_one_signing_key(store: S) {
         sealed: vec![n as u8; 100],
         created_at: T,
         signs_from: T.plus(secs(n as u64)),
+        revoked_at: None,
     };
     let added = at_once(10, |i| {
         let (store, key) = (store.clone(), key(i));
@@ -42,6 +43,15 @@ pub(crate) async fn ten_nodes_make_one_signing_key(store: S) {
     let mut all = store.signing_keys().await.unwrap();
     all.sort_by_key(|k| k.signs_from);
     assert_eq!(all, [key(winner), key(21)]);
+    // All nodes are told.
+    for later in [0, 60] {
+        assert!(store.revoke_signing_key("kid-21", T.plus(secs(later))).await.unwrap());
+    }
+    assert!(!store.revoke_signing_key("kid-22", T).await.unwrap());
+    let mut all = store.signing_keys().await.unwrap();
+    all.sort_by_key(|k| k.signs_from);
+    assert_eq!(all, [key(winner), StoredKey { revoked_at: Some(T), ..key(21) }]);
+    assert!(revocations(&store).await.contains(&Revocation::SigningKey("kid-21".into())));
 }
 
 pub(crate) async fn sweeping_pending(store: S) {

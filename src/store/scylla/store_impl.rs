@@ -194,6 +194,9 @@ impl Store for ScyllaStore {
     async fn signing_keys(&self) -> Result<Vec<StoredKey>> {
         self.engine.read(self.engine.signing_keys()).await
     }
+    async fn revoke_signing_key(&self, kid: &str, now: Timestamp) -> Result<bool> {
+        self.engine.revoke_signing_key(kid, now).await
+    }
     async fn add_signing_key(&self, key: StoredKey, only_if_none: bool) -> Result<bool> {
         self.engine.add_signing_key(key, only_if_none).await
     }

@@ -191,6 +191,21 @@ impl Plan for AddKey {
     }
 }
 
+struct RevokeKey(String);
+
+#[async_trait]
+impl Plan for RevokeKey {
+    type Out = bool;
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<bool> {
+        let unit = keys();
+        let Some(mut key) = tx.get::<StoredKey>(&unit, KEY, self.0.as_bytes()).await? else { return Ok(false) };
+        key.revoked_at = key.revoked_at.or(Some(tx.now));
+        tx.put(&unit, KEY, self.0.as_bytes(), &key)?;
+        tx.revoke(Revocation::SigningKey(self.0.clone()));
+        Ok(true)
+    }
+}
+
 pub(super) fn keys() -> Unit {
     Unit::single("signing keys")
 }
@@ -200,6 +215,10 @@ impl Engine {
         let mut all: Vec<StoredKey> = self.cql.peek_all(&keys(), KEY).await?.into_iter().map(|(_, key)| key).collect();
         all.sort_by(|a, b| (a.signs_from, &a.kid).cmp(&(b.signs_from, &b.kid)));
         Ok(all)
+    }
+
+    pub(super) async fn revoke_signing_key(&self, kid: &str, now: Timestamp) -> Result<bool> {
+        self.change(now, keys(), RevokeKey(kid.to_owned())).await
     }
 
     pub(super) async fn add_signing_key(&self, key: StoredKey, only_if_none: bool) -> Result<bool> {

@@ -75,9 +75,11 @@ impl SqliteSource {
     /// As [`SqliteSource::each`].
     pub fn revocations(&self, since: Timestamp) -> Result<Vec<(Timestamp, Revocation)>> {
         let read = |c: &Connection| {
-            c.prepare("SELECT seq, session_id, user_id, below, keep, api_key_id, at FROM revocations WHERE at > ?1 ORDER BY seq")?
-                .query_map([stamp(since)], |row| Ok((rows::time(row, 6)?, ending::revocation(row)?.1)))?
-                .collect()
+            c.prepare(
+                "SELECT seq, session_id, user_id, below, keep, api_key_id, signing_key, at FROM revocations WHERE at > ?1 ORDER BY seq",
+            )?
+            .query_map([stamp(since)], |row| Ok((rows::time(row, 7)?, ending::revocation(row)?.1)))?
+            .collect()
         };
         self.file.read(read).map_err(store_error)
     }

@@ -124,21 +124,29 @@ pub(super) fn epoch_raised(c: &Connection, user: UserId, before: u64, now: Times
 
 /// Puts access tokens on the list of those to be refused.
 pub(super) fn revoke(c: &Connection, now: Timestamp, what: &Revocation) -> rusqlite::Result<()> {
-    let mut insert =
-        c.prepare_cached("INSERT INTO revocations (at, session_id, user_id, below, keep, api_key_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = c.prepare_cached(
+        "INSERT INTO revocations (at, session_id, user_id, below, keep, api_key_id, signing_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
     let at = stamp(now);
     let none = None::<&[u8]>;
     match what {
-        Revocation::Session(id) => insert.execute(params![at, id.as_bytes(), none, None::<i64>, none, none])?,
-        Revocation::ApiKey(id) => insert.execute(params![at, none, none, None::<i64>, none, id.as_bytes()])?,
-        Revocation::Epoch { user_id, below, keep } => {
-            insert.execute(params![at, none, user_id.as_bytes(), int(*below), keep.as_ref().map(SessionId::as_bytes), none])?
-        }
+        Revocation::Session(id) => insert.execute(params![at, id.as_bytes(), none, None::<i64>, none, none, None::<&str>])?,
+        Revocation::ApiKey(id) => insert.execute(params![at, none, none, None::<i64>, none, id.as_bytes(), None::<&str>])?,
+        Revocation::SigningKey(kid) => insert.execute(params![at, none, none, None::<i64>, none, none, kid])?,
+        Revocation::Epoch { user_id, below, keep } => insert.execute(params![
+            at,
+            none,
+            user_id.as_bytes(),
+            int(*below),
+            keep.as_ref().map(SessionId::as_bytes),
+            none,
+            None::<&str>
+        ])?,
     };
     Ok(())
 }
 
-/// A row of `seq, session_id, user_id, below, keep, api_key_id`.
+/// A row of `seq, session_id, user_id, below, keep, api_key_id, signing_key`.
 pub(super) fn revocation(row: &Row<'_>) -> rusqlite::Result<(u64, Revocation)> {
     let what = match (row.get::<_, Option<_>>(1)?, row.get::<_, Option<_>>(2)?) {
         (Some(id), None) => Revocation::Session(SessionId::from_bytes(id)),
@@ -147,6 +155,7 @@ pub(super) fn revocation(row: &Row<'_>) -> rusqlite::Result<(u64, Revocation)> {
             below: number(row, 3)?,
             keep: row.get::<_, Option<_>>(4)?.map(SessionId::from_bytes),
         },
+        _ if row.get_ref(6)?.as_str_or_null()?.is_some() => Revocation::SigningKey(row.get(6)?),
         _ => Revocation::ApiKey(ApiKeyId::from_bytes(row.get::<_, Option<_>>(5)?.ok_or_else(|| strange(1, "no revocation"))?)),
     };
     Ok((number(row, 0)?, what))

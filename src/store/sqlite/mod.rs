@@ -55,6 +55,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 10, name: "audit_fields", oldest: 10, sql: include_str!("../../../schema/sqlite/0010_audit_fields.sql") },
     Migration { number: 11, name: "authority", oldest: 11, sql: include_str!("../../../schema/sqlite/0011_authority.sql") },
     Migration { number: 12, name: "seeds", oldest: 11, sql: include_str!("../../../schema/sqlite/0012_seeds.sql") },
+    Migration { number: 13, name: "revoked_keys", oldest: 11, sql: include_str!("../../../schema/sqlite/0013_revoked_keys.sql") },
 ];
 
 /// The store in one SQLite file.

@@ -177,8 +177,9 @@ pub(super) fn revoke_in_tenant(c: &Connection, now: Timestamp, user: UserId, ten
 }
 
 pub(super) fn revocations_since(c: &Connection, cursor: u64) -> rusqlite::Result<(Vec<Revocation>, u64)> {
-    let mut since =
-        c.prepare_cached("SELECT seq, session_id, user_id, below, keep, api_key_id FROM revocations WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut since = c.prepare_cached(
+        "SELECT seq, session_id, user_id, below, keep, api_key_id, signing_key FROM revocations WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
     let mut out = (Vec::new(), cursor);
     for row in since.query_map(params![int(cursor), REVOCATIONS], ending::revocation)? {
         let (seq, what) = row?;

@@ -166,6 +166,10 @@ impl Store for SqliteStore {
     async fn signing_keys(&self) -> Result<Vec<StoredKey>> {
         self.get(upkeep::signing_keys)
     }
+    async fn revoke_signing_key(&self, kid: &str, now: Timestamp) -> Result<bool> {
+        let kid = kid.to_owned();
+        self.write(move |c| upkeep::revoke_signing_key(c, &kid, now)).await
+    }
     async fn add_signing_key(&self, key: StoredKey, only_if_none: bool) -> Result<bool> {
         self.write(move |c| upkeep::add_signing_key(c, &key, only_if_none)).await
     }

@@ -1,14 +1,14 @@
 //! Signing keys, and the removal of what has had its time.
 
 use super::{
-    invites,
+    ending, invites,
     rows::{self, stamp},
     sessions,
 };
 use crate::{
     domain::{jwt::StoredKey, time::Timestamp},
     sqlite::{Connection, params, rusqlite},
-    store::commands::Swept,
+    store::commands::{Revocation, Swept},
 };
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const REVOCATIONS_KEPT: Duration = Duration::from_secs(20 * 60);
 const OUTCOMES_KEPT: Duration = Duration::from_secs(86_400);
 
 pub(super) fn signing_keys(c: &Connection) -> rusqlite::Result<Vec<StoredKey>> {
-    c.prepare_cached("SELECT kid, point, sealed, created_at, signs_from FROM signing_keys ORDER BY signs_from, kid")?
+    c.prepare_cached("SELECT kid, point, sealed, created_at, signs_from, revoked_at FROM signing_keys ORDER BY signs_from, kid")?
         .query_map([], |row| {
             Ok(StoredKey {
                 kid: row.get(0)?,
@@ -27,6 +27,7 @@ pub(super) fn signing_keys(c: &Connection) -> rusqlite::Result<Vec<StoredKey>> {
                 sealed: row.get(2)?,
                 created_at: rows::time(row, 3)?,
                 signs_from: rows::time(row, 4)?,
+                revoked_at: rows::maybe_time(row, 5)?,
             })
         })?
         .collect()
@@ -35,11 +36,29 @@ pub(super) fn signing_keys(c: &Connection) -> rusqlite::Result<Vec<StoredKey>> {
 pub(super) fn add_signing_key(c: &Connection, key: &StoredKey, only_if_none: bool) -> rusqlite::Result<bool> {
     let added = c
         .prepare_cached(
-            "INSERT INTO signing_keys (kid, point, sealed, created_at, signs_from) SELECT ?1, ?2, ?3, ?4, ?5
+            "INSERT INTO signing_keys (kid, point, sealed, created_at, signs_from, revoked_at) SELECT ?1, ?2, ?3, ?4, ?5, ?7
              WHERE NOT (?6 AND EXISTS (SELECT 1 FROM signing_keys)) ON CONFLICT DO NOTHING",
         )?
-        .execute(params![key.kid, key.point, key.sealed, stamp(key.created_at), stamp(key.signs_from), only_if_none])?;
+        .execute(params![
+            key.kid,
+            key.point,
+            key.sealed,
+            stamp(key.created_at),
+            stamp(key.signs_from),
+            only_if_none,
+            key.revoked_at.map(stamp)
+        ])?;
     Ok(added == 1)
+}
+
+pub(super) fn revoke_signing_key(c: &Connection, kid: &str, now: Timestamp) -> rusqlite::Result<bool> {
+    let revoked = c
+        .prepare_cached("UPDATE signing_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE kid = ?1")?
+        .execute(params![kid, stamp(now)])?;
+    if revoked == 1 {
+        ending::revoke(c, now, &Revocation::SigningKey(kid.to_owned()))?;
+    }
+    Ok(revoked == 1)
 }
 
 pub(super) fn sweep(c: &Connection, now: Timestamp) -> rusqlite::Result<Swept> {

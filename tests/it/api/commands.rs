@@ -118,11 +118,44 @@ async fn a_new_key_is_published_before_it_signs_and_old_tokens_stay_good() {
     assert!(after.len() == 2 && after.contains(&before[0]), "{after:?}");
     app.me(&who.access).await.expect(200);
     let fresh = app.login(&who.email, &who.password).await.expect(200).pair();
-    let header = fresh.access.split('.').next().unwrap();
+    assert_eq!(kid_of(&fresh.access), before[0], "the new key does not sign yet");
+    app.me(&fresh.access).await.expect(200);
+}
+
+fn kid_of(token: &str) -> String {
+    let header = token.split('.').next().unwrap();
     let header = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header).unwrap();
     let header: Value = serde_json::from_slice(&header).unwrap();
-    assert_eq!(header["kid"], *before[0], "the new key does not sign yet");
+    header["kid"].as_str().unwrap().to_owned()
+}
+
+/// The service runs on: it learns of it as it learns of sessions that ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_key_is_revoked_with_all_that_it_signed() {
+    let app = App::own().await;
+    let who = app.signup().await;
+    app.me(&who.access).await.expect(200);
+    let stolen = kid_of(&who.access);
+    let rotate = |kid: &str| app.command().args(["keys", "rotate", "--revoke", kid]).output().unwrap();
+    let unknown = rotate("nobodys");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(err(&unknown).contains("there is no key nobodys"), "{}", err(&unknown));
+    let done = rotate(&stolen);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(out(&done).contains(&format!("Key {stolen} is revoked")), "{}", out(&done));
+    app.is_refused_within_a_second(&who.access).await;
+    let shown = app.get("/.well-known/jwks.json").await.expect(200);
+    assert!(!shown.text.contains(&stolen) && shown.body["keys"].as_array().unwrap().len() == 1, "{}", shown.text);
+    // The session lives on: it gets tokens of the key that has taken over.
+    let fresh = app.refresh(&who.refresh).await.expect(200).pair();
+    assert_ne!(kid_of(&fresh.access), stolen);
     app.me(&fresh.access).await.expect(200);
+    // Another one is ended before it signs: the present one goes on.
+    let next = out(&app.command().args(["keys", "rotate"]).output().unwrap()).split_whitespace().nth(1).unwrap().to_owned();
+    assert_eq!(rotate(&next).status.code(), Some(0));
+    app.me(&fresh.access).await.expect(200);
+    let again = app.login(&who.email, &who.password).await.expect(200).pair();
+    assert_eq!(kid_of(&again.access), kid_of(&fresh.access));
 }
 
 #[tokio::test(flavor = "multi_thread")]
