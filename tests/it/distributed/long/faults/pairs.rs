@@ -154,10 +154,11 @@ impl Moves {
         self.0.last().unwrap().holds(app).await;
     }
 
-    /// The mail with it may be late; a code lives ten minutes.
+    /// The mail with it may be late: it is tried again after seconds, then minutes, if the store can't be asked when it is written. A code lives
+    /// ten minutes.
     async fn code(app: &App, address: &str) -> String {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(120) {
+        while begun.elapsed() < Duration::from_secs(540) {
             if let Some(code) = app.messages(address).into_iter().find_map(|mail| mail.code) {
                 return code;
             }
