@@ -61,9 +61,10 @@ pub fn client_ip(headers: &HeaderMap, peer: IpAddr, proxies: &Proxies) -> IpAddr
         ProxyHeader::XForwardedFor => address,
         ProxyHeader::Forwarded => forwarded_for,
     };
-    let hops = headers.get_all(proxies.header.name()).iter().rev().flat_map(|v| v.to_str().unwrap_or("?").rsplit(','));
+    // By bytes: what a client wrote in front of the hops may be anything.
+    let hops = headers.get_all(proxies.header.name()).iter().rev().flat_map(|v| v.as_bytes().rsplit(|byte| *byte == b','));
     for hop in hops {
-        let Some(ip) = read(hop.trim()) else { break };
+        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| read(hop.trim())) else { break };
         client = ip.to_canonical();
         if !is_trusted(&client) {
             break;
@@ -151,6 +152,14 @@ mod tests {
         assert_eq!((seen("10.0.0.1", &both), forwarded("10.0.0.1", &both)), ("192.0.2.1".into(), "198.51.100.1".into()));
         assert_eq!(seen("10.0.0.1", &both[1..]), "10.0.0.1");
         assert_eq!(forwarded("10.0.0.1", &both[..1]), "10.0.0.1");
+    }
+
+    #[test]
+    fn whatever_bytes_a_client_writes_in_front_count_for_nothing() {
+        let mut map = HeaderMap::new();
+        map.insert("x-forwarded-for", HeaderValue::from_bytes(b"6.6.6.6, \xff\xfe, 192.0.2.1").unwrap());
+        let seen = client_ip(&map, IpAddr::from([10, 0, 0, 1]), &proxies(ProxyHeader::XForwardedFor));
+        assert_eq!(seen, IpAddr::from([192, 0, 2, 1]));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{
     Services,
     api::{Caller, Principal},
     error::{Error, Result},
+    limits::Heavy,
 };
 use crate::{
     domain::{
@@ -72,10 +73,6 @@ impl Operator {
             Who::Person(p) => Some(p.user_id),
             Who::Server { maker, .. } => *maker,
         }
-    }
-    /// The tenant, if the operator gave it power over credentials.
-    pub fn managed(&self) -> Option<TenantId> {
-        self.place.managed.then_some(self.tenant_id)
     }
     /// The server's key.
     pub fn key_id(&self) -> Option<ApiKeyId> {
@@ -205,6 +202,18 @@ impl Services {
             self.limits.admin_request(operator.tenant_id, operator.key_id().is_some(), self.clock.now())?;
         }
         Ok(operator)
+    }
+
+    /// Begins an export or a list.
+    ///
+    /// # Errors
+    /// `RateLimited` while enough are under way.
+    pub(super) fn heavy_of(&self, by: &Operator) -> Result<Option<Heavy>> {
+        match by.user_id() {
+            _ if by.place.managed => self.limits.heavy_of_managed(by.tenant_id),
+            Some(person) => self.limits.heavy_of_anybody(person.as_bytes()),
+            None => self.limits.heavy_of_anybody(by.tenant_id.as_bytes()),
+        }
     }
 
     /// A person must have signed in lately for what outlives his session.

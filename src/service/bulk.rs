@@ -84,7 +84,7 @@ impl Services {
         if by.is_personal() {
             return Err(Error::field("tenant_id", "is a personal tenant: it has one member, its owner"));
         }
-        let heavy = self.limits.heavy(by.managed(), by.user_id())?;
+        let heavy = self.heavy_of(by)?;
         self.may_still_reveal(by).await?;
         let policy = self.scope(by.tenant_id).await?.policy;
         let importer = Importer {

@@ -224,21 +224,27 @@ impl Limits {
         self.here(&self.rules.admin_requests, &[tenant.as_bytes(), if by_server { b"server" } else { b"person" }], now)
     }
 
-    /// Begins an export or a list: for a managed tenant, or, in one that anybody can make, for the person who asks.
+    /// Begins an export or a list for a managed tenant.
     ///
     /// # Errors
-    /// `RateLimited` while two of theirs, or eight in all (six, if it is not a managed tenant's), are under way.
-    pub fn heavy(&self, managed: Option<TenantId>, person: Option<UserId>) -> Result<Option<Heavy>> {
+    /// `RateLimited` while two of its own, or eight in all, are under way.
+    pub fn heavy_of_managed(&self, tenant: TenantId) -> Result<Option<Heavy>> {
+        self.heavy(tenant.as_bytes(), HEAVY_OF_ALL)
+    }
+
+    /// Begins an export or a list for anybody else: a person in all their tenants, or a tenant whose key nobody made.
+    ///
+    /// # Errors
+    /// `RateLimited` while two of theirs, or six in all, are under way.
+    pub fn heavy_of_anybody(&self, whose: &[u8; 16]) -> Result<Option<Heavy>> {
+        self.heavy(whose, HEAVY_OF_ANYBODY)
+    }
+
+    fn heavy(&self, whose: &[u8; 16], of_all: usize) -> Result<Option<Heavy>> {
         if !self.rules.on {
             return Ok(None);
         }
-        let (whose, of_all) = match (managed, person) {
-            (Some(tenant), _) => (*tenant.as_bytes(), HEAVY_OF_ALL),
-            (None, Some(person)) => (*person.as_bytes(), HEAVY_OF_ANYBODY),
-            // A key that the operator made.
-            (None, None) => ([0; 16], HEAVY_OF_ANYBODY),
-        };
-        self.heavy.begin(&whose, of_all).map(Some).ok_or(Error::RateLimited { retry_after: Duration::from_secs(1) })
+        self.heavy.begin(whose, of_all).map(Some).ok_or(Error::RateLimited { retry_after: Duration::from_secs(1) })
     }
 
     /// Forgets counters that are over.

@@ -163,7 +163,7 @@ impl Services {
     /// `NotFound`; `Forbidden` outside the fence.
     pub async fn export_user(&self, by: &Operator, user: UserId) -> Result<Export> {
         let member = self.allowed(by, user, Action::Read).await?;
-        let _one = self.limits.heavy(by.managed(), by.user_id())?;
+        let _one = self.heavy_of(by)?;
         let view = self.view_of(by, member).await?;
         self.export_of(view).await
     }

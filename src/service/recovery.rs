@@ -116,7 +116,7 @@ impl Services {
     pub async fn export_me(&self, caller: &Caller, who: &Principal, current: Option<Password>) -> Result<Export> {
         let user = self.account(who).await?;
         self.prove_again(caller, who, &user, current).await?;
-        let _one = self.limits.heavy(None, Some(user.id))?;
+        let _one = self.limits.heavy_of_anybody(user.id.as_bytes())?;
         let view = self.profile(who).await?;
         self.export_of(view).await
     }
