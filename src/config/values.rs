@@ -144,7 +144,7 @@ pub(super) fn proxy_header(text: &str) -> Result<ProxyHeader, String> {
     [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded]
         .into_iter()
         .find(|header| header.name().eq_ignore_ascii_case(text))
-        .ok_or_else(|| "must be x-forwarded-for or forwarded".into())
+        .ok_or_else(|| format!("{text:?} is neither x-forwarded-for nor forwarded"))
 }
 
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {

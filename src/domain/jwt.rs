@@ -187,7 +187,7 @@ struct Header<'a> {
     crit: Option<serde::de::IgnoredAny>,
 }
 
-/// A public key, and until when it signs.
+/// A public key, and since when another one signs in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     /// The key.
@@ -334,7 +334,7 @@ mod tests {
         let long = key.sign(&AccessClaims { exp: T.seconds() + 901, ..claims() }).unwrap();
         assert!(
             check(long.reveal(), &keys, T).is_none() && check(long.reveal(), &[trusted(&key)], T).is_none(),
-            "no token of ours lives so long"
+            "longer than the life of an access token"
         );
     }
 

@@ -4,7 +4,7 @@ use super::{
     Services,
     api::{Caller, Principal},
     error::{Error, Result},
-    limits::Heavy,
+    limits::{Heavy, Requester},
 };
 use crate::{
     domain::{
@@ -72,6 +72,12 @@ impl Operator {
         match &self.who {
             Who::Person(p) => Some(p.user_id),
             Who::Server { maker, .. } => *maker,
+        }
+    }
+    fn requester(&self) -> Requester {
+        match &self.who {
+            Who::Person(_) => Requester::Person,
+            Who::Server { .. } => Requester::Server,
         }
     }
     /// The server's key.
@@ -169,7 +175,7 @@ impl Services {
     /// Who acts, if he may do `needed`.
     ///
     /// # Errors
-    /// `Forbidden` without the permission, or for a person who no longer belongs to the tenant of his token; `RateLimited` past 6,000
+    /// `Forbidden` without the permission, or for a person who no longer belongs to the tenant of their token; `RateLimited` past 6,000
     /// requests to a tenant without power in a minute, counted by this node.
     pub async fn operator(&self, credential: &Credential, needed: Permission) -> Result<Operator> {
         let operator = match credential {
@@ -199,7 +205,7 @@ impl Services {
             return Err(Error::Forbidden);
         }
         if !operator.place.managed {
-            self.limits.admin_request(operator.tenant_id, operator.key_id().is_some(), self.clock.now())?;
+            self.limits.admin_request(operator.tenant_id, operator.requester(), self.clock.now())?;
         }
         Ok(operator)
     }

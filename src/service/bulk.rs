@@ -22,6 +22,7 @@ use crate::{
         context::Ctx,
         ids::{AuditId, JobId, RoleId, UserId},
         outbox::{Job, Message},
+        rng::Rng,
     },
     store::imports::{Holder, ImportOutcome, ImportUser, ImportUsers, Outcomes, RowOutcome},
 };
@@ -61,7 +62,7 @@ pub struct Bulk<'a> {
     roles: HashMap<RoleId, bool>,
     /// The tenant has been told of as many foreign accounts as it may today: nothing more is looked at.
     told_all: bool,
-    once: OfThisRun,
+    once: Arc<dyn Rng>,
     report: BulkReport,
     _heavy: Option<Heavy>,
 }
@@ -87,12 +88,13 @@ impl Services {
         let heavy = self.heavy_of(by)?;
         self.may_still_reveal(by).await?;
         let policy = self.scope(by.tenant_id).await?.policy;
+        // What a row becomes is known by its address, not by its id; and rows are made in another order each time.
+        let once: Arc<dyn Rng> = Arc::new(OfThisRun(self.rng.clone()));
         let importer = Importer {
             pool: self.pool.clone(),
             breach: self.breach.clone(),
             clock: self.clock.clone(),
-            // What a row becomes is known by its address, not by its id; and rows are made in another order each time.
-            rng: Arc::new(OfThisRun(self.rng.clone())),
+            rng: once.clone(),
             tenant: by.tenant_id,
             policy,
             role: RoleId::MEMBER,
@@ -106,7 +108,7 @@ impl Services {
             importer,
             roles: HashMap::new(),
             told_all: false,
-            once: OfThisRun(self.rng.clone()),
+            once,
             report: BulkReport::default(),
             _heavy: heavy,
         })
@@ -190,7 +192,7 @@ impl Bulk<'_> {
                     let audit = vec![self.created(user.user.id)];
                     lines.push((line, user.user.email.clone()));
                     let told = Message::AccountMade { user_id: user.user.id, tenant_id: tenant };
-                    let job = (!self.by.place.managed).then(|| Job { id: JobId::new(&*services.clock, &self.once), ..services.job(told) });
+                    let job = (!self.by.place.managed).then(|| Job { id: JobId::new(&*services.clock, &*self.once), ..services.job(told) });
                     users.push(ImportUser { audit, job, ..user });
                 }
                 Err(refusal) => self.refuse(refusal),
@@ -222,7 +224,7 @@ impl Bulk<'_> {
     }
 
     fn created(&self, user: UserId) -> AuditEvent {
-        let id = AuditId::new(&*self.services.clock, &self.once);
+        let id = AuditId::new(&*self.services.clock, &*self.once);
         AuditEvent { id, ..self.services.audit_of(self.caller, self.by, Some(user), "user.created") }
     }
 

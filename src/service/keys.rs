@@ -83,7 +83,6 @@ pub struct Keys {
     rng: Arc<dyn Rng>,
     issuer: String,
     audience: String,
-    stored: RwLock<Vec<StoredKey>>,
     active: RwLock<Option<Arc<Active>>>,
     verified: moka::sync::Cache<[u8; 32], Arc<AccessClaims>>,
     revoked: RwLock<Revoked>,
@@ -124,7 +123,6 @@ impl Keys {
             rng,
             issuer,
             audience,
-            stored: RwLock::default(),
             active: RwLock::default(),
             verified: moka::sync::Cache::builder().max_capacity(CACHE).time_to_live(ACCESS_TTL + jwt::LEEWAY).build(),
             revoked: RwLock::default(),
@@ -163,12 +161,11 @@ impl Keys {
         }
         let (changed, signs) = (before.trusted != active.trusted, active.signer(now).is_some());
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(active));
-        // What was verified by a key that others have replaced since may say that it was made after that. Emptied once nobody verifies by it
-        // any more, see [`Keys::check`].
+        // A token verified earlier may say that it was made after its key was replaced. Emptied only now, when checks no longer use the keys
+        // of before; see [`Keys::check`].
         if changed {
             self.verified.invalidate_all();
         }
-        *self.stored.write().unwrap_or_else(PoisonError::into_inner) = stored;
         // Tokens are checked by what is known all the same.
         if signs { Ok(()) } else { Err(Error::Internal("no signing key whose time has come, and that a configured secret opens".into())) }
     }

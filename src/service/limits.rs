@@ -21,6 +21,15 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// What kind of caller asks an admin route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requester {
+    /// A person with an access token.
+    Person,
+    /// A server with an API key.
+    Server,
+}
+
 /// The numbers. All configurable.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitRules {
@@ -220,8 +229,12 @@ impl Limits {
     ///
     /// # Errors
     /// `RateLimited`.
-    pub fn admin_request(&self, tenant: TenantId, by_server: bool, now: Timestamp) -> Result<()> {
-        self.here(&self.rules.admin_requests, &[tenant.as_bytes(), if by_server { b"server" } else { b"person" }], now)
+    pub fn admin_request(&self, tenant: TenantId, by: Requester, now: Timestamp) -> Result<()> {
+        let by: &[u8] = match by {
+            Requester::Server => b"server",
+            Requester::Person => b"person",
+        };
+        self.here(&self.rules.admin_requests, &[tenant.as_bytes(), by], now)
     }
 
     /// Begins an export or a list for a managed tenant.

@@ -27,7 +27,7 @@ pub(crate) async fn accepting_makes_the_account_and_all_of_it(store: S) {
     assert_eq!(store.accept_invite(&ctx(T), cmd).await.unwrap(), AcceptOutcome::EmailTaken(p.user.id));
     assert_eq!(store.user(other.user.id).await.unwrap(), None);
     assert!(row(&store, &again).await.is_open(T));
-    // Whose only tenant this is can't leave it: he could not sign in any more.
+    // Whose only tenant this is can't leave it: they could no longer sign in.
     let leave = LeaveTenant { user_id: p.user.id, tenant_id: tenant.id, personal: spare(), audit: vec![] };
     assert_eq!(store.leave_tenant(&ctx(T), leave.clone()).await.unwrap(), LeaveOutcome::OnlyTenant);
     assert_eq!(store.create_tenant(&ctx(T), organization(&p, T)).await.unwrap(), CreateTenantOutcome::Created);

@@ -212,7 +212,7 @@ async fn keep_to_the_limit(tx: &mut Tx<'_>, account: &Account, new: SessionId) -
     let rows = tx.scan::<Row>(&unit, SESSION).await?.into_iter().map(|(_, row)| row).filter(|row| row.session.id != new);
     let (mut live, mut dead): (Vec<Row>, Vec<Row>) = rows.partition(|row| row.clone().shown(&account.endings).is_live(epoch, now));
     live.sort_by_key(|row| std::cmp::Reverse((row.session.last_seen_at, row.session.id)));
-    for row in live.drain(..).skip(LIVE_AT_MOST - 1).take(ENDED_AT_ONCE) {
+    for row in live.into_iter().skip(LIVE_AT_MOST - 1).take(ENDED_AT_ONCE) {
         if row.session.may_have_a_token(now) {
             tx.revoke(Revocation::Session(row.session.id));
         }

@@ -3,8 +3,8 @@
 use crate::{
     api::{all, count},
     support::{
-        app::{Account, App, fresh_email, fresh_password, unique},
-        client::{Client, Reply},
+        app::{App, fresh_email, fresh_password, unique},
+        client::Reply,
     },
 };
 use reqwest::Method;
@@ -13,23 +13,6 @@ use std::time::Duration;
 
 fn fresh_key() -> String {
     format!("key-{}-{}", std::process::id(), unique())
-}
-
-async fn try_post(client: &Client, token: Option<&str>, path: &str, key: &str, body: &Value) -> Result<Reply, reqwest::Error> {
-    let mut request = client.request(Method::POST, path).header("Idempotency-Key", key).json(body);
-    client.watch.plant_json(body);
-    if let Some(token) = token {
-        request = request.header("Authorization", token);
-    }
-    client.run(request).await
-}
-
-async fn post(client: &Client, token: Option<&str>, path: &str, key: &str, body: &Value) -> Reply {
-    try_post(client, token, path, key, body).await.unwrap_or_else(|e| panic!("{path}: {e:?}"))
-}
-
-fn bearer(who: &Account) -> String {
-    format!("Bearer {}", who.access)
 }
 
 fn newcomer() -> Value {
@@ -47,27 +30,27 @@ fn again(first: &Reply, second: &Reply) {
 async fn the_first_answer_comes_again_byte_for_byte() {
     let mut app = App::own().await;
     let (body, key) = (newcomer(), fresh_key());
-    let first = post(&app, None, "/v1/auth/signup", &key, &body).await.expect(201);
-    again(&first, &post(&app, None, "/v1/auth/signup", &key, &body).await);
+    let first = app.post_keyed(&key, "/v1/auth/signup", None, &body).await.expect(201);
+    again(&first, &app.post_keyed(&key, "/v1/auth/signup", None, &body).await);
     // Errors too, but for 401 and 429: what was refused for who asked may be asked again.
     let bad = json!({"email": "nobody", "password": "x"});
     let key_of_bad = fresh_key();
-    let refused = post(&app, None, "/v1/auth/signup", &key_of_bad, &bad).await.refused(422, "validation_failed");
-    again(&refused, &post(&app, None, "/v1/auth/signup", &key_of_bad, &bad).await);
+    let refused = app.post_keyed(&key_of_bad, "/v1/auth/signup", None, &bad).await.refused(422, "validation_failed");
+    again(&refused, &app.post_keyed(&key_of_bad, "/v1/auth/signup", None, &bad).await);
 
     // Another body, or another route.
-    post(&app, None, "/v1/auth/signup", &key, &newcomer()).await.refused(409, "idempotency_conflict");
+    app.post_keyed(&key, "/v1/auth/signup", None, &newcomer()).await.refused(409, "idempotency_conflict");
     let login = json!({"email": body["email"], "password": "wrong"});
-    post(&app, None, "/v1/auth/login", &key, &login).await.refused(401, "invalid_credentials");
+    app.post_keyed(&key, "/v1/auth/login", None, &login).await.refused(401, "invalid_credentials");
     let login = json!({"email": body["email"], "password": body["password"]});
-    let signed_in = post(&app, None, "/v1/auth/login", &key, &login).await.expect(200);
+    let signed_in = app.post_keyed(&key, "/v1/auth/login", None, &login).await.expect(200);
     assert_eq!(signed_in.header("idempotent-replayed"), None, "the 401 was not kept");
 
     // Neither a restart nor kill -9 forgets.
     app.kill9();
     app.start().await;
-    again(&first, &post(&app, None, "/v1/auth/signup", &key, &body).await);
-    again(&signed_in, &post(&app, None, "/v1/auth/login", &key, &login).await);
+    again(&first, &app.post_keyed(&key, "/v1/auth/signup", None, &body).await);
+    again(&signed_in, &app.post_keyed(&key, "/v1/auth/login", None, &login).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,17 +58,17 @@ async fn keys_are_apart_by_caller_and_must_be_keys() {
     let app = App::new().await;
     let (one, other, key) = (app.signup().await, app.signup().await, fresh_key());
     let body = json!({"name": "Acme"});
-    let first = post(&app, Some(&bearer(&one)), "/v1/tenants", &key, &body).await.expect(201);
-    let theirs = post(&app, Some(&bearer(&other)), "/v1/tenants", &key, &body).await.expect(201);
+    let first = app.post_keyed(&key, "/v1/tenants", Some(&one.access), &body).await.expect(201);
+    let theirs = app.post_keyed(&key, "/v1/tenants", Some(&other.access), &body).await.expect(201);
     assert_ne!(first.str("id"), theirs.str("id"));
-    again(&first, &post(&app, Some(&bearer(&one)), "/v1/tenants", &key, &body).await);
+    again(&first, &app.post_keyed(&key, "/v1/tenants", Some(&one.access), &body).await);
     // Another session of the same person is the same caller; nobody, and somebody who has signed out, is none.
     let later = app.login(&one.email, &one.password).await.expect(200).str("access_token");
-    again(&first, &post(&app, Some(&format!("Bearer {later}")), "/v1/tenants", &key, &body).await);
-    post(&app, None, "/v1/tenants", &key, &body).await.refused(401, "unauthorized");
+    again(&first, &app.post_keyed(&key, "/v1/tenants", Some(&later), &body).await);
+    app.post_keyed(&key, "/v1/tenants", None, &body).await.refused(401, "unauthorized");
     app.post_as(&later, "/v1/auth/logout", json!({})).await.expect(200);
     app.is_refused_within_a_second(&later).await;
-    post(&app, Some(&format!("Bearer {later}")), "/v1/tenants", &key, &body).await.refused(401, "unauthorized");
+    app.post_keyed(&key, "/v1/tenants", Some(&later), &body).await.refused(401, "unauthorized");
 
     for bad in ["", " ", "a b", "é", &"k".repeat(256)] {
         let request = app.request(Method::POST, "/v1/tenants").bearer_auth(&one.access).json(&body);
@@ -96,14 +79,14 @@ async fn keys_are_apart_by_caller_and_must_be_keys() {
     let twice = twice.header("Idempotency-Key", "a").header("Idempotency-Key", "b");
     app.run(twice).await.unwrap().refused(400, "malformed_request");
     let longest = "k".repeat(255);
-    post(&app, Some(&bearer(&one)), "/v1/tenants", &longest, &body).await.expect(201);
+    app.post_keyed(&longest, "/v1/tenants", Some(&one.access), &body).await.expect(201);
     // No route for it, no harm.
-    post(&app, None, "/v1/nothing", &key, &body).await.refused(404, "not_found");
+    app.post_keyed(&key, "/v1/nothing", None, &body).await.refused(404, "not_found");
     let get = app.request(Method::GET, "/v1/tenants").bearer_auth(&one.access).header("Idempotency-Key", &key);
     let listed = app.run(get).await.unwrap().expect(200);
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 3, "{}", listed.text);
     let large = json!({"name": "Acme", "more": "x".repeat(2 * 1024 * 1024)});
-    post(&app, Some(&bearer(&one)), "/v1/tenants", &fresh_key(), &large).await.refused(413, "payload_too_large");
+    app.post_keyed(&fresh_key(), "/v1/tenants", Some(&one.access), &large).await.refused(413, "payload_too_large");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,11 +97,12 @@ async fn eight_at_once_are_one() {
     let path = format!("/v1/tenants/{}/roles", who.tenant_id);
     let (body, signup) = (newcomer(), "/v1/auth/signup");
     let api_key = json!({"name": "Billing", "scopes": ["user.read"]});
-    for (token, path, body) in [(None, signup, &body), (Some(bearer(&who)), &*path, &role), (Some(bearer(&who)), "/v1/api-keys", &api_key)]
+    for (token, path, body) in
+        [(None, signup, &body), (Some(who.access.clone()), &*path, &role), (Some(who.access.clone()), "/v1/api-keys", &api_key)]
     {
         let replies = all((0..8).map(|_| {
             let (client, token, path, key, body) = (app.other_client(), token.clone(), path.to_owned(), key.clone(), body.clone());
-            async move { post(&client, token.as_deref(), &path, &key, &body).await }
+            async move { client.post_keyed(&key, &path, token.as_deref(), &body).await }
         }))
         .await;
         assert_eq!(count(&replies, 201), 8, "{replies:?}");
@@ -146,7 +130,7 @@ async fn a_client_that_leaves_may_come_back_at_once() {
         let left = tokio::time::timeout(Duration::from_millis(5 + 12 * round), request.send()).await;
         drop((left, client));
         let came_back = std::time::Instant::now();
-        let reply = post(&app, None, "/v1/auth/signup", &key, &body).await.expect(201);
+        let reply = app.post_keyed(&key, "/v1/auth/signup", None, &body).await.expect(201);
         // A turn that was not given back would be taken for half a minute.
         assert!(came_back.elapsed() < Duration::from_secs(20), "{:?}", came_back.elapsed());
         app.me(&reply.str("access_token")).await.expect(200);
@@ -161,7 +145,7 @@ mod embedded {
     async fn a_rerun_finds_what_the_run_that_died_wrote() {
         let mut app = App::own().await;
         let who = app.signup().await;
-        let (token, key, person) = (bearer(&who), fresh_key(), newcomer());
+        let (token, key, person) = (who.access.clone(), fresh_key(), newcomer());
         let roles = format!("/v1/tenants/{}/roles", who.tenant_id);
         let requests = [
             (None, "/v1/auth/signup", person.clone(), "user_id"),
@@ -171,21 +155,21 @@ mod embedded {
         ];
         let mut first = Vec::new();
         for (token, path, body, _) in &requests {
-            first.push(post(&app, *token, path, &key, body).await.expect(201));
+            first.push(app.post_keyed(&key, path, *token, body).await.expect(201));
         }
         app.kill9();
         unanswered(&app);
         app.start().await;
         for ((token, path, body, field), first) in requests.iter().zip(&first) {
-            let second = post(&app, *token, path, &key, body).await.expect(201);
+            let second = app.post_keyed(&key, path, *token, body).await.expect(201);
             assert_eq!(second.str(field), first.str(field), "{path}");
             assert_eq!(second.header("idempotent-replayed"), None, "{path}: it ran once more");
-            again(&second, &post(&app, *token, path, &key, body).await);
+            again(&second, &app.post_keyed(&key, path, *token, body).await);
             let other = json!({"name": "another"});
-            post(&app, *token, path, &key, &other).await.refused(409, "idempotency_conflict");
+            app.post_keyed(&key, path, *token, &other).await.refused(409, "idempotency_conflict");
         }
         // The tokens of the rerun are good, its key too, and nothing is there twice.
-        let second = post(&app, None, "/v1/auth/signup", &key, &person).await;
+        let second = app.post_keyed(&key, "/v1/auth/signup", None, &person).await;
         app.me(&second.str("access_token")).await.expect(200);
         app.refresh(&second.str("refresh_token")).await.expect(200);
         app.login(person["email"].as_str().unwrap(), person["password"].as_str().unwrap()).await.expect(200);
@@ -208,13 +192,13 @@ mod embedded {
         let (token, key) = (format!("Bearer {token}"), fresh_key());
         let member = json!({"email": who.email});
         let list = |rows: usize| json!({"users": vec![member.clone(); rows]});
-        let large = post(&app, Some(&token), "/v1/users/bulk", &key, &list(1000)).await.expect(200);
+        let large = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list(1000)).await.expect(200);
         assert!(large.text.len() > 64 * 1024 && large.body["failed"] == 1000, "{}", large.text.len());
-        let again = post(&app, Some(&token), "/v1/users/bulk", &key, &list(1000)).await.refused(409, "idempotency_conflict");
+        let again = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list(1000)).await.refused(409, "idempotency_conflict");
         assert!(again.text.contains("too large to be given again"), "{}", again.text);
         let key = fresh_key();
-        let small = post(&app, Some(&token), "/v1/users/bulk", &key, &list(100)).await.expect(200);
-        assert_eq!(post(&app, Some(&token), "/v1/users/bulk", &key, &list(100)).await.expect(200).text, small.text);
+        let small = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list(100)).await.expect(200);
+        assert_eq!(app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list(100)).await.expect(200).text, small.text);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -227,16 +211,16 @@ mod embedded {
         let token = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
         let (token, key) = (format!("Bearer {token}"), fresh_key());
         let list = json!({"users": [newcomer(), newcomer(), json!({"email": fresh_email()})]});
-        let first = post(&app, Some(&token), "/v1/users/bulk", &key, &list).await.expect(200);
+        let first = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list).await.expect(200);
         assert_eq!(first.body["succeeded"], 3, "{}", first.text);
         app.kill9();
         unanswered(&app);
         app.start().await;
-        let second = post(&app, Some(&token), "/v1/users/bulk", &key, &list).await.expect(200);
+        let second = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list).await.expect(200);
         assert_eq!((second.header("idempotent-replayed"), &second.body), (None, &first.body));
         assert_eq!(app.database().query_row("SELECT count(*) FROM users", [], |row| row.get::<_, i64>(0)).unwrap(), 4);
         // Another request finds them there.
-        let third = post(&app, Some(&token), "/v1/users/bulk", &fresh_key(), &list).await.expect(200);
+        let third = app.post_keyed(&fresh_key(), "/v1/users/bulk", Some(&token), &list).await.expect(200);
         assert_eq!((&third.body["succeeded"], &third.body["failed"]), (&json!(0), &json!(3)));
     }
 
@@ -261,7 +245,7 @@ mod embedded {
             let people: Vec<_> = (0..6).map(|_| (newcomer(), fresh_key())).collect();
             let sending = all(people.clone().into_iter().map(|(body, key)| {
                 let client = app.other_client();
-                async move { try_post(&client, None, "/v1/auth/signup", &key, &body).await.ok() }
+                async move { client.try_post_keyed(&key, "/v1/auth/signup", None, &body).await.ok() }
             }));
             // Any moment is right.
             tokio::time::sleep(Duration::from_millis(40 + 60 * round)).await;
@@ -271,7 +255,7 @@ mod embedded {
             app.database().execute("UPDATE idempotent_requests SET lease_until = 0", []).unwrap();
             app.start().await;
             for ((body, key), before) in people.iter().zip(before) {
-                let reply = post(&app, None, "/v1/auth/signup", key, body).await.expect(201);
+                let reply = app.post_keyed(key, "/v1/auth/signup", None, body).await.expect(201);
                 if let Some(before) = before {
                     again(&before.expect(201), &reply);
                 }
@@ -288,7 +272,7 @@ mod embedded {
     async fn the_file_shows_nothing_of_requests_and_answers() {
         let mut app = App::own().await;
         let (body, key) = (newcomer(), fresh_key());
-        let reply = post(&app, None, "/v1/auth/signup", &key, &body).await.expect(201);
+        let reply = app.post_keyed(&key, "/v1/auth/signup", None, &body).await.expect(201);
         app.kill9();
         let conn = app.database();
         let mut rows = conn.prepare("SELECT name, fingerprint, salt, answer FROM idempotent_requests").unwrap();

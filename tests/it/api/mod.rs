@@ -25,7 +25,6 @@ mod signup;
 mod stored_hashes;
 mod tenants_apart;
 
-use crate::support::app::App;
 use std::{
     fmt::Debug,
     pin::Pin,
@@ -62,14 +61,5 @@ async fn until<T: Debug>(what: &str, look: impl AsyncFn() -> T, right: impl Fn(&
         }
         assert!(began.elapsed() < Duration::from_secs(120), "{what}: {seen:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Waits until every message that was asked for before would be in the mailbox. Messages are taken in their order, several at once: one
-/// that is asked for now is taken last, and when one that is asked for after it is there too, those before have had their time.
-async fn mails_are_out(app: &App) {
-    let marker = app.signup().await;
-    for count in 1..=2 {
-        app.reset_token(&marker.email, count).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Changing and resetting passwords.
 
 use crate::{
-    api::{all, count, mails_are_out},
+    api::{all, count},
     support::app::{App, fresh_email, fresh_password},
 };
 use serde_json::json;
@@ -119,7 +119,7 @@ async fn nobody_is_told_whom_a_reset_mail_went_to() {
     }
     assert!(answers.iter().all(|a| *a == answers[0]), "{answers:?}");
     app.message(&who.email, 1).await;
-    mails_are_out(&app).await;
+    app.mails_are_out().await;
     assert!(app.messages(&unknown).is_empty());
 }
 
@@ -131,6 +131,6 @@ async fn reset_mails_to_one_address_are_limited_without_a_word() {
         app.post("/v1/auth/forgot-password", json!({"email": who.email})).await.expect(202);
     }
     app.message(&who.email, 3).await;
-    mails_are_out(&app).await;
+    app.mails_are_out().await;
     assert_eq!(app.messages(&who.email).len(), 3, "3 an hour");
 }

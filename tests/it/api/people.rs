@@ -1,9 +1,6 @@
 //! The profile, the tenants, the end of an account.
 
-use crate::{
-    api::mails_are_out,
-    support::app::{App, unique},
-};
+use crate::support::app::{App, unique};
 use reqwest::Method;
 use serde_json::json;
 
@@ -57,7 +54,7 @@ async fn a_deleted_account_is_gone_for_everybody() {
     // Soft: the address is not free.
     let again = json!({"email": who.email, "password": who.password});
     app.post("/v1/auth/signup", again).await.refused(422, "signup_unavailable");
-    mails_are_out(&app).await;
+    app.mails_are_out().await;
     // The way back, and nothing else that opens anything.
     let opens: Vec<_> = app.messages(&who.email).into_iter().filter(|m| m.link.is_some() || m.code.is_some()).collect();
     assert!(opens.len() == 1 && opens[0].link.as_ref().unwrap().contains("/restore-account?token="), "{opens:?}");

@@ -1,7 +1,7 @@
 //! Sign-up in both modes.
 
 use crate::{
-    api::{all, count, mails_are_out},
+    api::{all, count},
     support::app::{App, fresh_email, fresh_password},
 };
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -67,7 +67,7 @@ async fn of_48_sign_ups_of_one_address_at_once_exactly_one_wins() {
     app.login(&email, &passwords[loser]).await.refused(401, "invalid_credentials");
     // The owner is told, once, however many tried.
     app.message(&email, 1).await;
-    mails_are_out(&app).await;
+    app.mails_are_out().await;
     assert_eq!(app.messages(&email).len(), 1);
 }
 

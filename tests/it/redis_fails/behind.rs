@@ -7,7 +7,6 @@ use crate::support::{
     redis::RedisServer,
     stack::Place,
 };
-use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -24,13 +23,7 @@ const CLIENTS: usize = 6;
 async fn sent(client: &Client, path: &str, access: Option<&str>, key: &str, body: &Value) -> Reply {
     let begun = Instant::now();
     loop {
-        client.watch.plant_json(body);
-        let request = client.request(Method::POST, path).header("Idempotency-Key", key).json(body);
-        let request = match access {
-            Some(access) => request.bearer_auth(access),
-            None => request,
-        };
-        let reply = client.run(request).await.unwrap();
+        let reply = client.post_keyed(key, path, access, body).await;
         if reply.status != 503 {
             return reply;
         }

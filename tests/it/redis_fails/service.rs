@@ -5,7 +5,6 @@ use crate::support::{
     client::Reply,
     redis::RedisServer,
 };
-use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -45,8 +44,7 @@ async fn confirm_phone(app: &App, who: &Account, code: &str) -> Reply {
 }
 
 async fn signup_once(app: &App, key: &str, body: &Value) -> Reply {
-    app.watch.plant_json(body);
-    app.run(app.request(Method::POST, "/v1/auth/signup").header("Idempotency-Key", key).json(body)).await.unwrap()
+    app.post_keyed(key, "/v1/auth/signup", None, body).await
 }
 
 /// The refusal of what can't do without: in time, and with `Retry-After` (which every reply of the tests is searched for).
@@ -145,8 +143,7 @@ async fn a_redis_that_loses_all_makes_nothing_twice() {
     let app = App::builder().env("QEETID_EPHEMERAL_URL", server.url()).start().await;
     let owner = app.signup().await;
     app.verify(&owner).await;
-    let tenant = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Ours"})).await.expect(201).str("id");
-    let scoped = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": tenant})).await.expect(200).pair();
+    let (tenant, scoped) = app.organization_of(&owner, "Ours").await;
     let (invited, roles) = (fresh_email(), format!("/v1/tenants/{tenant}/roles"));
     let signup = json!({"email": fresh_email(), "password": fresh_password()});
     let login = json!({"email": owner.email, "password": owner.password});
@@ -160,19 +157,16 @@ async fn a_redis_that_loses_all_makes_nothing_twice() {
     ];
     let send = async |n: usize| {
         let (path, access, body, _) = &sent[n];
-        app.watch.plant_json(body);
-        let request = app.request(Method::POST, path).header("Idempotency-Key", format!("key-{n}")).json(body);
-        let request = match access {
-            Some(access) => request.bearer_auth(access),
-            None => request,
-        };
-        app.run(request).await.unwrap()
+        app.post_keyed(&format!("key-{n}"), path, access.map(String::as_str), body).await
     };
     let mut first = Vec::new();
     for (n, (.., status)) in sent.iter().enumerate() {
         first.push(send(n).await.expect(*status));
     }
     let sessions = async || app.get_as(&owner.access, "/v1/auth/sessions").await.expect(200).body["items"].as_array().unwrap().len();
+    // Its mail may go out after the answer, and before it what was written earlier.
+    app.message(&invited, 1).await;
+    app.mails_are_out().await;
     let (before, mails) = (sessions().await, app.messages(&invited).len());
 
     server.lose_all().await;
@@ -185,6 +179,7 @@ async fn a_redis_that_loses_all_makes_nothing_twice() {
         assert_eq!(what_stays(&again.body), what_stays(&first[n].body), "{path}");
         assert_eq!(send(n).await.expect(*status).text, again.text, "{path}: kept again");
     }
+    app.mails_are_out().await;
     assert_eq!((sessions().await, app.messages(&invited).len()), (before, mails));
     let tenants = app.get_as(&owner.access, "/v1/tenants").await.expect(200);
     assert_eq!(tenants.body["items"].as_array().unwrap().iter().filter(|t| t["tenant"]["name"] == "Twice?").count(), 1, "{}", tenants.text);
@@ -196,9 +191,7 @@ async fn a_redis_that_loses_all_makes_nothing_twice() {
     // A refused sign-in is one each time.
     let wrong = json!({"email": owner.email, "password": fresh_password()});
     for _ in 0..2 {
-        app.watch.plant_json(&wrong);
-        let request = app.request(Method::POST, "/v1/auth/login").header("Idempotency-Key", "wrong").json(&wrong);
-        app.run(request).await.unwrap().refused(401, "invalid_credentials");
+        app.post_keyed("wrong", "/v1/auth/login", None, &wrong).await.refused(401, "invalid_credentials");
     }
 }
 
@@ -209,17 +202,8 @@ async fn what_a_request_may_not_get_again_from_a_redis_that_lost_all() {
     let app = App::builder().env("QEETID_EPHEMERAL_URL", server.url()).start().await;
     let owner = app.signup().await;
     app.verify(&owner).await;
-    let tenant = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Ours"})).await.expect(201).str("id");
-    let scoped = app.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": tenant})).await.expect(200).pair();
-    let send = async |path: &str, access: Option<&str>, body: &Value| {
-        app.watch.plant_json(body);
-        let request = app.request(Method::POST, path).header("Idempotency-Key", "the-key").json(body);
-        let request = match access {
-            Some(access) => request.bearer_auth(access),
-            None => request,
-        };
-        app.run(request).await.unwrap()
-    };
+    let (_, scoped) = app.organization_of(&owner, "Ours").await;
+    let send = async |path: &str, access: Option<&str>, body: &Value| app.post_keyed("the-key", path, access, body).await;
     let who = app.signup().await;
     let (start, none) = (format!("/v1/users/{}/verify/email/start", who.user_id), json!({}));
     let (rows, login) = (

@@ -329,6 +329,12 @@ impl Client {
 }
 
 impl App {
+    /// Founds an organization: its id, and a pair of its owner's scoped to it.
+    pub async fn organization_of(&self, owner: &Account, name: &str) -> (String, Pair) {
+        let id = self.post_as(&owner.access, "/v1/tenants", json!({"name": name})).await.expect(201).str("id");
+        let scoped = self.post_as(&owner.access, "/v1/auth/switch-tenant", json!({"tenant_id": id})).await.expect(200).pair();
+        (id, scoped)
+    }
     /// Has the address on file proved.
     pub async fn verify(&self, who: &Account) {
         let before = self.messages(&who.email).len();

@@ -106,6 +106,18 @@ impl Client {
         self.run(request).await.unwrap_or_else(|e| panic!("{path}: {e:?}"))
     }
 
+    /// POSTs JSON with an `Idempotency-Key`, with a bearer token (or without).
+    pub async fn post_keyed(&self, key: &str, path: &str, token: Option<&str>, body: &Value) -> Reply {
+        self.try_post_keyed(key, path, token, body).await.unwrap_or_else(|e| panic!("{path}: {e:?}"))
+    }
+
+    /// As [`Client::post_keyed`]; a broken connection is no failure of the test.
+    pub async fn try_post_keyed(&self, key: &str, path: &str, token: Option<&str>, body: &Value) -> Result<Reply, reqwest::Error> {
+        self.watch.plant_json(body);
+        let request = self.request(Method::POST, path).header("Idempotency-Key", key).json(body);
+        self.run(token.into_iter().fold(request, |request, token| request.bearer_auth(token))).await
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, None, None).await
     }

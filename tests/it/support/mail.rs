@@ -52,21 +52,34 @@ impl App {
         panic!("{to} has {} of {count} messages", self.messages(to).len());
     }
 
-    /// The newest code in the `count`th message to `to` or a later one: messages of other kinds may come in between.
-    pub async fn code(&self, to: &str, count: usize) -> String {
+    /// Waits for the newest message that is as it should be, the `count`th to `to` or a later one: others may come in between.
+    pub async fn mail(&self, to: &str, count: usize, what: &str, fits: impl Fn(&Mail) -> bool) -> Mail {
         for _ in 0..600 {
             let found = self.messages(to);
-            if let Some(code) = found.iter().skip(count - 1).rev().find_map(|m| m.code.clone()) {
-                return code;
+            if let Some(mail) = found.into_iter().skip(count - 1).rev().find(&fits) {
+                return mail;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("no code in the {} messages to {to}", self.messages(to).len());
+        panic!("no message with {what} in the {} to {to}", self.messages(to).len());
     }
 
-    /// Asks for a reset and gives the token of its link; `count` as in [`App::message`].
+    /// The newest code in the `count`th message to `to` or a later one.
+    pub async fn code(&self, to: &str, count: usize) -> String {
+        self.mail(to, count, "a code", |m| m.code.is_some()).await.code.unwrap()
+    }
+
+    /// Asks for a reset and gives the token of its link; `count` as in [`App::code`].
     pub async fn reset_token(&self, email: &str, count: usize) -> String {
         self.post("/v1/auth/forgot-password", json!({"email": email})).await.expect(202);
-        self.message(email, count).await.token()
+        self.mail(email, count, "a reset's link", |m| m.link.as_ref().is_some_and(|l| l.contains("/reset-password"))).await.token()
+    }
+
+    /// Waits until everything that was asked for before has been sent, or never will be.
+    pub async fn mails_are_out(&self) {
+        let marker = self.signup().await;
+        for count in 1..=2 {
+            self.reset_token(&marker.email, count).await;
+        }
     }
 }

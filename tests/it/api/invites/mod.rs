@@ -4,7 +4,7 @@ mod alone;
 mod embedded;
 
 use crate::{
-    api::{all, count, mails_are_out, until},
+    api::{all, count, until},
     support::{
         app::{Account, App, fresh_email, fresh_password},
         client::{Client, Reply},
@@ -174,7 +174,7 @@ async fn a_proved_address_is_told_who_invites() {
     app.verify(&who).await;
     let before = app.messages(&who.email).len();
     org.invite(&app, &who.email).await.expect(201);
-    let mail = app.message(&who.email, before + 1).await;
+    let mail = app.mail(&who.email, before + 1, "an invite", |m| m.link.is_some()).await;
     assert!(mail.text.contains("\"Analytical Engines\"") && mail.html.as_deref().unwrap().contains("Analytical Engines"), "{}", mail.text);
     assert!(!mail.subject.as_deref().unwrap().contains("Analytical"));
 }
@@ -431,7 +431,7 @@ async fn wrong_passwords_count_and_mails_are_bounded() {
     }
     app.post_as(&org.access, &resend, json!({})).await.refused(429, "rate_limited");
     app.message(&email, 2).await;
-    mails_are_out(&app).await;
+    app.mails_are_out().await;
     assert_eq!(app.messages(&email).len(), 2, "the rest was written without a mail");
     // And of the two locks still only one is told.
     assert_eq!(told().await, (10, 1));

@@ -9,6 +9,7 @@ mod pairs;
 mod people;
 
 use crate::support::{app::App, cassandra::Cassandra, client::Reply, stack::Place};
+use qeetid::domain::rng::{self, SeededRng};
 use reqwest::Method;
 use std::{
     collections::HashSet,
@@ -26,15 +27,9 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-/// Numbers that a seed makes: splitmix64.
-struct Seeded(u64);
-impl Seeded {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
+/// A number below `n`: the modulo's bias matters to nobody here.
+fn below(rng: &SeededRng, n: u64) -> u64 {
+    u64::from_le_bytes(rng::bytes(rng)) % n
 }
 
 /// Asks until there is an answer other than 503.
@@ -141,14 +136,14 @@ async fn nodes_that_sleep_die_or_are_cut_off_lose_nothing() {
             moves
         }
     });
-    let (begun, mut seeded, mut faults) = (Instant::now(), Seeded(seed), Vec::new());
+    let (begun, rng, mut faults) = (Instant::now(), SeededRng::new(seed), Vec::new());
     while begun.elapsed() < length {
-        let (node, millis) = (1 + seeded.below(3) as usize, 1000 + seeded.below(19_000));
-        let fault = Fault::ALL[seeded.below(8) as usize];
+        let (node, millis) = (1 + below(&rng, 3) as usize, 1000 + below(&rng, 19_000));
+        let fault = Fault::ALL[below(&rng, 8) as usize];
         println!("{:?}: node {node} {fault:?} for {millis} ms", begun.elapsed());
         fault.of(&cassandra, node, Duration::from_millis(millis)).await;
         faults.push(fault);
-        tokio::time::sleep(Duration::from_millis(200 + seeded.below(2000))).await;
+        tokio::time::sleep(Duration::from_millis(200 + below(&rng, 2000))).await;
     }
     stop.store(true, Ordering::SeqCst);
     let mut all = Vec::new();
