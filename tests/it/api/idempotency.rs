@@ -189,7 +189,7 @@ mod embedded {
         app.verify(&who).await;
         let org = app.post_as(&who.access, "/v1/tenants", json!({"name": "Acme"})).await.expect(201).str("id");
         let token = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
-        let (token, key) = (format!("Bearer {token}"), fresh_key());
+        let key = fresh_key();
         let member = json!({"email": who.email});
         let list = |rows: usize| json!({"users": vec![member.clone(); rows]});
         let large = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list(1000)).await.expect(200);
@@ -209,7 +209,7 @@ mod embedded {
         app.verify(&who).await;
         app.manage(&org).await;
         let token = app.post_as(&who.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).str("access_token");
-        let (token, key) = (format!("Bearer {token}"), fresh_key());
+        let key = fresh_key();
         let list = json!({"users": [newcomer(), newcomer(), json!({"email": fresh_email()})]});
         let first = app.post_keyed(&key, "/v1/users/bulk", Some(&token), &list).await.expect(200);
         assert_eq!(first.body["succeeded"], 3, "{}", first.text);
