@@ -84,6 +84,7 @@ pub fn newcomer() -> CreateUser {
         name: "Bench".into(),
         kind: TenantKind::Personal,
         managed: false,
+        domains: Vec::new(),
         metadata: Default::default(),
         policy: AuthPolicy::default(),
         version: 1,

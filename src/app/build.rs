@@ -24,6 +24,7 @@ use crate::{
     gateway::{
         Mailer, SmsSender,
         breach::{BreachRange, RangeApi},
+        dns::Dns,
         mailbox::Mailbox,
         smtp::SmtpMailer,
         templates::Templates,
@@ -176,6 +177,7 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
         ephemeral: ephemeral.clone(),
         pool: pool.clone(),
         breach: breach(settings)?,
+        dns: Arc::new(dns(settings).await?),
         keyring,
         keys: keys.clone(),
         clock: clock.clone(),
@@ -201,6 +203,14 @@ async fn join_cluster(settings: &Settings, clock: Arc<dyn Clock>, rng: Arc<dyn R
         tls: c.tls.map(|t| TlsFiles { cert: t.cert, key: t.key, ca: t.ca, names: t.names }),
     };
     Cluster::start(config, clock, rng).await.map(Some).map_err(|e| AppError::new("cluster", e))
+}
+
+async fn dns(settings: &Settings) -> Result<Dns, AppError> {
+    let servers = match &settings.dns {
+        Some(name) => tokio::net::lookup_host(name).await.map_err(|e| AppError::new("QEETID_DNS", format!("{name}: {e}")))?.collect(),
+        None => Vec::new(),
+    };
+    Ok(Dns::new(&servers))
 }
 
 pub(super) fn breach(settings: &Settings) -> Result<Arc<dyn BreachRange>, AppError> {

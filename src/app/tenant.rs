@@ -172,6 +172,7 @@ pub(super) fn organization(settings: &Settings, parts: &Storage, name: &str) -> 
         name: name.to_owned(),
         kind: TenantKind::Organization,
         managed: true,
+        domains: Vec::new(),
         metadata: serde_json::Map::new(),
         policy: settings.policy.clone(),
         version: 1,

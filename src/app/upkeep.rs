@@ -1,5 +1,5 @@
 //! What goes on beside the requests. Each process reads revocations, reloads keys and sweeps what it keeps for itself; one of all
-//! processes on a store sweeps that, one empties recycle bins, one links audit events.
+//! processes on a store sweeps that, one empties recycle bins, one links audit events, one looks up proved domains.
 
 use super::build::Built;
 use crate::{
@@ -28,6 +28,8 @@ const REVOCATIONS: Duration = Duration::from_millis(500);
 const KEYS: Duration = Duration::from_secs(30);
 /// Expired rows may wait this long.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Each proved domain is looked up once a day; so often it is seen which ones are due.
+const DOMAINS: Duration = Duration::from_secs(3600);
 /// Of a process that died (one that stops gives its duties back), another one takes over the sweeping this much later …
 const LEASE: Duration = Duration::from_secs(15);
 /// … and the time between two looks.
@@ -77,6 +79,8 @@ pub(super) fn start(parts: &Built) -> Upkeep {
     set.spawn(supervised("sweep", move || sweep(sweeps.clone(), store.clone(), clock.clone())));
     let (bins, services) = (duty(Duty::Bins, LEASE), parts.services.clone());
     set.spawn(supervised("bins", move || empty_bins(bins.clone(), services.clone())));
+    let (domains, services) = (duty(Duty::Domains, LEASE), parts.services.clone());
+    set.spawn(supervised("domains", move || check_domains(domains.clone(), services.clone())));
     let (audit, store) = (duty(Duty::Audit, chainer::LEASE), parts.store.clone());
     set.spawn(supervised("audit", move || Chainer::new(store.clone(), audit.clone()).run()));
     Upkeep { loops: set, duties }
@@ -154,15 +158,16 @@ async fn own_sweep(services: Arc<Services>, store: Arc<dyn Store>, ephemeral: Ar
     }
 }
 
-/// Once a minute for as long as the duty is this process's, and at once when it becomes so.
+/// Once in a while for as long as the duty is this process's, and at once when it becomes so.
 struct Rounds {
     duty: Arc<OnDuty>,
+    pause: Duration,
     next: Instant,
 }
 
 impl Rounds {
-    fn of(duty: Arc<OnDuty>) -> Self {
-        Self { duty, next: Instant::now() }
+    fn of(duty: Arc<OnDuty>, pause: Duration) -> Self {
+        Self { duty, pause, next: Instant::now() }
     }
 
     /// Waits until it is time. Whoever works then asks before each step whether the duty is still this process's.
@@ -170,7 +175,7 @@ impl Rounds {
         loop {
             match self.duty.fence().await {
                 Ok(Some(_)) if self.next <= Instant::now() => {
-                    self.next = Instant::now() + SWEEP;
+                    self.next = Instant::now() + self.pause;
                     return;
                 }
                 Ok(Some(_)) => {}
@@ -182,8 +187,18 @@ impl Rounds {
     }
 }
 
+async fn check_domains(duty: Arc<OnDuty>, services: Arc<Services>) {
+    let mut rounds = Rounds::of(duty, DOMAINS);
+    loop {
+        rounds.come().await;
+        if let Err(e) = services.check_domains(&rounds.duty).await {
+            tracing::error!(error = %e, "proved domains can't be looked up again; it is tried again in an hour");
+        }
+    }
+}
+
 async fn empty_bins(duty: Arc<OnDuty>, services: Arc<Services>) {
-    let mut rounds = Rounds::of(duty);
+    let mut rounds = Rounds::of(duty, SWEEP);
     loop {
         rounds.come().await;
         if let Err(e) = services.empty_bins(&rounds.duty).await {
@@ -193,7 +208,7 @@ async fn empty_bins(duty: Arc<OnDuty>, services: Arc<Services>) {
 }
 
 async fn sweep(duty: Arc<OnDuty>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
-    let mut rounds = Rounds::of(duty);
+    let mut rounds = Rounds::of(duty, SWEEP);
     loop {
         rounds.come().await;
         if let Err(e) = sweep_once(&rounds.duty, &*store, &*clock).await {

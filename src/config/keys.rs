@@ -19,6 +19,7 @@ pub(super) const KEYS: &[&str] = &[
     "sms_url",
     "sms_daily_budget",
     "breach_url",
+    "dns",
     "hash_threads",
     "hash_queue",
     "hash_deadline_ms",

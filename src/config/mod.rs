@@ -74,6 +74,8 @@ pub struct Settings {
     pub sms_daily_budget: u32,
     /// Base of the breach range API; no slash at its end.
     pub breach_url: String,
+    /// `host:port` of the DNS resolver; `None`: those of the system.
+    pub dns: Option<String>,
     /// Threads of the hashing pool, 1..=1024.
     pub hash_threads: usize,
     /// Jobs that may wait for each thread of the pool, 1..=100,000.
@@ -133,6 +135,7 @@ impl Settings {
             sms: layers.get("sms_url", urls::sms)?.unwrap_or(SmsUrl::Mailbox),
             sms_daily_budget: layers.get("sms_daily_budget", values::number(0, 10_000_000))?.unwrap_or(1_000),
             breach_url: layers.get("breach_url", urls::base)?.unwrap_or_else(|| "https://api.pwnedpasswords.com".into()),
+            dns: layers.get("dns", values::host_and_port)?,
             hash_queue: layers.get("hash_queue", values::number(1, 100_000))?.unwrap_or(64),
             hash_deadline: Duration::from_millis(layers.get("hash_deadline_ms", values::number(50, 60_000))?.unwrap_or(2_000)),
             argon2: layers.get("argon2", |text| text.parse().map_err(|e: BadParams| e.to_string()))?.unwrap_or_default(),

@@ -71,6 +71,7 @@ impl Settings {
             ("sms_url", Some(quoted(sms))),
             ("sms_daily_budget", Some(self.sms_daily_budget.to_string())),
             ("breach_url", Some(quoted(&self.breach_url))),
+            ("dns", self.dns.as_ref().map(quoted)),
             ("hash_threads", Some(self.hash_threads.to_string())),
             ("hash_queue", Some(self.hash_queue.to_string())),
             ("hash_deadline_ms", Some(self.hash_deadline.as_millis().to_string())),

@@ -71,6 +71,15 @@ pub(super) fn text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// `host:port`; an IPv6 address stands in brackets.
+pub(super) fn host_and_port(value: &str) -> Result<String, String> {
+    let good = value.rsplit_once(':').is_some_and(|(host, port)| {
+        let whole = !host.is_empty() && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')));
+        whole && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if good { text(value) } else { Err(format!("{value:?} is not host:port, such as 127.0.0.1:53")) }
+}
+
 pub(super) fn path(value: &str) -> Result<PathBuf, String> {
     text(value).map(PathBuf::from)
 }

@@ -41,7 +41,7 @@ pub struct AuditEvent {
     pub request_id: Option<String>,
     /// When.
     pub at: Timestamp,
-    /// The kind of thing that it is about: `user`, `tenant`, `session`, `api_key`, `invite` or `role`.
+    /// The kind of thing that it is about: `user`, `tenant`, `session`, `api_key`, `invite`, `role` or `domain`.
     #[serde(default)]
     pub resource_type: Option<String>,
     /// The id of that thing; `None` for no single one, and for a user, whose id lies in `user_id`.

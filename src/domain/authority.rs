@@ -2,10 +2,13 @@
 //! are about to write, so that it counts what is true at that moment.
 //!
 //! Organizations are free to make, so that an organization by itself has members, roles and invites, and no power over anybody's
-//! credentials. The operator gives it that power ([`Place::managed`]).
+//! credentials. It gets that power from the operator, over the accounts that belong to it alone ([`Place::managed`]), or by proving a domain,
+//! over its members with addresses there ([`Place::domains`]).
 
 use super::{
+    contact::Email,
     ids::{ApiKeyId, RoleId, SessionId, TenantId, UserId},
+    mail_domain::DomainName,
     permission::{Permission, PermissionSet, Role},
     tenant::{Tenant, TenantKind},
     user::User,
@@ -72,43 +75,91 @@ impl Actor {
 
 /// Whose account it is, as seen from the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub struct Target<'a> {
     /// Who.
     pub user: UserId,
     /// What they may do in the tenant.
     pub permissions: PermissionSet,
     /// They are an owner of the tenant.
     pub owner: bool,
-    /// They belong to no other tenant.
-    pub sole: bool,
+    /// Their address.
+    pub email: &'a Email,
+    /// Where else they belong.
+    pub elsewhere: Elsewhere,
     /// The account was made while the tenant had no power: it belongs to the person whose address it has.
     pub independent: bool,
 }
 
+/// To which other tenants an account belongs; deleted ones count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Elsewhere {
+    /// To none.
+    Nowhere,
+    /// To its own personal tenant.
+    Personal,
+    /// To another organization.
+    Organization,
+}
+
+impl Elsewhere {
+    /// Of the kinds of the other tenants.
+    pub fn of(others: impl IntoIterator<Item = TenantKind>) -> Self {
+        others.into_iter().fold(Self::Nowhere, |found, kind| match (found, kind) {
+            (Self::Organization, _) | (_, TenantKind::Organization) => Self::Organization,
+            (_, TenantKind::Personal) => Self::Personal,
+        })
+    }
+}
+
 /// The tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Personal or organization.
     pub kind: TenantKind,
     /// The operator has given its admins power over the accounts that belong to it alone.
     pub managed: bool,
+    /// The domains that it has proved.
+    pub domains: Vec<DomainName>,
 }
 
 impl Place {
     /// Of a tenant.
     pub fn of(tenant: &Tenant) -> Self {
-        Self { kind: tenant.kind, managed: tenant.managed }
+        Self { kind: tenant.kind, managed: tenant.managed, domains: tenant.proved_domains().cloned().collect() }
     }
-    /// Whether its admins may make accounts with credentials: passwords, hashes, phone numbers, assertions that an address is right.
+    /// An organization without power over anybody's credentials.
+    pub fn powerless() -> Self {
+        Self { kind: TenantKind::Organization, managed: false, domains: Vec::new() }
+    }
+    /// Whether it has proved the domain of an address: exactly that, and not one above it.
+    pub fn has_proved(&self, email: &Email) -> bool {
+        self.kind == TenantKind::Organization && self.domains.iter().any(|domain| domain.as_str() == email.domain())
+    }
+    /// Whether its admins may take in accounts with credentials, whatever their addresses: a whole file of them.
     ///
     /// # Errors
     /// Why not.
-    pub fn may_make_credentials(&self) -> Result<(), Denied> {
+    pub fn may_import(&self) -> Result<(), Denied> {
         match self {
             Self { kind: TenantKind::Personal, .. } => Err(Denied::PersonalTenant),
             Self { managed: false, .. } => Err(Denied::NotManaged),
             Self { managed: true, .. } => Ok(()),
         }
+    }
+    /// Whether its admins may make an account with credentials: a password, a hash, a phone number, or the assertion that the address is right.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_make_credentials(&self, email: &Email) -> Result<(), Denied> {
+        if self.has_proved(email) { Ok(()) } else { self.may_import() }
+    }
+    /// Whether a new account with that address is its person's own, see [`User::independent`].
+    pub fn makes_independent(&self, email: &Email) -> bool {
+        self.may_make_credentials(email).is_err()
+    }
+    /// Whether an account that belongs nowhere else goes when the tenant is deleted: it has power over it.
+    pub fn takes_along(&self, user: &User) -> bool {
+        self.has_proved(&user.email) || (self.managed && !user.independent)
     }
 }
 
@@ -150,7 +201,7 @@ impl Denied {
             }
             Self::PersonalTenant => "A personal tenant has no power over accounts: use the routes under /v1/me and /v1/auth.",
             Self::NotManaged => {
-                "This organization has no power over credentials. The operator can give it (qeetid tenant manage); without it, invite people and give roles."
+                "This organization has no power over credentials of this account. It gets it over members with addresses of a domain that it proves (/v1/tenants/{tenantID}/domains), or from the operator (qeetid tenant manage); without it, invite people and give roles."
             }
             Self::Independent => "This account was made while the organization had no power over credentials: it belongs to its person.",
             Self::ElsewhereToo => "This account belongs to another tenant, too.",
@@ -172,7 +223,7 @@ impl Denied {
 ///
 /// # Errors
 /// Why not.
-pub fn may(actor: &Actor, action: Action, target: &Target, tenant: &Place) -> Result<(), Denied> {
+pub fn may(actor: &Actor, action: Action, target: &Target<'_>, tenant: &Place) -> Result<(), Denied> {
     let more = !actor.holds(target.permissions) || (target.owner && !actor.owner);
     let covered = || if more { Err(Denied::HoldsMore) } else { Ok(()) };
     let oneself = actor.person == Some(target.user);
@@ -183,11 +234,18 @@ pub fn may(actor: &Actor, action: Action, target: &Target, tenant: &Place) -> Re
     if oneself {
         return Err(Denied::Oneself);
     }
-    tenant.may_make_credentials()?;
+    if tenant.has_proved(target.email) {
+        // Whoever holds the domain could have its mail redirected: their personal tenant doesn't protect them from it.
+        if target.elsewhere == Elsewhere::Organization {
+            return Err(Denied::ElsewhereToo);
+        }
+        return covered();
+    }
+    tenant.may_import()?;
     if target.independent {
         return Err(Denied::Independent);
     }
-    if !target.sole {
+    if target.elsewhere != Elsewhere::Nowhere {
         return Err(Denied::ElsewhereToo);
     }
     covered()
@@ -313,6 +371,12 @@ mod tests {
     const ADMIN: UserId = UserId::from_bytes([1; 16]);
     const USER: UserId = UserId::from_bytes([2; 16]);
 
+    fn at(domain: &str) -> Email {
+        format!("somebody@{domain}").parse().unwrap()
+    }
+    fn proved(domain: &str) -> Vec<DomainName> {
+        vec![domain.parse().unwrap()]
+    }
     fn roles() -> [PermissionSet; 3] {
         Role::system().map(|role| role.permissions)
     }
@@ -325,19 +389,25 @@ mod tests {
             for person in [None, Some(ADMIN), Some(USER)] {
                 for holds in [owner, admin, member] {
                     for permissions in [owner, admin, member] {
-                        for flags in 0..64u8 {
+                        for flags in 0..192u8 {
                             let bits = [1, 2, 4, 8, 16, 32].map(|bit| flags & bit != 0);
-                            let [sole, independent, managed, personal, acts_as_owner, is_owner] = bits;
+                            let [domain, independent, managed, personal, acts_as_owner, is_owner] = bits;
+                            let elsewhere = [Elsewhere::Nowhere, Elsewhere::Personal, Elsewhere::Organization][usize::from(flags / 64)];
                             let kind = if personal { TenantKind::Personal } else { TenantKind::Organization };
                             let actor = Actor { person, permissions: holds, owner: acts_as_owner };
-                            let target = Target { user: USER, permissions, owner: is_owner, sole, independent };
-                            let found = may(&actor, action, &target, &Place { kind, managed }).is_ok();
+                            let email = &at("example.org");
+                            let target = Target { user: USER, permissions, owner: is_owner, email, elsewhere, independent };
+                            let place = Place { kind, managed, domains: proved(if domain { "example.org" } else { "example.net" }) };
+                            let found = may(&actor, action, &target, &place).is_ok();
                             let (oneself, covers) = (person == Some(USER), holds.covers(permissions) && (acts_as_owner || !is_owner));
+                            let by_operator = managed && elsewhere == Elsewhere::Nowhere && !independent;
+                            let by_domain = domain && elsewhere != Elsewhere::Organization;
                             let expected = match action {
                                 Action::SetMetadata => oneself || covers,
-                                _ => !oneself && !personal && managed && sole && !independent && covers,
+                                _ if domain => !oneself && !personal && by_domain && covers,
+                                _ => !oneself && !personal && by_operator && covers,
                             };
-                            assert_eq!(found, expected, "{action:?} {actor:?} {target:?} {kind:?} {managed}");
+                            assert_eq!(found, expected, "{action:?} {actor:?} {target:?} {place:?}");
                         }
                     }
                 }
@@ -346,10 +416,24 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_made_in_managed_organizations_alone() {
-        let place = |kind, managed| Place { kind, managed }.may_make_credentials();
-        assert_eq!(place(TenantKind::Organization, true), Ok(()));
-        assert_eq!(place(TenantKind::Organization, false), Err(Denied::NotManaged));
-        assert_eq!(place(TenantKind::Personal, true), Err(Denied::PersonalTenant));
+    fn credentials_are_made_in_managed_organizations_and_for_proved_domains_alone() {
+        let place = |kind, managed| Place { kind, managed, domains: proved("example.org") };
+        for (email, others) in
+            [("example.org", Ok(())), ("sub.example.org", Err(Denied::NotManaged)), ("example.com", Err(Denied::NotManaged))]
+        {
+            assert_eq!(place(TenantKind::Organization, true).may_make_credentials(&at(email)), Ok(()));
+            assert_eq!(place(TenantKind::Organization, false).may_make_credentials(&at(email)), others, "{email}");
+            assert_eq!(place(TenantKind::Personal, true).may_make_credentials(&at(email)), Err(Denied::PersonalTenant));
+        }
+        // A file of accounts is of all domains.
+        assert_eq!(place(TenantKind::Organization, false).may_import(), Err(Denied::NotManaged));
+    }
+
+    #[test]
+    fn where_somebody_belongs_elsewhere() {
+        use TenantKind::{Organization, Personal};
+        assert_eq!(Elsewhere::of([]), Elsewhere::Nowhere);
+        assert_eq!(Elsewhere::of([Personal]), Elsewhere::Personal);
+        assert_eq!([Elsewhere::of([Personal, Organization]), Elsewhere::of([Organization, Personal])], [Elsewhere::Organization; 2]);
     }
 }

@@ -75,6 +75,10 @@ impl Email {
     pub fn local_part(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(local, _)| local)
     }
+    /// What stands behind the `@`, as A-labels.
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
     /// The key of its claim, actor and counters.
     pub fn digest(&self) -> ContactDigest {
         ContactDigest::of(b"qeetid email v1\0", &self.0)

@@ -87,6 +87,8 @@ ids! {
     PendingSignupId;
     /// An API key.
     ApiKeyId;
+    /// A domain that a tenant has entered.
+    DomainId;
     /// An invite.
     InviteId;
     /// An audit event.

@@ -44,10 +44,12 @@ pub enum Label {
     RestoreLink,
     /// Tokens that let somebody who gave the right password set a new one.
     ChangeToken,
+    /// Records by which tenants prove domains.
+    MailDomain,
 }
 
 impl Label {
-    const ALL: [Label; 14] = [
+    const ALL: [Label; 15] = [
         Self::Refresh,
         Self::ResetLink,
         Self::UndoLink,
@@ -62,6 +64,7 @@ impl Label {
         Self::NotMeLink,
         Self::RestoreLink,
         Self::ChangeToken,
+        Self::MailDomain,
     ];
     fn info(self) -> &'static [u8] {
         match self {
@@ -79,6 +82,7 @@ impl Label {
             Self::NotMeLink => b"qeetid v1 not-me link",
             Self::RestoreLink => b"qeetid v1 restore link",
             Self::ChangeToken => b"qeetid v1 change token",
+            Self::MailDomain => b"qeetid v1 mail domain",
         }
     }
 }

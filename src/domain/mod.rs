@@ -13,6 +13,7 @@ pub mod ids;
 pub mod invite;
 pub mod jwt;
 pub mod keyring;
+pub mod mail_domain;
 pub mod network;
 pub mod outbox;
 pub mod permission;

@@ -1,6 +1,11 @@
 //! Tenants.
 
-use super::{ids::TenantId, policy::AuthPolicy, time::Timestamp};
+use super::{
+    ids::TenantId,
+    mail_domain::{self, DomainName, TenantDomain},
+    policy::AuthPolicy,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// What kind of tenant.
@@ -41,6 +46,9 @@ pub struct Tenant {
     /// The operator has given its admins power over the credentials of accounts that belong to it alone.
     #[serde(default)]
     pub managed: bool,
+    /// The domains that it has entered, in that order; at most [`super::mail_domain::DOMAINS_OF_A_TENANT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<TenantDomain>,
     /// A JSON object, at most 16 KiB.
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// What its members' passwords and codes must obey.
@@ -56,6 +64,10 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// The domains that it has proved.
+    pub fn proved_domains(&self) -> impl Iterator<Item = &DomainName> {
+        mail_domain::proved(&self.domains)
+    }
     /// The tenant of one person.
     pub fn personal(id: TenantId, policy: AuthPolicy, now: Timestamp) -> Self {
         Self {
@@ -64,6 +76,7 @@ impl Tenant {
             name: "Personal".into(),
             kind: TenantKind::Personal,
             managed: false,
+            domains: Vec::new(),
             metadata: serde_json::Map::new(),
             policy,
             version: 1,

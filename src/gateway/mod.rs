@@ -1,7 +1,8 @@
 //! The ways out: mail over SMTP, text messages over the Twilio Messages API, and the development mailbox that stands in for both;
-//! and the range API that knows breached passwords.
+//! the range API that knows breached passwords; and the DNS servers that know who holds a domain.
 
 pub mod breach;
+pub mod dns;
 pub mod mailbox;
 pub mod smtp;
 pub mod templates;

@@ -2,10 +2,11 @@
 
 use super::{
     errors::ApiError,
-    types::{EmailText, LocaleText, NameText, NewPasswordText, PasswordText, PhoneText, TenantNameText, WhenText},
+    types::{DomainText, EmailText, LocaleText, NameText, NewPasswordText, PasswordText, PhoneText, TenantNameText, WhenText},
 };
 use crate::domain::{
     contact::{Email, Phone},
+    mail_domain::DomainName,
     permission::PermissionSet,
     secret::Password,
     time::Timestamp,
@@ -18,6 +19,11 @@ pub type Field<T> = Result<T, (&'static str, String)>;
 /// An e-mail address.
 pub fn email(name: &'static str, text: &EmailText) -> Field<Email> {
     text.reveal().parse().map_err(|e: crate::domain::contact::BadContact| (name, e.to_string()))
+}
+
+/// A domain that a tenant can prove.
+pub fn domain(name: &'static str, text: &DomainText) -> Field<DomainName> {
+    text.reveal().parse().map_err(|e: crate::domain::mail_domain::BadDomain| (name, e.to_string()))
 }
 
 /// A phone number, if there is one.

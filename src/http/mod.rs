@@ -10,7 +10,8 @@ pub mod connected;
 pub mod connection;
 pub mod cors;
 pub mod devmailbox;
-pub mod dto;
+pub mod domains;
+mod dto;
 pub mod envelope;
 pub mod errors;
 mod explain;
@@ -99,6 +100,8 @@ enum Tag {
     Audit,
     /// Inviting people to a tenant, and answering.
     Invites,
+    /// Domains that the operator's tenant has proved.
+    Domains,
     /// Users of the operator's tenant, for its admins.
     Users,
     /// Keys and probes.
@@ -116,6 +119,7 @@ type DocumentedApi = (
     users_admin::UsersAdminApi,
     tenant_admin::TenantAdminApi,
     policy::PolicyApi,
+    domains::DomainsApi,
     audit::AuditApi,
     recovery::RecoveryApi,
     invites::InvitesApi,
@@ -135,6 +139,7 @@ fn documented(services: &Arc<Services>) -> DocumentedApi {
         users_admin::UsersAdminApi(services.clone()),
         tenant_admin::TenantAdminApi(services.clone()),
         policy::PolicyApi(services.clone()),
+        domains::DomainsApi(services.clone()),
         audit::AuditApi(services.clone()),
         recovery::RecoveryApi(services.clone()),
         invites::InvitesApi(services.clone()),

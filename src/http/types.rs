@@ -1,7 +1,7 @@
 //! How single values look on the wire, and in the document: ids, times, texts that are secret or personal.
 
 use crate::domain::{
-    ids::{ApiKeyId, AuditId, InviteId, RoleId, SessionId, TenantId, UserId},
+    ids::{ApiKeyId, AuditId, DomainId, InviteId, RoleId, SessionId, TenantId, UserId},
     secret::SecretText,
     time::Timestamp,
 };
@@ -67,7 +67,8 @@ ids!(
     RoleId "00000000-0000-7000-8000-000000000003",
     ApiKeyId "0198c1f0-8a6d-7b21-9c3d-2e4f60718293",
     InviteId "0198c1f0-8a6e-7d41-8e5f-3f5061728394",
-    AuditId "0198c1f0-8a6f-7e51-9f60-405162738495"
+    AuditId "0198c1f0-8a6f-7e51-9f60-405162738495",
+    DomainId "0198c1f0-8a70-7f61-a071-516273849506"
 );
 
 /// A moment: RFC 3339, UTC, milliseconds, `Z`.
@@ -200,6 +201,8 @@ texts! {
     WhenText { format: Some("date-time"), max_length: Some(64), example: Some("2027-01-31T12:00:00Z".into()) }
     /// A slug.
     SlugText { min_length: Some(3), max_length: Some(63), pattern: Some("^[a-z0-9]([a-z0-9-]*[a-z0-9])?$".into()), example: Some("analytical-engines".into()) }
+    /// A domain name.
+    DomainText { max_length: Some(1024), example: Some("example.com".into()) }
     /// A language tag.
     LocaleText { max_length: Some(35), example: Some("en-GB".into()) }
 }

@@ -103,8 +103,8 @@ fn secret(password: Option<&NewPasswordText>, hash: Option<HashText>) -> Field<N
 impl UsersApi {
     /// Create a user
     ///
-    /// In the caller's tenant, which must be an organization. Only in a managed tenant with a password, a hash of one, a phone number or `email_verified`
-    /// (else 403); without password and hash a link to set one goes out by mail, and proves the address.
+    /// In the caller's tenant, which must be an organization. Only in a managed tenant, or with an address of a domain that the tenant has proved, with a
+    /// password, a hash of one, a phone number or `email_verified` (else 403); without password and hash a link to set one goes out by mail, and proves the address.
     /// 409 `email_taken` for an address that has an account; when that has told of 20 accounts outside the tenant in a day, all creations are 429.
     #[oai(path = "/v1/users", method = "post", operation_id = "createUser")]
     async fn create(&self, caller: Data<&Caller>, by: Authorized, body: In<CreateUserRequest>) -> Result<Out<User, 201>, ApiError> {
@@ -114,7 +114,11 @@ impl UsersApi {
         // Before the values are looked at: who may not, learns that first.
         let vouched = b.password.is_some() || b.password_hash.is_some() || b.phone.is_some() || b.email_verified == Some(true);
         if vouched && !by.is_personal() {
-            by.place.may_make_credentials().map_err(Error::from)?;
+            let may = match email("email", &b.email) {
+                Ok(email) => by.place.may_make_credentials(&email),
+                Err(_) => by.place.may_import(),
+            };
+            may.map_err(Error::from)?;
         }
         let (email, secret, (display_name, phone)) = (
             email("email", &b.email),
@@ -176,7 +180,7 @@ impl UsersApi {
 
     /// Change a user
     ///
-    /// `metadata` is the tenant's own. All else only in a managed tenant, for somebody who belongs to no other tenant, may do no more than the caller, and is not
+    /// `metadata` is the tenant's own. All else only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody who may do no more than the caller, and is not
     /// the caller: else 403 with the reason. Suspending ends all sessions; the last active owner can't be suspended: 409.
     #[oai(path = "/v1/users/:id", method = "patch", operation_id = "updateUser")]
     async fn update(
@@ -213,7 +217,7 @@ impl UsersApi {
     /// Delete a user
     ///
     /// Into the recycle bin: all sessions end, the address stays taken until the user is purged.
-    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody else who may do no more than the caller: else 403.
     /// The last active owner can't be deleted: 409.
     #[oai(path = "/v1/users/:id", method = "delete", operation_id = "deleteUser")]
     async fn delete(

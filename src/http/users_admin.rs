@@ -129,7 +129,7 @@ pub struct UsersAdminApi(pub Arc<Services>);
 impl UsersAdminApi {
     /// Set a user's password
     ///
-    /// All of their sessions end. Only in a managed tenant, for a user who belongs to no other tenant, may do no more than the caller, and is not the caller: else
+    /// All of their sessions end. Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for a user who may do no more than the caller, and is not the caller: else
     /// 403 with the reason.
     #[oai(path = "/v1/users/:id/password", method = "post", operation_id = "setUserPassword")]
     async fn set_password(
@@ -150,7 +150,7 @@ impl UsersAdminApi {
     /// Make a link that sets a user's password
     ///
     /// Mailed to the user, or returned to be handed over. A returned one is good for an hour, once, and only while its maker may still set the password; it proves
-    /// no address. Only in a managed tenant, for a user who belongs to no other tenant and may do no more than the caller: else 403.
+    /// no address. Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for a user who may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/links", method = "post", operation_id = "makeUserLink")]
     async fn make_link(
         &self,
@@ -177,7 +177,7 @@ impl UsersAdminApi {
     /// List a user's sessions
     ///
     /// Newest first, ended ones included for a while.
-    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody else who may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/sessions", method = "get", operation_id = "listUserSessions")]
     async fn sessions(
         &self,
@@ -192,7 +192,7 @@ impl UsersAdminApi {
 
     /// End all of a user's sessions
     ///
-    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody else who may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/sessions/revoke-all", method = "post", operation_id = "revokeUserSessions")]
     async fn end_sessions(
         &self,
@@ -225,7 +225,7 @@ impl UsersAdminApi {
     /// Restore a user
     ///
     /// Out of the recycle bin, with the memberships and the status of before, but without the password: a mail with a link to set one goes out. 404 if it isn't there.
-    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody else who may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/restore", method = "post", operation_id = "restoreUser")]
     async fn restore(
         &self,
@@ -241,7 +241,7 @@ impl UsersAdminApi {
     /// Purge a user
     ///
     /// From the recycle bin only, else 409: every row of the user is erased, and the address is free. The audit keeps a receipt without personal data.
-    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody else who may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/purge", method = "delete", operation_id = "purgeUser")]
     async fn purge(
         &self,
@@ -258,7 +258,7 @@ impl UsersAdminApi {
     /// Export a user
     ///
     /// All that is kept about one user, also one in the recycle bin; of the password only whether there is one.
-    /// Only in a managed tenant, for somebody else who belongs to no other tenant and may do no more than the caller: else 403.
+    /// Only with power over the account (a managed tenant to which alone it belongs, or a proved domain), for somebody else who may do no more than the caller: else 403.
     #[oai(path = "/v1/users/:id/export", method = "get", operation_id = "exportUser")]
     async fn export(
         &self,

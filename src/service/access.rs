@@ -183,7 +183,7 @@ impl Services {
                 let grant = self.store.grant(p.user_id, p.tenant_id).await?.ok_or(Error::Forbidden)?;
                 Operator {
                     tenant_id: p.tenant_id,
-                    place: Place { kind: grant.kind, managed: grant.managed },
+                    place: grant.place,
                     permissions: grant.permissions,
                     is_owner: grant.roles.contains(&RoleId::OWNER),
                     who: Who::Person(p.clone()),
@@ -194,7 +194,7 @@ impl Services {
                 let standing = self.store.standing(key).await?.ok_or(Error::Unauthorized)?;
                 Operator {
                     tenant_id: key.tenant_id,
-                    place: Place { kind: standing.kind, managed: standing.managed },
+                    place: standing.place,
                     permissions: standing.acting.actor.permissions,
                     is_owner: standing.acting.actor.owner,
                     who: Who::Server { key: key.id, maker: standing.acting.actor.person },

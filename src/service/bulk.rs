@@ -19,6 +19,7 @@ use crate::{
     domain::{
         audit::AuditEvent,
         authority::Denied,
+        contact::Email,
         context::Ctx,
         ids::{AuditId, JobId, RoleId, UserId},
         outbox::{Job, Message},
@@ -126,7 +127,7 @@ impl Services {
         firebase: Option<FirebaseParams>,
     ) -> Result<Upload<'a>> {
         if !by.is_personal() {
-            by.place.may_make_credentials()?;
+            by.place.may_import()?;
         }
         if let Some(params) = &firebase {
             params.check().map_err(|why| Error::field("firebase", why))?;
@@ -210,7 +211,7 @@ impl Bulk<'_> {
             ImportOutcome::NoTenant | ImportOutcome::Stale => return Err(Error::Forbidden),
         };
         for ((line, email), outcome) in lines.into_iter().zip(outcomes) {
-            match self.settled(outcome).await? {
+            match self.settled(&email, outcome).await? {
                 Ok(()) => self.report.succeeded += 1,
                 Err(message) => self.refuse(refusal(line, email.as_str(), message)),
             }
@@ -238,10 +239,10 @@ impl Bulk<'_> {
             // Perhaps by the run before this one: the store tells.
             Holder::Member if idempotency::may_be_rerun() => {}
             Holder::Member => return Ok(Err(IS_MEMBER)),
-            Holder::Elsewhere => return self.taken().await.map(Err),
+            Holder::Elsewhere => return self.taken(&row.email).await.map(Err),
         }
         if row.vouched()
-            && let Err(why) = self.by.place.may_make_credentials()
+            && let Err(why) = self.by.place.may_make_credentials(&row.email)
         {
             return Ok(Err(why.text()));
         }
@@ -272,7 +273,11 @@ impl Bulk<'_> {
         Ok(if may { Ok(()) } else { Err(NO_ROLE) })
     }
 
-    async fn taken(&mut self) -> Result<&'static str> {
+    async fn taken(&mut self, email: &Email) -> Result<&'static str> {
+        // Of its own domains a tenant may know.
+        if self.by.place.has_proved(email) {
+            return Ok(TAKEN);
+        }
         if self.services.reveal(self.caller, self.by).await? {
             return Ok(TAKEN);
         }
@@ -280,14 +285,14 @@ impl Bulk<'_> {
         Ok(TOLD_ALL)
     }
 
-    async fn settled(&mut self, outcome: RowOutcome) -> Result<std::result::Result<(), &'static str>> {
+    async fn settled(&mut self, email: &Email, outcome: RowOutcome) -> Result<std::result::Result<(), &'static str>> {
         Ok(match outcome {
             RowOutcome::Created => Ok(()),
             RowOutcome::IsMember => Err(IS_MEMBER),
             RowOutcome::NoRole | RowOutcome::Unfit => Err(NO_ROLE),
             RowOutcome::NotManaged => Err(Denied::NotManaged.text()),
             RowOutcome::GiverUnproved => Err(Denied::GiverUnproved.text()),
-            RowOutcome::EmailTaken => Err(self.taken().await?),
+            RowOutcome::EmailTaken => Err(self.taken(email).await?),
         })
     }
 }

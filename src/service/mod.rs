@@ -29,6 +29,7 @@
 //!              my_invites, accept_my_invite, decline_my_invite; invite_accept.rs: accept_invite(&Caller, &str, …) -> TokenPair
 //! idempotency.rs take_turn(Asked) -> Turn
 //! bulk.rs      bulk(&Caller, &Operator) -> Bulk                          upload(&Caller, &Operator, Source, …) -> Upload
+//! domains.rs   domains(&Operator, TenantId) -> Vec<TenantDomain>         add_domain, verify_domain, remove_domain; check_domains(&OnDuty)
 //! keys.rs      jwks() -> Vec<PublicJwk>                                  ready() -> Vec<Part>
 //! limits.rs    network_limit(Network) -> Option<Decision>
 //! ```
@@ -42,6 +43,7 @@ mod bin;
 pub mod bulk;
 pub mod chainer;
 mod change;
+pub mod domains;
 pub mod duty;
 pub mod error;
 pub mod idempotency;
@@ -96,7 +98,7 @@ use crate::{
         time::Clock,
     },
     ephemeral::{Decision, Ephemeral},
-    gateway::breach::BreachRange,
+    gateway::{breach::BreachRange, dns::TxtRecords},
     store::{Store, StoreError, admin::Newcomers},
 };
 use api::{Caller, Part};
@@ -150,6 +152,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Which passwords were in breaches.
     pub breach: Arc<dyn BreachRange>,
+    /// What DNS servers say.
+    pub dns: Arc<dyn TxtRecords>,
     /// What tokens are derived from.
     pub keyring: Arc<Keyring>,
     /// What signs.
@@ -184,6 +188,7 @@ pub struct Services {
     ephemeral_name: &'static str,
     pool: Pool,
     breach: Arc<dyn BreachRange>,
+    dns: Arc<dyn TxtRecords>,
     keyring: Arc<Keyring>,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -203,7 +208,8 @@ pub struct Services {
 impl Services {
     /// Puts them together; starts the directories of actors.
     pub fn new(parts: Parts, rules: Rules) -> Arc<Self> {
-        let Parts { store, ephemeral, ephemeral_name, pool, breach, keyring, keys, clock, rng, supervisor, placement, wake_outbox } = parts;
+        let Parts { store, ephemeral, ephemeral_name, pool, breach, dns, keyring, keys, clock, rng, supervisor, placement, wake_outbox } =
+            parts;
         let rng: Arc<dyn Rng> = Arc::new(idempotency::RunRng(rng));
         let bounds = Bounds::default();
         let shared = || (store.clone(), ephemeral.clone(), keyring.clone(), placement.clone());
@@ -223,6 +229,7 @@ impl Services {
             ephemeral_name,
             pool,
             breach,
+            dns,
             keyring,
             keys,
             clock,

@@ -57,6 +57,7 @@ impl Services {
             name,
             kind: TenantKind::Organization,
             managed: false,
+            domains: Vec::new(),
             metadata: serde_json::Map::new(),
             policy: self.rules.policy.clone(),
             version: 1,

@@ -138,15 +138,18 @@ impl Services {
         }
         let vouched = new.vouched();
         if vouched {
-            by.place.may_make_credentials()?;
+            by.place.may_make_credentials(&new.email)?;
         }
         check_metadata(&new.metadata)?;
         let role = new.role.unwrap_or(RoleId::MEMBER);
         if role != RoleId::MEMBER {
             self.givable_role(by, role).await?;
         }
-        // Asked before anything is looked up: a refusal must not depend on who has an account.
-        self.may_reveal(caller, by).await?;
+        // Asked before anything is looked up: a refusal must not depend on who has an account. Of its own domains a tenant may know.
+        let own_domain = by.place.has_proved(&new.email);
+        if !own_domain {
+            self.may_reveal(caller, by).await?;
+        }
         let now = self.clock.now();
         // A mail to whoever it may be: like an invite, and out of the same share.
         let mailed = matches!(new.secret, NewSecret::Mailed) && self.limits.invite(by.tenant_id, &new.email.digest(), now).await?;
@@ -194,7 +197,9 @@ impl Services {
             }
             TenantReply::MemberMade(CreateMemberOutcome::TakenInside) => Err(Error::EmailTaken),
             TenantReply::MemberMade(CreateMemberOutcome::TakenOutside) => {
-                self.count_revealed(by).await?;
+                if !own_domain {
+                    self.count_revealed(by).await?;
+                }
                 Err(Error::EmailTaken)
             }
             TenantReply::MemberMade(CreateMemberOutcome::NoTenant) => Err(Error::Forbidden),

@@ -7,11 +7,11 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::AuditEvent,
-    authority::{Acting, By, Denied, Permitted},
+    authority::{Acting, By, Denied, Permitted, Place},
     context::Ctx,
     ids::{ApiKeyId, RoleId, TenantId, UserId},
     permission::{PermissionSet, Role},
-    tenant::{Tenant, TenantKind},
+    tenant::Tenant,
     time::Timestamp,
     user::Membership,
 };
@@ -25,10 +25,8 @@ pub struct Grant {
     pub roles: Vec<RoleId>,
     /// What they allow together.
     pub permissions: PermissionSet,
-    /// The kind of the tenant.
-    pub kind: TenantKind,
-    /// The operator has given its admins power over credentials.
-    pub managed: bool,
+    /// The tenant, to whoever decides over whom it has power.
+    pub place: Place,
 }
 
 /// A new role; at most 100 a tenant.
@@ -181,14 +179,12 @@ impl Keys {
 }
 
 /// What an API key may do at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Who acts through it.
     pub acting: Acting,
-    /// The kind of its tenant.
-    pub kind: TenantKind,
-    /// The operator has given the tenant's admins power over credentials.
-    pub managed: bool,
+    /// Its tenant, to whoever decides over whom it has power.
+    pub place: Place,
 }
 
 /// Roles and API keys. The rules of [`super::Store`] hold.

@@ -7,7 +7,7 @@ use super::{
 use crate::domain::{
     api_key::ApiKey,
     audit::{AuditEntry, AuditEvent},
-    authority::{Action, By, Denied, Permitted, Target},
+    authority::{Action, By, Denied, Elsewhere, Permitted, Target},
     contact::{Email, Phone},
     context::Ctx,
     hash::PasswordHash,
@@ -44,15 +44,16 @@ pub struct Member {
     pub roles: Vec<RoleId>,
     /// What they allow together.
     pub permissions: PermissionSet,
-    /// It belongs to no other tenant (deleted ones count).
-    pub sole: bool,
+    /// Where else it belongs.
+    pub elsewhere: Elsewhere,
 }
 
 impl Member {
     /// To whoever decides what may be done to them.
-    pub fn target(&self) -> Target {
+    pub fn target(&self) -> Target<'_> {
         let owner = self.roles.contains(&RoleId::OWNER);
-        Target { user: self.user.id, permissions: self.permissions, owner, sole: self.sole, independent: self.user.independent }
+        let Self { user, permissions, elsewhere, .. } = self;
+        Target { user: user.id, permissions: *permissions, owner, email: &user.email, elsewhere: *elsewhere, independent: user.independent }
     }
 }
 

@@ -268,6 +268,7 @@ impl Item {
             Self::HashKind(_) => add("hash_census", 1),
             Self::Tenant(t) => {
                 add("tenants", 1);
+                add("proved_domains", if t.tenant.deleted_at.is_some() { 0 } else { t.tenant.proved_domains().count() });
                 add("roles", t.roles.len());
                 add("api_keys", t.keys.len());
                 add("tenant_endings", usize::from(t.ending.is_some()));

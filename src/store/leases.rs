@@ -14,6 +14,8 @@ pub enum Duty {
     Sweep,
     /// Emptying the recycle bin, and ending deleted tenants.
     Bins,
+    /// Looking up again the records of proved domains.
+    Domains,
 }
 
 impl Duty {
@@ -23,6 +25,7 @@ impl Duty {
             Self::Audit => "audit",
             Self::Sweep => "sweep",
             Self::Bins => "bins",
+            Self::Domains => "domains",
         }
     }
 }

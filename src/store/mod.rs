@@ -12,6 +12,7 @@ pub mod commands;
 pub(crate) mod conformance;
 pub mod copy;
 pub mod deadline;
+pub mod domains;
 pub mod error;
 pub mod imports;
 pub mod invites;
@@ -39,6 +40,7 @@ use admin::AdminStore;
 use async_trait::async_trait;
 use audit::AuditStore;
 use commands::*;
+use domains::DomainStore;
 pub use error::{Certainty, StoreError};
 use imports::ImportStore;
 use invites::InviteStore;
@@ -60,7 +62,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// - Reads see every write acknowledged before they began.
 #[async_trait]
 pub trait Store:
-    AccessStore + AdminStore + AuditStore + ImportStore + InviteStore + LeaseStore + PolicyStore + Send + Sync + 'static
+    AccessStore + AdminStore + AuditStore + DomainStore + ImportStore + InviteStore + LeaseStore + PolicyStore + Send + Sync + 'static
 {
     // ---- accounts ----
 

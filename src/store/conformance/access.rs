@@ -76,9 +76,9 @@ async fn events(store: &S, tenant: TenantId) -> Vec<String> {
 pub(crate) async fn a_grant_is_what_all_roles_allow_together(store: S) {
     let (owner, tenant) = owned(&store).await;
     let grant = store.grant(owner.user.id, tenant).await.unwrap().unwrap();
-    assert_eq!((grant.roles, grant.permissions, grant.kind), (vec![RoleId::OWNER], PermissionSet::all(), TenantKind::Organization));
+    assert_eq!((grant.roles, grant.permissions, grant.place.kind), (vec![RoleId::OWNER], PermissionSet::all(), TenantKind::Organization));
     let home = store.grant(owner.user.id, owner.tenant.id).await.unwrap().unwrap();
-    assert_eq!(home.kind, TenantKind::Personal);
+    assert_eq!(home.place.kind, TenantKind::Personal);
     let stranger = person(&store).await;
     assert_eq!(store.grant(stranger.user.id, tenant).await.unwrap(), None);
     assert_eq!(store.grant(owner.user.id, tenant_id()).await.unwrap(), None);

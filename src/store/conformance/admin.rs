@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::{
     domain::{
-        authority::{Authority, By, Denied},
+        authority::{Authority, By, Denied, Elsewhere},
         ids::{RoleId, TenantId, UserId},
         permission::{Permission, Role},
         time::Timestamp,
@@ -66,7 +66,7 @@ pub(crate) async fn a_member_is_made_or_the_holder_told(store: S) {
     assert_eq!(store.create_member(&ctx(T), cmd.clone()).await.unwrap(), CreateMemberOutcome::Created);
     let read = store.member(tenant, id).await.unwrap().unwrap();
     let allows = Role::system_permissions(RoleId::MEMBER).unwrap();
-    assert_eq!(read, Member { user: cmd.user.clone(), roles: vec![RoleId::MEMBER], permissions: allows, sole: true });
+    assert_eq!(read, Member { user: cmd.user.clone(), roles: vec![RoleId::MEMBER], permissions: allows, elsewhere: Elsewhere::Nowhere });
     let with = |email: &crate::domain::contact::Email, tenant| {
         let mut cmd = new_member(tenant, RoleId::MEMBER);
         cmd.user.email = email.clone();

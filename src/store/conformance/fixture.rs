@@ -94,6 +94,7 @@ pub(crate) fn tenant(kind: TenantKind, now: Timestamp) -> Tenant {
         kind,
         // As the operator makes them: admins have power over the accounts that belong there alone.
         managed: kind == TenantKind::Organization,
+        domains: Vec::new(),
         metadata: Default::default(),
         policy: AuthPolicy::default(),
         version: 1,

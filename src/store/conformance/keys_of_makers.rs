@@ -74,7 +74,7 @@ pub(crate) async fn a_key_may_what_its_maker_may(store: S) {
     assert_eq!(may(&store, &more).await, Role::system_permissions(RoleId::ADMIN));
     let s = store.standing(&key).await.unwrap().unwrap();
     assert_eq!((s.acting.actor.person, s.acting.actor.owner, s.acting.proved), (Some(maker.user.id), false, true));
-    assert_eq!((s.kind, s.managed), (TenantKind::Organization, true));
+    assert_eq!((s.place.kind, s.place.managed), (TenantKind::Organization, true));
     let has = async |scopes: PermissionSet, good: bool| {
         assert_eq!((may(&store, &key).await, works(&store, &key, whose).await), (Some(scopes), good));
         assert_eq!((may(&store, &free).await, works(&store, &free, whose).await), (Some(free.scopes), true));

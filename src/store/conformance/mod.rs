@@ -10,6 +10,7 @@ pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod deletion;
+pub(crate) mod domains;
 pub(crate) mod email_change;
 pub(crate) mod endings;
 pub(crate) mod fixture;
@@ -61,6 +62,9 @@ macro_rules! store_conformance_suite {
                 used_and_expired_links, nobody_takes_the_address_that_an_account_can_move_back_to;
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
             policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
+            domains: domains_are_set_by_version, only_organizations_have_domains_and_only_those_who_may_set_them,
+                a_domain_is_one_tenants_8_at_once, whoever_loses_a_domain_is_named, a_deleted_tenant_holds_no_domain,
+                members_there_go_with_the_tenant;
             admin: a_member_is_made_or_the_holder_told, one_address_16_members_at_once, members_are_listed_and_found,
                 the_fence_holds_at_the_write, a_suspension_ends_sessions_once, the_last_active_owner_stays, restored_or_purged,
                 only_the_overdue_are_purged, a_tenant_changes_by_version, reruns_of_admins_give_the_first_outcome;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{
         api_key::ApiKey,
-        authority::{Denied, Permitted, needs_proof},
+        authority::{Denied, Permitted, Place, needs_proof},
         context::Ctx,
         ids::{ApiKeyId, RoleId, TenantId, UserId},
         outbox::{Job, OWNERS_TOLD},
@@ -126,7 +126,7 @@ pub(super) async fn grant(cql: &Cql, user: UserId, tenant: TenantId) -> Result<O
     let mut roles = member.roles;
     roles.sort_unstable();
     let permissions = allowed_by(cql, tenant, &roles).await?;
-    Ok(Some((Grant { roles, permissions, kind: found.kind, managed: found.managed }, found)))
+    Ok(Some((Grant { roles, permissions, place: Place::of(&found) }, found)))
 }
 
 #[async_trait]

@@ -115,7 +115,7 @@ impl Plan for CreateMember {
             Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
         };
         if self.vouched
-            && let Err(why) = Place::of(&found).may_make_credentials()
+            && let Err(why) = Place::of(&found).may_make_credentials(&self.user.email)
         {
             return Ok(CreateMemberOutcome::Denied(why));
         }
@@ -134,7 +134,7 @@ impl Plan for CreateMember {
             let inside = tx.peek::<tenants::Member>(&Unit::user(holder), MEMBER, tenant.as_bytes()).await?.is_some();
             return Ok(if inside { CreateMemberOutcome::TakenInside } else { CreateMemberOutcome::TakenOutside });
         }
-        accounts::insert(tx, &User { independent: !found.managed, ..self.user.clone() })?;
+        accounts::insert(tx, &User { independent: Place::of(&found).makes_independent(&self.user.email), ..self.user.clone() })?;
         tenants::join(tx, &self.membership, crate::domain::tenant::TenantKind::Organization).await?;
         signups::forget(tx, &claim).await?;
         // What is recorded there is looked at again when a rerun can no longer come.

@@ -355,7 +355,7 @@ pub(super) async fn standing(cql: &Cql, key: &ApiKey) -> Result<Option<Standing>
         return Ok(None);
     }
     let acting = authority::through(cql, &row, &tenant).await?;
-    Ok(acting.map(|acting| Standing { acting, kind: tenant.kind, managed: tenant.managed }))
+    Ok(acting.map(|acting| Standing { acting, place: crate::domain::authority::Place::of(&tenant) }))
 }
 
 /// What a key's maker has taken back.

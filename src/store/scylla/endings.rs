@@ -7,6 +7,7 @@ use super::{
     audit::END,
     authority,
     change::Entry,
+    domains,
     effects::{Effect, number, ordered},
     engine::{Engine, RECORD},
     invites::{RemoveAll, RevokePending},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     domain::{
         api_key::ApiKey,
-        authority::{By, Permitted},
+        authority::{By, Permitted, Place},
         ids::{InviteId, TenantId, UserId},
         permission::{Permission, Role},
         tenant::{Tenant, TenantKind},
@@ -168,6 +169,7 @@ impl Plan for DeleteTenant {
                 tx.revoke(Revocation::ApiKey(key.id));
             }
         }
+        domains::release(tx, &tenant, tenant.proved_domains().cloned()).await?;
         put_tenant(tx, Tenant { deleted_at: Some(now), ..tenant })?;
         let ending = Ending { deleted_at: now, phase: Phase::Invites, bucket: 0, from: Bytes::default() };
         tx.put(&unit, ENDING, ONE, &ending)?;
@@ -208,8 +210,8 @@ struct LetGo {
     purge_after: Timestamp,
     /// The membership goes, too.
     for_good: bool,
-    /// The tenant had power over the accounts that belonged to it alone.
-    managed: bool,
+    /// The tenant, as it was: over whom it had power.
+    place: Place,
     /// For who belongs nowhere else and doesn't go with the tenant.
     personal: Tenant,
 }
@@ -234,7 +236,7 @@ impl Plan for LetGo {
             }
         }
         // Only who belonged to it alone goes with it, and only if it had power over them.
-        if elsewhere.is_none() && (!self.managed || account.user.independent) {
+        if elsewhere.is_none() && !self.place.takes_along(&account.user) {
             tenants::give_personal(tx, &mut account, &self.personal).await?;
             elsewhere = Some(account.user.home_tenant);
         }
@@ -399,7 +401,7 @@ impl Engine {
 
     /// Some members: how many, and how far it has come. Those in the recycle bin come first: so nobody is seen to twice.
     async fn let_members_go(&self, now: Timestamp, tenant: TenantId, ending: &Ending, newcomers: &Newcomers) -> Result<(u64, Ending)> {
-        let managed = self.tenant(tenant).await?.is_some_and(|t| t.managed);
+        let place = self.tenant(tenant).await?.map_or_else(Place::powerless, |t| Place::of(&t));
         let (begun, for_good) = (Instant::now(), ending.phase == Phase::Memberships);
         let (mut reached, mut members) = (ending.clone(), 0);
         let purge_after = ending.deleted_at.plus(KEPT);
@@ -410,7 +412,7 @@ impl Engine {
                 try_join_all(some.iter().map(async |Entry { key, at, .. }| {
                     let Some(user) = key.0.last_chunk::<16>().map(|id| UserId::from_bytes(*id)) else { return Ok(()) };
                     let personal = newcomers.personal(user, now);
-                    let let_go = LetGo { user, tenant, purge_after, for_good, managed, personal };
+                    let let_go = LetGo { user, tenant, purge_after, for_good, place: place.clone(), personal };
                     self.change(now, Unit::user(user), let_go).await?;
                     if for_good { self.cql.del(List::Members, &bucket.0, &key.0, *at).await } else { Ok(()) }
                 }))

@@ -14,12 +14,12 @@ use super::{
 use crate::{
     domain::{
         audit::AuditEvent,
-        authority::{Acting, Authority, By, Denied, needs_proof},
+        authority::{Acting, Authority, By, Denied, Place, needs_proof},
         contact::ContactDigest,
         context::Ctx,
         ids::{CommandId, TenantId, UserId},
         permission::Permission,
-        tenant::TenantKind,
+        tenant::{Tenant, TenantKind},
         time::Timestamp,
         user::{Membership, User},
     },
@@ -328,8 +328,11 @@ impl Plan for One {
     }
     async fn run(&self, tx: &mut Tx<'_>) -> Planned<Letter> {
         let (user, tenant) = (&self.row.user, self.by.tenant_id);
-        let (managed, operator) = (tenants::is_managed(tx, tenant).await?, self.by.authority == Authority::Operator);
-        if self.row.vouched() && !managed && !operator {
+        let found = tx.peek::<Tenant>(&Unit::tenant(tenant), tenants::TENANT, ONE).await?;
+        let operator = self.by.authority == Authority::Operator;
+        let (managed, vouched) = (found.as_ref().is_some_and(|t| t.managed), self.row.vouched());
+        let independent = found.as_ref().is_none_or(|t| Place::of(t).makes_independent(&user.email));
+        if vouched && independent && !operator {
             return Ok(RowOutcome::NotManaged.into());
         }
         match authority::givable(tx.cql(), &self.acting, tenant, self.row.role, None).await? {
@@ -345,7 +348,7 @@ impl Plan for One {
             let member = tx.peek::<Member>(&Unit::user(holder), MEMBER, tenant.as_bytes()).await?;
             return Ok(if member.is_some() { RowOutcome::IsMember } else { RowOutcome::EmailTaken }.into());
         }
-        accounts::insert(tx, &User { independent: !managed, ..user.clone() })?;
+        accounts::insert(tx, &User { independent, ..user.clone() })?;
         let membership = Membership { user_id: user.id, tenant_id: tenant, roles: vec![self.row.role], joined_at: user.created_at };
         tenants::join(tx, &membership, TenantKind::Organization).await?;
         if let Some(job) = &self.row.job {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::{By, Denied, Permitted, is_proved, needs_proof},
+        authority::{By, Denied, Permitted, Place, is_proved, needs_proof},
         contact::ContactDigest,
         context::Ctx,
         ids::{InviteId, RoleId, TenantId, UserId},
@@ -310,7 +310,8 @@ impl Plan for At<AcceptInvite> {
                 }
                 let personal = cmd.personal.as_deref().filter(|_| !tenant.managed && user.email_verified_at.is_some());
                 let home_tenant = personal.map_or(user.home_tenant, |p| p.id);
-                accounts::insert(tx, &User { independent: !tenant.managed, home_tenant, ..(**user).clone() })?;
+                let independent = Place::of(&tenant).makes_independent(&user.email);
+                accounts::insert(tx, &User { independent, home_tenant, ..(**user).clone() })?;
                 join(tx, user.id, &invite).await?;
                 if let Some(personal) = personal {
                     tenants::insert(tx, personal).await?;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::Elsewhere,
         ids::{RoleId, TenantId, UserId},
         permission::{PermissionSet, Role},
         tenant::{Tenant, TenantKind},
@@ -88,8 +89,9 @@ impl<'a> Reader<'a> {
         roles.sort_unstable();
         let permissions = self.allowed(&roles).await?;
         let all = self.cql.scan(&Unit::user(user.id), MEMBER, &[]).await?;
-        let sole = all.iter().all(|row| row.name.key.0 == self.tenant.as_bytes());
-        Ok(Member { user: User { metadata, ..user }, roles, permissions, sole })
+        let others = all.iter().filter(|row| row.name.key.0 != self.tenant.as_bytes());
+        let kinds = others.map(|row| Ok(parse::<Row>(&row.body)?.kind)).collect::<Result<Vec<_>>>()?;
+        Ok(Member { user: User { metadata, ..user }, roles, permissions, elsewhere: Elsewhere::of(kinds) })
     }
 
     /// Up to `limit` of those that pass, and where to go on.

@@ -40,6 +40,7 @@ mod change;
 pub mod copy;
 mod cql;
 mod decode;
+mod domains;
 mod effects;
 mod email_change;
 mod endings;

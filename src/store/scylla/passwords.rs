@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::{Action, By, Place, Target, may},
+        authority::{Action, By, Elsewhere, Place, Target, may},
         ids::RoleId,
         permission::Permission,
         tenant::Tenant,
@@ -145,12 +145,13 @@ async fn may_still_link(tx: &mut Tx<'_>, by: By, user: &User) -> Planned<bool> {
 }
 
 /// A member of a tenant, to whoever decides what may be done to them; `None`: they are none.
-pub(super) async fn target(tx: &mut Tx<'_>, by: By, user: &User) -> Planned<Option<Target>> {
+pub(super) async fn target<'u>(tx: &mut Tx<'_>, by: By, user: &'u User) -> Planned<Option<Target<'u>>> {
     let Some(member) = tenants::member(tx, user.id, by.tenant_id).await? else { return Ok(None) };
-    let sole = tenants::members_of(tx, user.id).await?.iter().all(|(other, _)| *other == by.tenant_id);
+    let all = tenants::members_of(tx, user.id).await?;
+    let elsewhere = Elsewhere::of(all.iter().filter(|(other, _)| *other != by.tenant_id).map(|(_, member)| member.kind));
     let permissions = access::allowed_by(tx.cql(), by.tenant_id, &member.roles).await?;
     let owner = member.roles.contains(&RoleId::OWNER);
-    Ok(Some(Target { user: user.id, permissions, owner, sole, independent: user.independent }))
+    Ok(Some(Target { user: user.id, permissions, owner, email: &user.email, elsewhere, independent: user.independent }))
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 use crate::domain::{
     contact::ContactDigest,
     ids::{JobId, TenantId, UserId},
+    mail_domain::DomainName,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -142,6 +143,8 @@ tables! {
         InvitesTo = "invites_to",
         /// Keys and invites by who made them.
         MadeBy = "made_by",
+        /// Proved domains by their names.
+        ProvedDomains = "proved_domains",
     }
 }
 
@@ -169,6 +172,10 @@ impl Unit {
     /// The claim of a tenant's slug.
     pub(super) fn slug(slug: &str) -> Self {
         Self { family: Family::Claims, key: Bytes::join(&[b"slug/", slug.as_bytes()]) }
+    }
+    /// The claim of a proved domain.
+    pub(super) fn domain(name: &DomainName) -> Self {
+        Self { family: Family::Claims, key: Bytes::join(&[b"domain/", name.as_str().as_bytes()]) }
     }
     pub(super) fn single(name: &str) -> Self {
         Self { family: Family::Singles, key: name.as_bytes().into() }

@@ -10,8 +10,9 @@ use super::{
 use crate::{
     domain::{
         api_key::{ApiKey, Origin, STANDS_FOR},
-        authority::{Authority, By, Denied, Permitted, needs_proof},
+        authority::{Authority, By, Denied, Permitted, Place, needs_proof},
         ids::{ApiKeyId, RoleId, TenantId, UserId},
+        mail_domain::proved,
         outbox::{Job, KEYS_TOLD, OWNERS_TOLD},
         permission::{Permission, PermissionSet, Role},
         tenant::TenantKind,
@@ -51,16 +52,19 @@ pub(super) fn allows(c: &Connection, tenant: TenantId, role: RoleId) -> rusqlite
 
 pub(super) fn grant(c: &Connection, user: UserId, tenant: TenantId) -> rusqlite::Result<Option<Grant>> {
     let found = c
-        .prepare_cached("SELECT kind, managed FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?
-        .query_row([tenant.as_bytes()], |row| Ok((rows::tenant_kind(row, 0)?, row.get(1)?)))
+        .prepare_cached("SELECT kind, managed, domains FROM tenants WHERE id = ?1 AND deleted_at IS NULL")?
+        .query_row([tenant.as_bytes()], |row| {
+            let domains = proved(&rows::domains(row, 2)?).cloned().collect();
+            Ok(Place { kind: rows::tenant_kind(row, 0)?, managed: row.get(1)?, domains })
+        })
         .optional()?;
-    let Some((kind, managed)) = found else { return Ok(None) };
+    let Some(place) = found else { return Ok(None) };
     let roles = tenants::roles(c, user, tenant)?;
     if roles.is_empty() {
         return Ok(None);
     }
     let permissions = allowed_by(c, tenant, &roles)?;
-    Ok(Some(Grant { roles, permissions, kind, managed }))
+    Ok(Some(Grant { roles, permissions, place }))
 }
 
 /// What roles allow together.
@@ -444,7 +448,7 @@ pub(super) fn key_by_id(c: &Connection, tenant: TenantId, id: ApiKeyId) -> rusql
 pub(super) fn standing(c: &Connection, key: &ApiKey) -> rusqlite::Result<Option<Standing>> {
     let Some(tenant) = tenants::live(c, key.tenant_id)? else { return Ok(None) };
     let acting = authority::through(c, key, &tenant)?;
-    Ok(acting.map(|acting| Standing { acting, kind: tenant.kind, managed: tenant.managed }))
+    Ok(acting.map(|acting| Standing { acting, place: Place::of(&tenant) }))
 }
 
 pub(super) fn touch_key(c: &Connection, id: ApiKeyId, at: Timestamp) -> rusqlite::Result<()> {

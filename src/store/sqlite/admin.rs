@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
+        authority::Elsewhere,
         ids::{LinkId, TenantId, UserId},
         network::Network,
         tenant::TenantKind,
@@ -33,11 +34,15 @@ pub(super) fn member(c: &Connection, tenant: TenantId, id: UserId) -> rusqlite::
 pub(super) fn of_tenant(c: &Connection, tenant: TenantId, user: User) -> rusqlite::Result<Member> {
     let roles = tenants::roles(c, user.id, tenant)?;
     let permissions = access::allowed_by(c, tenant, &roles)?;
-    let sole = !c
-        .prepare_cached("SELECT 1 FROM memberships WHERE user_id = ?1 AND tenant_id <> ?2")?
-        .exists([user.id.as_bytes(), tenant.as_bytes()])?;
+    let kinds: Vec<TenantKind> = c
+        .prepare_cached(
+            "SELECT DISTINCT t.kind FROM memberships m JOIN tenants t ON t.id = m.tenant_id WHERE m.user_id = ?1 AND m.tenant_id <> ?2",
+        )?
+        .query_map([user.id.as_bytes(), tenant.as_bytes()], |row| rows::tenant_kind(row, 0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let elsewhere = Elsewhere::of(kinds);
     let metadata = user.metadata_in(tenant, tenants::kept(c, user.id, tenant)?);
-    Ok(Member { user: User { metadata, ..user }, roles, permissions, sole })
+    Ok(Member { user: User { metadata, ..user }, roles, permissions, elsewhere })
 }
 
 pub(super) fn members(c: &Connection, filter: &MemberFilter, after: Option<&MemberPosition>, limit: u32) -> rusqlite::Result<MemberPage> {
@@ -145,7 +150,7 @@ pub(super) fn kept_about(c: &Connection, id: UserId) -> rusqlite::Result<Option<
         .query_and_then([id.as_bytes()], |row| {
             let tenant = rows::tenant(row)?;
             let roles = tenants::roles(c, id, tenant.id)?;
-            let membership = Membership { user_id: id, tenant_id: tenant.id, roles, joined_at: rows::time(row, 11)? };
+            let membership = Membership { user_id: id, tenant_id: tenant.id, roles, joined_at: rows::time(row, 12)? };
             Ok((tenant, membership))
         })?
         .collect::<rusqlite::Result<_>>()?;

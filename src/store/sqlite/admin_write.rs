@@ -45,7 +45,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateMember) -> rusq
         Err(why) => return Ok(CreateMemberOutcome::Denied(why)),
     };
     if cmd.vouched
-        && let Err(why) = Place::of(&found).may_make_credentials()
+        && let Err(why) = Place::of(&found).may_make_credentials(&cmd.user.email)
     {
         return Ok(CreateMemberOutcome::Denied(why));
     }
@@ -64,7 +64,7 @@ pub(super) fn create(c: &Connection, now: Timestamp, cmd: &CreateMember) -> rusq
         let inside = tenants::membership(c, holder, tenant)?.is_some();
         return Ok(if inside { CreateMemberOutcome::TakenInside } else { CreateMemberOutcome::TakenOutside });
     }
-    users::insert(c, &User { independent: !found.managed, ..cmd.user.clone() })?;
+    users::insert(c, &User { independent: Place::of(&found).makes_independent(&cmd.user.email), ..cmd.user.clone() })?;
     tenants::join(c, &cmd.membership)?;
     c.prepare_cached("DELETE FROM pending_signups WHERE email_digest = ?1")?.execute([digest.as_bytes()])?;
     if let Some(job) = &cmd.job {
@@ -274,6 +274,7 @@ pub(super) fn delete_tenant(c: &Connection, now: Timestamp, cmd: &DeleteTenant) 
              WHERE id = ?1",
     )?
     .execute(params![id, stamp(now)])?;
+    c.prepare_cached("DELETE FROM proved_domains WHERE tenant_id = ?1")?.execute([id])?;
     // At most a thousand are live. Members and sessions may be many more, and follow in steps.
     let keys: Vec<ApiKeyId> = c
         .prepare_cached("UPDATE api_keys SET revoked_at = ?2 WHERE tenant_id = ?1 AND revoked_at IS NULL RETURNING id")?

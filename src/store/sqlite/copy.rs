@@ -89,10 +89,11 @@ impl SqliteSource {
     /// # Errors
     /// As [`SqliteSource::each`].
     pub fn counts(&self) -> Result<Counts> {
-        const TABLES: [&str; 17] = [
+        const TABLES: [&str; 18] = [
             "signing_keys",
             "hash_census",
             "tenants",
+            "proved_domains",
             "roles",
             "api_keys",
             "tenant_endings",

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::By,
+        authority::{By, Place},
         ids::{TenantId, UserId},
         tenant::TenantKind,
         time::Timestamp,
@@ -99,7 +99,7 @@ fn let_members_go(
     reached: [u8; 16],
     newcomers: &Newcomers,
 ) -> rusqlite::Result<u64> {
-    let managed = tenants::get(c, tenant)?.is_some_and(|t| t.managed);
+    let place = tenants::get(c, tenant)?.map_or_else(Place::powerless, |t| Place::of(&t));
     let ids: Vec<UserId> = c
         .prepare_cached("SELECT user_id FROM memberships WHERE tenant_id = ?1 AND user_id > ?2 ORDER BY user_id LIMIT ?3")?
         .query_map(params![tenant.as_bytes(), reached, STEP], |row| row.get(0).map(UserId::from_bytes))?
@@ -126,7 +126,7 @@ fn let_members_go(
             None => {
                 if let Some(user) = rows::user_by_id(c, *id)? {
                     // Only who belonged to it alone goes with it, and only if it had power over them.
-                    if managed && !user.independent {
+                    if place.takes_along(&user) {
                         if user.deleted_at.is_none() {
                             users::into_bin(c, now, &user, deleted_at.plus(KEPT))?;
                         }

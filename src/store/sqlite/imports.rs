@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::{Acting, Authority, Denied, is_proved, needs_proof},
+        authority::{Acting, Authority, Denied, Place, is_proved, needs_proof},
         contact::ContactDigest,
         context::Ctx,
         ids::{RoleId, TenantId, UserId},
@@ -87,8 +87,8 @@ fn one(
     row: &ImportUser,
     seen: &mut Seen,
 ) -> rusqlite::Result<RowOutcome> {
-    let tenant_id = tenant.id;
-    if row.vouched() && !tenant.managed && !operator {
+    let (tenant_id, place) = (tenant.id, Place::of(tenant));
+    if row.vouched() && !operator && place.may_make_credentials(&row.user.email).is_err() {
         return Ok(RowOutcome::NotManaged);
     }
     let givable = match seen.roles.get(&row.role) {
@@ -109,7 +109,7 @@ fn one(
     {
         users::count_kind(c, hash)?;
     }
-    users::insert_uncounted(c, &User { independent: !tenant.managed, ..row.user.clone() })?;
+    users::insert_uncounted(c, &User { independent: place.makes_independent(&row.user.email), ..row.user.clone() })?;
     tenants::join(c, &Membership { user_id: row.user.id, tenant_id, roles: vec![row.role], joined_at: row.user.created_at })?;
     if let Some(job) = &row.job {
         outbox::put(c, row.user.created_at, job)?;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::{Acting, Authority, By, Denied, Permitted, is_proved, needs_proof},
+        authority::{Acting, Authority, By, Denied, Permitted, Place, is_proved, needs_proof},
         contact::{ContactDigest, Email},
         ids::{ApiKeyId, InviteId, RoleId, TenantId, UserId},
         invite::{Invite, InviteStatus},
@@ -343,7 +343,7 @@ pub(super) fn accept(c: &Connection, now: Timestamp, cmd: &AcceptInvite) -> rusq
             if needs_proof && !proved(user) {
                 return Ok(AcceptOutcome::Denied(Denied::TakerUnproved));
             }
-            users::insert(c, &User { independent: !tenant.managed, ..(**user).clone() })?;
+            users::insert(c, &User { independent: Place::of(&tenant).makes_independent(&user.email), ..(**user).clone() })?;
             join(c, now, user.id, &invite)?;
             if let Some(personal) = cmd.personal.as_deref().filter(|_| !tenant.managed && user.email_verified_at.is_some()) {
                 tenants::give_personal(c, now, user.id, personal)?;

@@ -13,6 +13,7 @@ mod audit;
 mod authority;
 mod command;
 pub mod copy;
+mod domains;
 mod email_change;
 mod ending;
 mod erase;
@@ -56,6 +57,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 11, name: "authority", oldest: 11, sql: include_str!("../../../schema/sqlite/0011_authority.sql") },
     Migration { number: 12, name: "seeds", oldest: 11, sql: include_str!("../../../schema/sqlite/0012_seeds.sql") },
     Migration { number: 13, name: "revoked_keys", oldest: 11, sql: include_str!("../../../schema/sqlite/0013_revoked_keys.sql") },
+    Migration { number: 14, name: "domains", oldest: 11, sql: include_str!("../../../schema/sqlite/0014_domains.sql") },
 ];
 
 /// The store in one SQLite file.

@@ -5,6 +5,7 @@ use crate::{
         contact::{Email, Phone},
         hash::PasswordHash,
         ids::{SessionId, TenantId, UserId},
+        mail_domain::TenantDomain,
         network::Network,
         session::Session,
         tenant::{Tenant, TenantKind},
@@ -110,7 +111,7 @@ pub(super) fn user_by_id(c: &Connection, id: UserId) -> rusqlite::Result<Option<
 
 macro_rules! tenant_columns {
     () => {
-        "t.id, t.slug, t.name, t.kind, t.metadata, t.policy, t.version, t.created_at, t.updated_at, t.deleted_at, t.managed"
+        "t.id, t.slug, t.name, t.kind, t.metadata, t.policy, t.version, t.created_at, t.updated_at, t.deleted_at, t.managed, t.domains"
     };
 }
 pub(super) use tenant_columns;
@@ -123,6 +124,7 @@ pub(super) fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         name: row.get(2)?,
         kind: tenant_kind(row, 3)?,
         managed: row.get(10)?,
+        domains: domains(row, 11)?,
         metadata: metadata(row, 4)?,
         policy: serde_json::from_str(row.get_ref(5)?.as_str()?)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(5, Type::Text, e.into()))?,
@@ -131,6 +133,14 @@ pub(super) fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         updated_at: time(row, 8)?,
         deleted_at: maybe_time(row, 9)?,
     })
+}
+
+/// The domains of a tenant; few tenants have any.
+pub(super) fn domains(row: &Row<'_>, i: usize) -> rusqlite::Result<Vec<TenantDomain>> {
+    match row.get_ref(i)?.as_str()? {
+        "[]" => Ok(Vec::new()),
+        text => serde_json::from_str(text).map_err(|_| strange(i, "no list of domains")),
+    }
 }
 
 pub(super) fn tenant_kind(row: &Row<'_>, i: usize) -> rusqlite::Result<TenantKind> {

@@ -42,8 +42,8 @@ pub(super) fn by_slug(c: &Connection, slug: &str) -> rusqlite::Result<Option<Ten
 
 pub(super) fn insert(c: &Connection, t: &Tenant) -> rusqlite::Result<()> {
     c.prepare_cached(
-        "INSERT INTO tenants (id, slug, name, kind, metadata, policy, version, created_at, updated_at, deleted_at, managed)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO tenants (id, slug, name, kind, metadata, policy, version, created_at, updated_at, deleted_at, managed, domains)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         t.id.as_bytes(),
@@ -57,6 +57,7 @@ pub(super) fn insert(c: &Connection, t: &Tenant) -> rusqlite::Result<()> {
         stamp(t.updated_at),
         t.deleted_at.map(stamp),
         t.managed,
+        json(&t.domains)?,
     ])?;
     Ok(())
 }
@@ -109,7 +110,7 @@ pub(super) fn memberships(c: &Connection, user_id: UserId) -> rusqlite::Result<V
     of_user
         .query_and_then(params![user_id.as_bytes(), LISTED], |row| {
             let tenant = rows::tenant(row)?;
-            let joined_at = rows::time(row, 11)?;
+            let joined_at = rows::time(row, 12)?;
             let membership = Membership { user_id, tenant_id: tenant.id, roles: roles(c, user_id, tenant.id)?, joined_at };
             Ok((tenant, membership))
         })?

@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod delivery;
 mod doctor;
+mod domains;
 mod email;
 mod enumeration;
 mod idempotency;

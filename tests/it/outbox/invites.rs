@@ -32,6 +32,7 @@ pub async fn organization(w: &World, owner: UserId, managed: bool) -> TenantId {
         name: EVIL.into(),
         kind: TenantKind::Organization,
         managed,
+        domains: Vec::new(),
         metadata: Default::default(),
         policy: AuthPolicy::default(),
         version: 1,

@@ -145,6 +145,7 @@ impl World {
             name: "Personal".into(),
             kind: TenantKind::Personal,
             managed: false,
+            domains: Vec::new(),
             metadata: Default::default(),
             policy: AuthPolicy::default(),
             version: 1,

@@ -5,6 +5,7 @@ use super::super::{
     accounts::{ACCOUNT, Account, HOLDER, ONE, put_kind},
     api_keys, audit,
     chain::{End, HEAD, Link, chain_unit, note_block, note_tenant, put_link},
+    domains,
     effects::Effect,
     email_change::{PENDING, UNDO, sweep_at},
     endings, imports, invites, invites_of, member_lists, outbox,
@@ -119,6 +120,10 @@ fn tenant(rows: &mut Rows, moved: &MovedTenant) -> Result<()> {
         rows.entry(entry);
     }
     rows.unit(Unit::slug(&tenant.slug)).push(row(HOLDER, ONE, &tenant.id)?);
+    for domain in tenant.proved_domains().filter(|_| tenant.deleted_at.is_none()) {
+        rows.unit(Unit::domain(domain)).push(row(HOLDER, ONE, &tenant.id)?);
+        rows.entry(domains::put_entry(domain, tenant.id)?);
+    }
     *rows.unit(Unit::tenant(tenant.id)) = own;
     Ok(())
 }

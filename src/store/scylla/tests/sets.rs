@@ -12,6 +12,7 @@ use crate::{
         context::Ctx,
         ids::{JobId, RoleId, TenantId},
         invite::Invite,
+        mail_domain::DomainStatus,
         outbox::Job,
         time::Timestamp,
         user::UserStatus,
@@ -23,9 +24,11 @@ use crate::{
         conformance::{
             access::{self, key_of},
             authority::{self, in_person, keyed, leaving},
+            domains,
             invites::{company, invite, invited},
             members::joined,
         },
+        domains::*,
         imports::*,
         invites::*,
         policy::SetPolicy,
@@ -272,6 +275,7 @@ const TENANTS: &[&str] = &[
     "manage_tenant",
     "make_owner",
     "set_policy",
+    "set_domains",
     "create_invite",
     "resend_invite",
     "revoke_invite",
@@ -365,6 +369,17 @@ async fn of_tenants(name: &str, store: &S, at: Timestamp) -> Case {
             let was = store.tenant(id).await.unwrap().unwrap();
             let cmd = SetPolicy { tenant_id, expect_version: was.version, policy: was.policy, by, audit };
             case!(at, set_policy(cmd), Ok(Cas::Done(()))).told(&cmd.audit)
+        }
+        "set_domains" => {
+            // One that another tenant has, and loses by it.
+            let (_, loser) = authority::org(store, true).await;
+            let name = domains::some_name();
+            let theirs = domains::set_to(store, By::operator(loser), vec![domains::entered(&name, DomainStatus::Proved)]).await;
+            assert_eq!(domains::set(store, &theirs).await, SetDomainsOutcome::Done);
+            let cmd = domains::set_to(store, by, vec![domains::entered(&name, DomainStatus::Proved)]).await;
+            let displaces = Some(Displaced { name, tenant_id: loser, audit: user_event(loser, &p) });
+            let cmd = SetDomains { displaces, audit, ..cmd };
+            case!(at, set_domains(cmd), Ok(SetDomainsOutcome::Done)).told(&cmd.audit)
         }
         _ => of_invites(name, store, at).await,
     }
