@@ -43,6 +43,7 @@ fn session(user_id: UserId, tenant_id: TenantId) -> Session {
         turned_by: HOME,
         signed_in_at: None,
         expires_at: NOW.plus(Duration::from_secs(90 * 86_400)),
+        idle_days: 30,
         revoked_at: None,
     }
 }

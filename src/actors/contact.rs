@@ -15,7 +15,7 @@ use crate::{
         secret::SecretText,
         token::{CodePurpose, codes_equal, one_time_code},
     },
-    ephemeral::{CodeKey, Ephemeral, EphemeralError, NewCode},
+    ephemeral::{CodeKey, CodeRecord, Ephemeral, EphemeralError, NewCode, wrong_codes},
     store::{Certainty, Store, StoreError, commands::*},
 };
 use std::{
@@ -329,8 +329,11 @@ impl Contact {
         if confirm.ctx.now >= record.expires_at {
             return (ContactReply::CodeExpired, Next::Continue);
         }
-        let right = one_time_code(&self.keyring, record.key, key.purpose, &key.subject, &record.target, record.serial, &record.nonce);
+        let CodeRecord { key: secret, target, serial, nonce, length, .. } = &record;
+        let right = one_time_code(&self.keyring, *secret, key.purpose, &key.subject, target, *serial, nonce, *length);
         if record.tries > TRIES_CODE || !right.is_some_and(|right| codes_equal(&right, &confirm.code)) {
+            // Best effort: what this try costs is counted with the code.
+            let _ = wrong_codes::count(&*self.ephemeral, &key.subject, confirm.ctx.now).await;
             return (ContactReply::CodeInvalid, Next::Continue);
         }
         let user = confirm.create.user.id;

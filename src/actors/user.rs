@@ -18,7 +18,7 @@ use crate::{
         token::{CodePurpose, codes_equal, one_time_code},
         user::User,
     },
-    ephemeral::{CodeKey, CodeRecord, Ephemeral, EphemeralError, NewCode},
+    ephemeral::{CodeKey, CodeRecord, Ephemeral, EphemeralError, NewCode, wrong_codes},
     store::{
         Store, StoreError,
         admin::{ChangeMember, MemberOutcome},
@@ -102,6 +102,8 @@ pub struct TryCode {
     pub undo: Option<(NewUndoLink, JobId)>,
     /// For [`CodePurpose::Email`]: the personal tenant of an account that an organization without power made.
     pub personal: Option<Box<Tenant>>,
+    /// For [`CodePurpose::Phone`]: the notice.
+    pub job: Option<Job>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }
@@ -205,8 +207,11 @@ impl UserActor {
         if attempt.ctx.now >= record.expires_at {
             return (UserReply::CodeExpired, Next::Continue);
         }
-        let right = one_time_code(&self.keyring, record.key, key.purpose, &key.subject, &record.target, record.serial, &record.nonce);
+        let CodeRecord { key: secret, target, serial, nonce, length, .. } = &record;
+        let right = one_time_code(&self.keyring, *secret, key.purpose, &key.subject, target, *serial, nonce, *length);
         if record.tries > TRIES || !right.is_some_and(|right| codes_equal(&right, &attempt.code)) {
+            // Best effort: what this try costs is counted with the code.
+            let _ = wrong_codes::count(&*self.ephemeral, &key.subject, attempt.ctx.now).await;
             return (UserReply::CodeInvalid, Next::Continue);
         }
         let outcome = self.confirm(&key, &record, &attempt).await;
@@ -231,7 +236,7 @@ impl UserActor {
             }
             CodePurpose::Phone => {
                 let Some(phone) = self.open_phone(key, &record.target) else { return Ok(UserReply::CodeInvalid) };
-                let cmd = ConfirmPhone { user_id, epoch, serial, phone, audit: audit.clone() };
+                let cmd = ConfirmPhone { user_id, epoch, serial, phone, job: attempt.job.clone(), audit: audit.clone() };
                 settled(|| self.store.confirm_phone(ctx, cmd.clone())).await.map(confirmed)
             }
             CodePurpose::EmailChange => {

@@ -72,8 +72,10 @@ macro_rules! limits {
 limits! {
     /// Wrong passwords for one address from one network.
     wrong_passwords: 10 in 900;
-    /// Wrong passwords for one address from everywhere.
+    /// Wrong passwords for one address from everywhere, in an hour …
     wrong_passwords_everywhere: 100 in 3_600;
+    /// … and in a day. Networks that the account has signed in from are not counted.
+    wrong_passwords_a_day: 100 in 86_400;
     /// `/v1/auth/*` from one network.
     auth_requests: 100 in 60;
     /// Sign-ups from one network.
@@ -92,6 +94,10 @@ limits! {
     invites_of_tenant: 1_000 in 86_400;
     /// Invites of one tenant to one address.
     invites_to_address: 10 in 3_600;
+    /// Invites of one person in all their organizations, but for managed ones.
+    invites_of_person: 1_000 in 86_400;
+    /// Invites from one network, by organizations that are not managed.
+    invites_from_network: 2_000 in 86_400;
     /// Invite mails to one address, from everywhere.
     invite_mails: 20 in 86_400;
     /// Reset mails asked for by one network.

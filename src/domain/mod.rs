@@ -15,6 +15,7 @@ pub mod jwt;
 pub mod keyring;
 pub mod mail_domain;
 pub mod network;
+pub mod notice;
 pub mod outbox;
 pub mod permission;
 pub mod policy;

@@ -5,6 +5,8 @@ use super::{
     api_key::ApiKey,
     contact::ContactDigest,
     ids::{ApiKeyId, InviteId, JobId, LinkId, PendingSignupId, TenantId, UserId},
+    network::Network,
+    notice::NoticeKind,
     time::Timestamp,
     token::CodePurpose,
 };
@@ -133,6 +135,17 @@ pub enum Message {
         /// Its own session deleted it: the mail has a link that brings it back.
         own: bool,
     },
+    /// Somebody did something that the account's owner should know of, see [`super::notice`]. It goes to a proved address, once a day of each kind.
+    Notice {
+        /// Whose address. Of refused sign-ins it is whatever was typed: the same row for addresses with and without an account.
+        contact: ContactDigest,
+        /// What.
+        what: NoticeKind,
+        /// From where.
+        network: Option<Network>,
+        /// With what, as [`super::notice::agent_family`] says.
+        agent: Option<String>,
+    },
     /// The password was removed to secure the account: a link to set a new one. It is sent while the account has no password.
     Secured {
         /// Whose.
@@ -160,6 +173,7 @@ impl Message {
             Self::ApiKeyStopped { .. } => "api_key_stopped",
             Self::ApiKeyEnded { .. } => "api_key_ended",
             Self::AccountDeleted { .. } => "account_deleted",
+            Self::Notice { .. } => "notice",
             Self::Secured { .. } => "secured",
         }
     }
@@ -239,6 +253,12 @@ mod tests {
             Message::ApiKeyEnded { user_id, tenant_id, key_id },
             Message::AccountDeleted { user_id, epoch: 2, own: false },
         ];
+        messages.extend(NoticeKind::ALL.map(|what| Message::Notice {
+            contact: ContactDigest::from_bytes([5; 32]),
+            what,
+            network: Some(Network::V4([192, 0, 2, 1])),
+            agent: None,
+        }));
         messages.extend([SecuredBy::Undone, SecuredBy::NotMe, SecuredBy::Restored].map(|why| Message::Secured { user_id, why }));
         for message in messages {
             let row = serde_json::to_value(&message).unwrap();

@@ -1,5 +1,6 @@
 //! The auth policy of a tenant, and its limits.
 
+use super::{notice::NoticeKind, session::IDLE_DAYS};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -83,12 +84,16 @@ pub struct AuthPolicy {
     pub invite_ttl_hours: u32,
     /// 1..=365 days: the absolute end of a session.
     pub session_ttl_days: u32,
+    /// 1..=365 days: a session that isn't refreshed for so long is over.
+    pub session_idle_days: u32,
     /// 1..=365 days.
     pub recycle_bin_days: u32,
     /// At most this many text messages a day, 0..=1,000,000.
     pub sms_daily_budget: u32,
     /// ISO 3166-1 alpha-2 codes that texts may go to; empty: all but premium numbers.
     pub sms_countries: Vec<String>,
+    /// Names of the security notices that members get ([`NoticeKind`]). It binds in managed tenants only.
+    pub notices: Vec<String>,
 }
 
 impl Default for AuthPolicy {
@@ -104,9 +109,11 @@ impl Default for AuthPolicy {
             otp_sms_enabled: true,
             invite_ttl_hours: 168,
             session_ttl_days: 90,
+            session_idle_days: IDLE_DAYS,
             recycle_bin_days: 30,
             sms_daily_budget: 100,
             sms_countries: Vec::new(),
+            notices: NoticeKind::ALL.map(|kind| kind.name().to_owned()).to_vec(),
         }
     }
 }
@@ -124,16 +131,25 @@ impl AuthPolicy {
         range("password_min_strength", self.password_min_strength.into(), 0, 4);
         range("invite_ttl_hours", self.invite_ttl_hours, 1, 720);
         range("session_ttl_days", self.session_ttl_days, 1, 365);
+        range("session_idle_days", self.session_idle_days, 1, 365);
         range("recycle_bin_days", self.recycle_bin_days, 1, 365);
         range("sms_daily_budget", self.sms_daily_budget, 0, 1_000_000);
         let iso = |c: &String| c.parse::<phonenumber::country::Id>().is_ok_and(|id| id.as_ref() == c);
         if self.sms_countries.len() > 250 || !self.sms_countries.iter().all(iso) {
             out.insert("sms_countries", "must be ISO 3166-1 alpha-2 codes, such as US".into());
         }
+        if self.notices.len() > NoticeKind::ALL.len() || self.notices.iter().any(|name| NoticeKind::from_name(name).is_none()) {
+            out.insert("notices", format!("must be among {}, each once", NoticeKind::ALL.map(NoticeKind::name).join(", ")));
+        }
         out
     }
 
-    /// With the password rules of a preset; everything else stays.
+    /// Whether members of a managed tenant with this policy get such notices.
+    pub fn sends(&self, what: NoticeKind) -> bool {
+        self.notices.iter().any(|name| name == what.name())
+    }
+
+    /// With the password rules of a preset, and the longest life of a session that it allows (63B-4, 2.1.3: 30 days); everything else stays.
     pub fn with_preset(mut self, preset: Preset) -> Self {
         let rules = Self::default();
         self.password_min_length = rules.password_min_length;
@@ -142,8 +158,10 @@ impl AuthPolicy {
         self.password_require_symbol = rules.password_require_symbol;
         self.password_min_strength = rules.password_min_strength;
         self.breached_password_check = rules.breached_password_check;
+        self.session_ttl_days = rules.session_ttl_days;
         if preset == Preset::Nist800_63B4 {
             self.password_min_length = 15;
+            self.session_ttl_days = 30;
             self.breached_password_check = BreachCheck::On;
         }
         self
@@ -189,10 +207,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preset_sets_the_rules_of_passwords_alone() {
+    fn a_preset_sets_the_rules_of_passwords_and_the_life_of_sessions_alone() {
         let odd = AuthPolicy { password_require_symbol: true, password_min_strength: 4, invite_ttl_hours: 5, ..Default::default() };
         let nist = odd.clone().with_preset(Preset::Nist800_63B4);
         assert_eq!((nist.password_min_length, nist.password_require_symbol, nist.breached_password_check), (15, false, BreachCheck::On));
+        assert_eq!(nist.session_ttl_days, 30);
         assert_eq!(nist.invite_ttl_hours, 5);
         assert_eq!(nist.with_preset(Preset::Default), AuthPolicy { invite_ttl_hours: 5, ..Default::default() });
         for preset in [Preset::Default, Preset::Nist800_63B4] {

@@ -12,8 +12,8 @@ use std::time::Duration;
 pub const GRACE: Duration = Duration::from_secs(10);
 /// … and this long for the network that turned it: an answer that was lost.
 pub const GRACE_SAME_NETWORK: Duration = Duration::from_secs(120);
-/// A session that isn't refreshed for this long is over.
-pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Days after which a session that isn't refreshed is over, where no policy says otherwise.
+pub const IDLE_DAYS: u32 = 30;
 
 /// Live sessions of an account: a sign-in that finds more ends those that were used longest ago.
 pub const LIVE_AT_MOST: usize = 100;
@@ -53,18 +53,34 @@ pub struct Session {
     pub turned_by: Network,
     /// The absolute end (`session_ttl_days`).
     pub expires_at: Timestamp,
+    /// It is over once it hasn't been refreshed for so many days (`session_idle_days`).
+    #[serde(default = "idle_days")]
+    pub idle_days: u32,
     /// When it was ended by hand, by a reset, or for theft.
     pub revoked_at: Option<Timestamp>,
 }
 
+/// Of a session that an older version wrote.
+fn idle_days() -> u32 {
+    IDLE_DAYS
+}
+
+/// Days as a time.
+pub fn idle(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
+}
+
 impl Session {
+    fn is_idle(&self, now: Timestamp) -> bool {
+        now.since(self.last_seen_at) >= idle(self.idle_days)
+    }
     /// Whether an access token of it may be good still, so that its end must be told to all nodes.
     pub fn may_have_a_token(&self, now: Timestamp) -> bool {
         now.since(self.last_seen_at) < TOKENS_OVER
     }
     /// Whether it can be refreshed under that epoch, as far as it says itself.
     pub fn is_live(&self, epoch: u64, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && self.credential_epoch == epoch && now < self.expires_at && now.since(self.last_seen_at) < IDLE
+        self.revoked_at.is_none() && self.credential_epoch == epoch && now < self.expires_at && !self.is_idle(now)
     }
 }
 
@@ -92,7 +108,7 @@ impl Session {
         if self.revoked_at.is_some() || self.credential_epoch != epoch {
             return RefreshVerdict::Revoked;
         }
-        if now >= self.expires_at || now.since(self.last_seen_at) >= IDLE {
+        if now >= self.expires_at || self.is_idle(now) {
             return RefreshVerdict::Expired;
         }
         // A generation ahead of the row is genuine too (its HMAC says so): the store was restored from a backup.
@@ -129,6 +145,7 @@ mod tests {
             turned_at: T,
             turned_by: HOME,
             expires_at: T.plus(Duration::from_secs(90 * 86400)),
+            idle_days: IDLE_DAYS,
             revoked_at: None,
         }
     }
@@ -154,7 +171,7 @@ mod tests {
         use RefreshVerdict::*;
         assert_eq!(session().judge(5, 2, HOME, T), Revoked);
         assert_eq!(Session { revoked_at: Some(T), ..session() }.judge(5, 1, HOME, T), Revoked);
-        assert_eq!(session().judge(5, 1, HOME, T.plus(IDLE)), Expired);
+        assert_eq!(session().judge(5, 1, HOME, T.plus(idle(IDLE_DAYS))), Expired);
         assert_eq!(Session { expires_at: T, ..session() }.judge(5, 1, HOME, T), Expired);
     }
 }

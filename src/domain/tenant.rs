@@ -87,6 +87,16 @@ impl Tenant {
     }
 }
 
+/// Whether text that somebody chose could pass for a link in a mail: it has a scheme, `www`, or a dot between letters or digits. Mail programs
+/// make links of such text by themselves.
+pub fn looks_like_link(text: &str) -> bool {
+    // Dots of other scripts that host names may be written with (IDNA, RFC 3490, 3.1).
+    let text: Vec<char> = text.to_lowercase().chars().map(|c| if "。．｡".contains(c) { '.' } else { c }).collect();
+    let whole: String = text.iter().collect();
+    let dotted = text.windows(3).any(|w| w[1] == '.' && w[0].is_alphanumeric() && w[2].is_alphanumeric());
+    dotted || whole.contains("://") || whole.split(|c: char| !c.is_alphanumeric()).any(|word| word == "www")
+}
+
 /// Whether `slug` may be one: 3 to 63 of `a-z0-9-`, no `-` at an end (a DNS label, RFC 1035).
 pub fn valid_slug(slug: &str) -> bool {
     (3..=63).contains(&slug.len())
@@ -97,7 +107,17 @@ pub fn valid_slug(slug: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::valid_slug;
+    use super::{looks_like_link, valid_slug};
+
+    #[test]
+    fn what_mail_programs_make_links_of() {
+        for link in ["evil.example", "http://x", "see WWW now", "Acme (acme.io)", "pay at acme．io", "1.2.3.4", "mailto://a"] {
+            assert!(looks_like_link(link), "{link}");
+        }
+        for name in ["Acme", "St. Gallen", "Acme Inc.", "J. R. & Sons", "Dr.", "50% more", "wwwild", "Ünal, Öz & Co."] {
+            assert!(!looks_like_link(name), "{name}");
+        }
+    }
 
     #[test]
     fn slugs_are_dns_labels() {

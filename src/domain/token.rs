@@ -176,8 +176,37 @@ impl CodePurpose {
     }
 }
 
-/// Derives the 6 digits for `(purpose, subject, target, serial, nonce)`, uniform over 000000..=999999; `None` for an unknown key.
+/// How many digits a code has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum CodeLength {
+    /// As everybody's.
+    #[default]
+    Six,
+    /// Where many wrong ones were typed.
+    Eight,
+}
+
+impl CodeLength {
+    /// The number.
+    pub const fn digits(self) -> u8 {
+        match self {
+            Self::Six => 6,
+            Self::Eight => 8,
+        }
+    }
+    /// The reverse of [`CodeLength::digits`].
+    pub const fn of(digits: u8) -> Option<Self> {
+        match digits {
+            6 => Some(Self::Six),
+            8 => Some(Self::Eight),
+            _ => None,
+        }
+    }
+}
+
+/// Derives the digits for `(purpose, subject, target, serial, nonce)`, uniform over all numbers of that length; `None` for an unknown key.
 /// `subject` is whose code it is (user id or contact digest), `target` what it proves (the digest of the address or number).
+#[expect(clippy::too_many_arguments, reason = "all that the digits follow from")]
 pub fn one_time_code(
     ring: &Keyring,
     key: KeyId,
@@ -186,14 +215,16 @@ pub fn one_time_code(
     target: &[u8],
     serial: u64,
     nonce: &[u8],
+    length: CodeLength,
 ) -> Option<SecretText> {
-    // 2^64 is no multiple of 10^6: draws from the ragged end are thrown away, or low codes would be likelier.
-    const FAIR: u64 = u64::MAX - u64::MAX % 1_000_000;
+    let numbers = 10u64.pow(u32::from(length.digits()));
+    // 2^64 is no multiple of a power of ten: draws from the ragged end are thrown away, or low codes would be likelier.
+    let fair = u64::MAX - u64::MAX % numbers;
     for round in 0u8..=255 {
         let mac = ring.mac(key, Label::Code, &[purpose.name().as_bytes(), subject, target, &serial.to_be_bytes(), nonce, &[round]])?;
         let draw = u64::from_be_bytes(mac[..8].try_into().expect("8 bytes"));
-        if draw < FAIR {
-            return Some(SecretText::new(format!("{:06}", draw % 1_000_000)));
+        if draw < fair {
+            return Some(SecretText::new(format!("{:0width$}", draw % numbers, width = usize::from(length.digits()))));
         }
     }
     None
@@ -324,7 +355,10 @@ mod tests {
     #[test]
     fn codes_are_uniform_enough_and_depend_on_everything() {
         let k = ring();
-        let code = |serial, nonce: &[u8]| one_time_code(&k, k.current(), CodePurpose::Email, b"s", b"t", serial, nonce).unwrap();
+        let code =
+            |serial, nonce: &[u8]| one_time_code(&k, k.current(), CodePurpose::Email, b"s", b"t", serial, nonce, CodeLength::Six).unwrap();
+        let long = one_time_code(&k, k.current(), CodePurpose::Email, b"s", b"t", 1, b"n", CodeLength::Eight).unwrap();
+        assert!(long.reveal().len() == 8 && long.reveal().bytes().all(|b| b.is_ascii_digit()));
         assert_eq!(code(1, b"n"), code(1, b"n"));
         let mut tens = [0u32; 10];
         for serial in 0..10_000 {

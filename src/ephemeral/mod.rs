@@ -1,6 +1,6 @@
 //! What expires: one-time codes, counters, and idempotent requests (`idempotency`). `conformance` is the suite that every backend passes unchanged,
 //! `embedded` is the backend for one node, `redis` the one that several share; both count limits in memory (`counters`), `redis` only
-//! while its server can't be asked. `wake` tells the nodes to look at the store.
+//! while its server can't be asked. `wrong_codes` says how long codes are, `wake` tells the nodes to look at the store.
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -9,8 +9,14 @@ pub mod embedded;
 pub mod idempotency;
 pub mod redis;
 pub mod wake;
+pub mod wrong_codes;
 
-use crate::domain::{contact::ContactDigest, keyring::KeyId, time::Timestamp, token::CodePurpose};
+use crate::domain::{
+    contact::ContactDigest,
+    keyring::KeyId,
+    time::Timestamp,
+    token::{CodeLength, CodePurpose},
+};
 use async_trait::async_trait;
 use idempotency::IdempotencyStore;
 use serde::{Deserialize, Serialize};
@@ -48,6 +54,9 @@ pub struct CodeRecord {
     pub key: KeyId,
     /// Random.
     pub nonce: [u8; 16],
+    /// How many digits it has.
+    #[serde(default)]
+    pub length: CodeLength,
     /// Ever growing for one key: at least the millisecond of its start, above every earlier one.
     pub serial: u64,
     /// The account's epoch it was made under.
@@ -67,6 +76,9 @@ pub struct NewCode {
     pub key: KeyId,
     /// Random.
     pub nonce: [u8; 16],
+    /// How many digits it has.
+    #[serde(default)]
+    pub length: CodeLength,
     /// See [`CodeRecord::epoch`].
     pub epoch: u64,
     /// See [`CodeRecord::target`].

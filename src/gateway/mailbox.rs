@@ -41,7 +41,7 @@ pub struct Entry {
     pub text: String,
     /// Of a mail.
     pub html: Option<String>,
-    /// The 6 digits, if it carries a code.
+    /// The digits, if it carries a code.
     pub code: Option<String>,
     /// The first link in the text.
     pub link: Option<String>,
@@ -179,10 +179,10 @@ impl SmsSender for Mailbox {
     }
 }
 
-/// Exactly 6 digits that stand as a word; digits inside a link are none.
+/// Exactly 6 or 8 digits that stand as a word; digits inside a link are none.
 fn find_code(text: &str) -> Option<String> {
     let words = text.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
-    words.filter(|w| w.len() == 6 && w.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned).next()
+    words.filter(|w| [6, 8].contains(&w.len()) && w.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned).next()
 }
 
 fn find_link(text: &str) -> Option<String> {

@@ -38,6 +38,8 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "invite.txt",
     "not_me.html",
     "not_me.txt",
+    "notice.html",
+    "notice.txt",
     "password_changed.html",
     "password_changed.txt",
     "reset.html",
@@ -210,6 +212,7 @@ mod tests {
                 Letter::EmailCode(_) | Letter::EmailChangeCode(_) | Letter::SignupCode(_) => "123456",
                 Letter::Reset { .. } | Letter::EmailChanged { .. } | Letter::Invite { .. } | Letter::AccountMade { .. } => LINK,
                 Letter::Undone { .. } | Letter::NotMe { .. } | Letter::Restored { .. } => LINK,
+                Letter::Notice { .. } => LINK,
                 Letter::PasswordChanged { not_me: Some(_) } | Letter::ApiKeyMade { not_me: Some(_), .. } => LINK,
                 Letter::AccountDeleted { link: Some(_), .. } => LINK,
                 Letter::AccountExists | Letter::PasswordChanged { not_me: None } | Letter::ApiKeyMade { not_me: None, .. } => APP,
@@ -242,7 +245,7 @@ mod tests {
     /// Templates are strict: they can't use what isn't among these values.
     #[test]
     fn no_letter_has_strangers_words_but_the_tenants_name_in_two() {
-        let harmless = ["code", "minutes", "hours", "days", "link", "not_me", "masked_email", "prefix"];
+        let harmless = ["code", "minutes", "hours", "days", "link", "not_me", "masked_email", "prefix", "kind", "when", "network", "agent"];
         let mut with_name = BTreeSet::new();
         for letter in Letter::samples() {
             for (value, _) in letter.values(APP) {

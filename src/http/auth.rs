@@ -36,7 +36,7 @@ pub struct SignupRequest {
 pub struct SignupConfirmRequest {
     /// The address that the code went to.
     email: EmailText,
-    /// The 6 digits.
+    /// The digits: 6, or 8 where many wrong ones were typed lately.
     code: CodeText,
     /// What the sign-up answered.
     signup_token: TokenText,
@@ -80,6 +80,8 @@ pub struct SignupPending {
     message: String,
     /// Goes with the code; good for one hour at most.
     signup_token: Shown,
+    /// How many digits the code has: 6, or 8 where many wrong ones were typed lately.
+    code_length: u8,
 }
 
 /// What a sign-up answers, by the mode of the deployment.
@@ -154,9 +156,9 @@ impl AuthApi {
         let (email, password, display_name) = fields.all()?;
         Ok(match self.0.signup(&caller, SignupInput { email, password, display_name }).await? {
             SignupOutcome::Created(account) => SignupAnswer::Created(Out((*account).into())),
-            SignupOutcome::Pending { signup_token } => {
+            SignupOutcome::Pending { signup_token, code_length } => {
                 let message = "A mail with the next step is on its way to this address.".to_owned();
-                SignupAnswer::Accepted(Out(SignupPending { message, signup_token: Shown(signup_token) }))
+                SignupAnswer::Accepted(Out(SignupPending { message, signup_token: Shown(signup_token), code_length: code_length.digits() }))
             }
         })
     }

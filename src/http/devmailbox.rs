@@ -28,7 +28,7 @@ pub struct Sent {
     pub text: String,
     /// Of a mail.
     pub html: Option<String>,
-    /// The 6 digits, if it carries a code.
+    /// The digits, if it carries a code.
     pub code: Option<String>,
     /// The link, if it carries one.
     pub link: Option<String>,

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         ids::{SessionId, TenantId, UserId},
         session, tenant,
+        token::CodeLength,
         user::{self, UserStatus},
     },
     service::api,
@@ -23,6 +24,22 @@ impl Message {
     /// Says `text`.
     pub fn new(text: &str) -> Self {
         Self { message: text.to_owned() }
+    }
+}
+
+/// A code was sent, or there was no need for one.
+#[derive(Debug, Serialize, Object)]
+pub struct CodeStarted {
+    /// For people; may change.
+    message: String,
+    /// How many digits the code has: 6, or 8 where many wrong ones were typed lately. Null: nothing was sent.
+    code_length: Option<u8>,
+}
+
+impl CodeStarted {
+    /// Says `text`.
+    pub fn new(text: &str, length: Option<CodeLength>) -> Self {
+        Self { message: text.to_owned(), code_length: length.map(CodeLength::digits) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Tag,
     bearer::Bearer,
-    dto::{Message, User},
+    dto::{CodeStarted, Message, User},
     errors::ApiError,
     fields::{All, display_name, email, locale, maybe_password},
     payload::{In, NoContent, Out},
@@ -45,7 +45,7 @@ pub struct StartEmailChangeRequest {
 /// A one-time code.
 #[derive(Debug, Object)]
 pub struct CodeRequest {
-    /// The 6 digits.
+    /// The digits: 6, or 8 where many wrong ones were typed lately.
     pub code: CodeText,
 }
 
@@ -94,11 +94,11 @@ impl MeApi {
         caller: Data<&Caller>,
         who: Bearer,
         body: In<StartEmailChangeRequest>,
-    ) -> Result<Out<Message>, ApiError> {
+    ) -> Result<Out<CodeStarted>, ApiError> {
         let current = maybe_password("current_password", body.0.current_password.as_ref());
         let (email, current) = (email("email", &body.0.email), current).all()?;
-        self.0.start_email_change(&caller, &who.0, email, current).await?;
-        Ok(Out(Message::new("A code is on its way to the new address.")))
+        let length = self.0.start_email_change(&caller, &who.0, email, current).await?;
+        Ok(Out(CodeStarted::new("A code is on its way to the new address.", Some(length))))
     }
 
     /// Confirm an e-mail change

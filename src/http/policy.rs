@@ -42,6 +42,9 @@ pub struct AuthPolicy {
     /// The longest that a session lives.
     #[oai(validator(minimum(value = "1"), maximum(value = "365")))]
     session_ttl_days: u32,
+    /// A session that isn't refreshed for so many days is over; of sessions that begin from now on.
+    #[oai(validator(minimum(value = "1"), maximum(value = "365")))]
+    session_idle_days: u32,
     /// How long a deleted user can be restored.
     #[oai(validator(minimum(value = "1"), maximum(value = "365")))]
     recycle_bin_days: u32,
@@ -51,6 +54,9 @@ pub struct AuthPolicy {
     /// ISO 3166-1 alpha-2 codes of the countries that texts may go to; empty: all but premium numbers. They go to no country that the
     /// deployment's own list leaves out.
     sms_countries: Vec<String>,
+    /// The security notices that members get by mail: `new_sign_in`, `token_reused`, `phone_changed`, `sign_ins_refused`. It binds in managed tenants only,
+    /// for accounts whose home they are; notices about passwords, addresses, keys and deletion always go out.
+    notices: Vec<String>,
 }
 
 impl From<policy::AuthPolicy> for AuthPolicy {
@@ -66,9 +72,11 @@ impl From<policy::AuthPolicy> for AuthPolicy {
             otp_sms_enabled: p.otp_sms_enabled,
             invite_ttl_hours: p.invite_ttl_hours,
             session_ttl_days: p.session_ttl_days,
+            session_idle_days: p.session_idle_days,
             recycle_bin_days: p.recycle_bin_days,
             sms_daily_budget: p.sms_daily_budget,
             sms_countries: p.sms_countries,
+            notices: p.notices,
         }
     }
 }
@@ -78,7 +86,7 @@ impl From<policy::AuthPolicy> for AuthPolicy {
 #[oai(deny_unknown_fields)]
 pub struct AuthPolicyChange {
     /// Password rules to begin with, which the fields beside it then change: `default`, or `nist-800-63b-4` (NIST SP 800-63B-4 for
-    /// a password that is the only factor: 15 characters, a blocklist and the breach corpus, no composition rules).
+    /// a password that is the only factor: 15 characters, a blocklist and the breach corpus, no composition rules, sessions of 30 days at most).
     preset: Option<String>,
     /// 8 to 64.
     password_min_length: Option<i64>,
@@ -101,11 +109,15 @@ pub struct AuthPolicyChange {
     /// 1 to 365.
     session_ttl_days: Option<i64>,
     /// 1 to 365.
+    session_idle_days: Option<i64>,
+    /// 1 to 365.
     recycle_bin_days: Option<i64>,
     /// 0 to 1,000,000.
     sms_daily_budget: Option<i64>,
     /// ISO 3166-1 alpha-2 codes, such as US; empty: all but premium numbers.
     sms_countries: Option<Vec<String>>,
+    /// Names of security notices: `new_sign_in`, `token_reused`, `phone_changed`, `sign_ins_refused`.
+    notices: Option<Vec<String>>,
 }
 
 /// A name that must be one of a few.
@@ -140,9 +152,11 @@ impl AuthPolicyChange {
         set(&mut p.otp_sms_enabled, self.otp_sms_enabled);
         set(&mut p.invite_ttl_hours, number(self.invite_ttl_hours, u32::MAX));
         set(&mut p.session_ttl_days, number(self.session_ttl_days, u32::MAX));
+        set(&mut p.session_idle_days, number(self.session_idle_days, u32::MAX));
         set(&mut p.recycle_bin_days, number(self.recycle_bin_days, u32::MAX));
         set(&mut p.sms_daily_budget, number(self.sms_daily_budget, u32::MAX));
         set(&mut p.sms_countries, self.sms_countries.clone());
+        set(&mut p.notices, self.notices.clone());
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Tag,
     bearer::Bearer,
-    dto::Message,
+    dto::{CodeStarted, Message},
     errors::ApiError,
     fields::{All, phone},
     me::CodeRequest,
@@ -43,14 +43,15 @@ impl VerifyApi {
         who: Bearer,
         /// The caller's own id.
         id: Path<UserId>,
-    ) -> Result<Out<Message>, ApiError> {
+    ) -> Result<Out<CodeStarted>, ApiError> {
         let sent = self.0.start_email_code(&caller, &who.0, id.0).await?;
-        Ok(Out(Message::new(if sent { "A code is on its way." } else { "The address is verified already." })))
+        Ok(Out(CodeStarted::new(if sent.is_some() { "A code is on its way." } else { "The address is verified already." }, sent)))
     }
 
     /// Confirm the e-mail address
     ///
-    /// A code is good for 10 minutes, once, and dead after 5 wrong tries.
+    /// A code is good for 10 minutes, once, and dead after 5 wrong tries. After 20 wrong codes within a day the account's new codes have 8 digits, until a
+    /// day has passed without a wrong one.
     #[oai(path = "/v1/users/:id/verify/email/confirm", method = "post", operation_id = "confirmEmailVerification")]
     async fn confirm_email(
         &self,
@@ -75,10 +76,10 @@ impl VerifyApi {
         /// The caller's own id.
         id: Path<UserId>,
         body: In<StartPhoneRequest, true>,
-    ) -> Result<Out<Message>, ApiError> {
+    ) -> Result<Out<CodeStarted>, ApiError> {
         let (phone,) = (phone("phone", body.0.phone.as_ref()),).all()?;
-        self.0.start_phone_code(&caller, &who.0, id.0, PhoneStart { phone }).await?;
-        Ok(Out(Message::new("A code is on its way.")))
+        let length = self.0.start_phone_code(&caller, &who.0, id.0, PhoneStart { phone }).await?;
+        Ok(Out(CodeStarted::new("A code is on its way.", Some(length))))
     }
 
     /// Confirm a phone number

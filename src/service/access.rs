@@ -4,7 +4,7 @@ use super::{
     Services,
     api::{Caller, Principal},
     error::{Error, Result},
-    limits::{Heavy, Requester},
+    limits::{Heavy, Inviting, Requester},
 };
 use crate::{
     domain::{
@@ -116,6 +116,13 @@ impl Operator {
     /// A personal tenant has one member.
     pub fn is_personal(&self) -> bool {
         self.place.kind == TenantKind::Personal
+    }
+}
+
+impl Inviting {
+    /// An operator who invites somebody to their tenant, or makes an account there.
+    pub(super) fn of(by: &Operator, caller: &Caller) -> Self {
+        Self { tenant: by.tenant_id, managed: by.place.managed, person: by.user_id(), network: caller.network }
     }
 }
 

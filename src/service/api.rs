@@ -7,6 +7,7 @@ use crate::domain::{
     secret::{Password, SecretText},
     tenant::Tenant,
     time::Timestamp,
+    token::CodeLength,
     user::User,
 };
 use std::net::IpAddr;
@@ -87,6 +88,8 @@ pub enum SignupOutcome {
     Pending {
         /// Binds the confirmation to the password typed.
         signup_token: SecretText,
+        /// How many digits the code has; alike for all addresses that are treated so.
+        code_length: CodeLength,
     },
 }
 

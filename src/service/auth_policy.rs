@@ -43,6 +43,7 @@ impl Services {
         change: impl Fn(&mut AuthPolicy) + Send + Sync,
     ) -> Result<AuthPolicy> {
         by.in_tenant(tenant_id)?;
+        self.signed_in_lately(by).await?;
         for _ in 0..TRIES {
             let tenant = self.scope(tenant_id).await?;
             let mut policy = tenant.policy.clone();

@@ -11,7 +11,7 @@ use super::{
         batch::Importer,
         split::{Raw, Splitter},
     },
-    limits::Heavy,
+    limits::{Heavy, Inviting},
 };
 use crate::{
     actors::entity::settled,
@@ -132,6 +132,7 @@ impl Services {
         if let Some(params) = &firebase {
             params.check().map_err(|why| Error::field("firebase", why))?;
         }
+        self.signed_in_lately(by).await?;
         let bulk = self.bulk(caller, by).await?;
         Ok(Upload { bulk, splitter: Splitter::new(source), rows: Rows::new(source, firebase), waiting: Vec::new() })
     }
@@ -252,7 +253,7 @@ impl Bulk<'_> {
         }
         // Each is an invite to an address: it is counted as one, and its owner is told.
         if !self.by.place.managed {
-            match self.services.limits.invite(self.by.tenant_id, &row.email.digest(), self.services.clock.now()).await {
+            match self.services.limits.invite(&Inviting::of(self.by, self.caller), &row.email.digest(), self.services.clock.now()).await {
                 Ok(true) => {}
                 Ok(false) | Err(Error::RateLimited { .. }) => return Ok(Err(TOO_MANY)),
                 Err(e) => return Err(e),

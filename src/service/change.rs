@@ -13,7 +13,7 @@ use crate::{
         context::Actor,
         outbox::{Message, SecuredBy},
         secret::{Password, SecretText},
-        token::{CodePurpose, UndoToken},
+        token::{CodeLength, CodePurpose, UndoToken},
     },
     store::commands::UndoEmailChange,
 };
@@ -23,7 +23,13 @@ impl Services {
     ///
     /// # Errors
     /// `WrongPassword`, `ReauthenticationRequired`, `RateLimited`.
-    pub async fn start_email_change(&self, caller: &Caller, who: &Principal, email: Email, current: Option<Password>) -> Result<()> {
+    pub async fn start_email_change(
+        &self,
+        caller: &Caller,
+        who: &Principal,
+        email: Email,
+        current: Option<Password>,
+    ) -> Result<CodeLength> {
         let user = self.account(who).await?;
         if !self.scope(who.tenant_id).await?.policy.otp_email_enabled {
             return Err(Error::Forbidden);
@@ -42,7 +48,7 @@ impl Services {
     /// # Errors
     /// `CodeInvalid`, `CodeExpired`, `EmailTaken`.
     pub async fn confirm_email_change(&self, caller: &Caller, who: &Principal, code: SecretText) -> Result<()> {
-        self.confirm(caller, who, CodePurpose::EmailChange, code, "email.changed").await?;
+        self.confirm(caller, who, CodePurpose::EmailChange, code, None, "email.changed").await?;
         let user = self.account(who).await?;
         self.epoch_raised(user.id, user.credential_epoch, Some(who.session_id));
         Ok(())

@@ -5,12 +5,14 @@ use super::{
     api::{Caller, TokenPair},
     error::{Error, Result},
     login::flow,
+    reveals::{self, Told},
     tenant::unexpected,
 };
 use crate::{
     actors::tenant::{TenantCommand, TenantReply},
     credentials::pool::Class,
     domain::{
+        authority::Place,
         contact::ContactDigest,
         context::Actor,
         hash::PasswordHash,
@@ -45,7 +47,7 @@ impl Services {
     /// # Errors
     /// `InviteInvalid` for whatever is wrong with the token or the invite; `Validation` without a password, but
     /// `InviteAccountExists` if there is an account and the token proves the mailbox; `InvalidCredentials`, `AccountLocked`,
-    /// `AccountSuspended` as at a sign-in; `WeakPassword`, `BreachedPassword` for a new account.
+    /// `AccountSuspended` as at a sign-in; `RateLimited` once handed-over invites have told of 20 accounts in a day; `WeakPassword`, `BreachedPassword` for a new account.
     pub async fn accept_invite(
         &self,
         caller: &Caller,
@@ -109,6 +111,10 @@ impl Services {
         if !shown.mailed && self.rules.signup_mode == SignupMode::VerifyFirst {
             return Err(Error::field("token", "proves no address: open the link in the mail, or sign in and accept the invite"));
         }
+        // What it answers to a wrong password tells whoever handed it over of an account: it is one of the day's answers to them, asked for before
+        // anything is looked up. Of its own domains a tenant may know.
+        let own_domain = Place::of(&shown.tenant).has_proved(&shown.invite.email);
+        let place = if shown.mailed || own_domain { None } else { Some(self.place_of_inviter(caller, shown).await?) };
         let lookup = self.store.login_lookup(digest, caller.network).await?;
         let now = self.clock.now();
         // By the token that was handed over, of everybody: whom it refuses must not tell who has an account.
@@ -130,6 +136,9 @@ impl Services {
         }
         let verified = verified?;
         if !verified.matches || user.deleted_at.is_some() {
+            if let Some(mut place) = place {
+                place.is_used();
+            }
             let account = Some(&user).filter(|u| u.deleted_at.is_none());
             self.note_refusal(caller, *digest, account, Actor::Anonymous, "sign_in.refused");
             return Err(self.refuse(&verified).await);
@@ -148,6 +157,17 @@ impl Services {
             // Changed while we looked: the password that was right is no longer, or the account is gone.
             None => Err(self.refuse(&verified).await),
         }
+    }
+
+    async fn place_of_inviter(&self, caller: &Caller, shown: &Shown) -> Result<reveals::Place> {
+        let tenant = shown.tenant.id;
+        let taken = self.place_to_tell(Told { tenant, person: shown.invite.inviter }).await;
+        if matches!(taken, Err(Error::RateLimited { .. })) && self.refusal_is_news(tenant).await? {
+            let mut audit = self.audit(caller, Actor::Anonymous, tenant, UserId::from_bytes([0; 16]), "tenant.probing_refused");
+            audit.user_id = None;
+            self.note(&self.ctx(caller, Actor::Anonymous), vec![audit]).await?;
+        }
+        taken
     }
 
     async fn join_as_new(&self, caller: &Caller, shown: &Shown, hash: PasswordHash, display_name: Option<String>) -> Result<Tried> {

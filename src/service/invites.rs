@@ -6,6 +6,7 @@ use super::{
     api::{Caller, Principal},
     error::{Error, Result},
     idempotency,
+    limits::Inviting,
     page::{Listed, Page, id_position},
     tenant::unexpected,
 };
@@ -44,7 +45,7 @@ impl Services {
         self.givable_role(by, role_id).await?;
         let tenant = self.scope(by.tenant_id).await?;
         let now = self.clock.now();
-        let may_mail = self.limits.invite(tenant.id, &email.digest(), now).await?;
+        let may_mail = self.limits.invite(&Inviting::of(by, caller), &email.digest(), now).await?;
         let invite = Invite {
             id: InviteId::new(&*self.clock, &*self.rng),
             tenant_id: tenant.id,
@@ -90,7 +91,7 @@ impl Services {
             }
             self.givable_role(by, invite.role_id).await?;
             let now = self.clock.now();
-            let may_mail = self.limits.invite(tenant.id, &invite.email.digest(), now).await?;
+            let may_mail = self.limits.invite(&Inviting::of(by, caller), &invite.email.digest(), now).await?;
             let expect_serial = invite.serial;
             let (status, serial) = (InviteStatus::Pending, expect_serial + 1);
             let (inviter, inviter_key) = (by.user_id(), by.key_id());

@@ -39,6 +39,8 @@ pub struct LimitRules {
     pub wrong_passwords: Limit,
     /// Wrong passwords for one address from all networks that it hasn't signed in from.
     pub wrong_passwords_everywhere: Limit,
+    /// The same in a day: guessing has a bound that patience does not move.
+    pub wrong_passwords_a_day: Limit,
     /// Requests to `/v1/auth/*` from one network.
     pub auth_requests: Limit,
     /// Sign-ups from one network.
@@ -57,6 +59,10 @@ pub struct LimitRules {
     pub invites_of_tenant: Limit,
     /// Invites of one tenant to one address.
     pub invites_to_address: Limit,
+    /// Invites of one person in all their organizations, but for managed ones.
+    pub invites_of_person: Limit,
+    /// Invites from one network, by organizations that are not managed.
+    pub invites_from_network: Limit,
     /// Invite mails to one address.
     pub invite_mails: Limit,
     /// Reset mails asked for by one network.
@@ -166,6 +172,30 @@ pub struct PasswordOf {
     pub known_network: bool,
     /// The account's epoch; 0 without one. A reset raises it: what all networks had counted against the old password counts no more.
     pub epoch: u64,
+}
+
+/// Whether the audit tells of a refused password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It has told of enough within the hour.
+    No,
+    /// It does.
+    Yes,
+    /// It does, and of no more within the hour: the owner is mailed.
+    AsTheLast,
+}
+
+/// Who invites.
+#[derive(Clone, Copy)]
+pub struct Inviting {
+    /// Whereto.
+    pub tenant: TenantId,
+    /// That is a managed tenant.
+    pub managed: bool,
+    /// The person, or the maker of the API key; `None`: a key of the operator's.
+    pub person: Option<UserId>,
+    /// From where.
+    pub network: Network,
 }
 
 impl PasswordOf {
@@ -290,11 +320,17 @@ impl Limits {
         if whose.known_network {
             return Ok(());
         }
-        let everywhere = self.allow(&self.rules.wrong_passwords_everywhere, &whose.everywhere(), now).await;
-        if everywhere.is_err() {
-            self.ephemeral.give_back(&self.rules.wrong_passwords, &mine, now).await?;
+        let (all, mut counted) = (whose.everywhere(), vec![(&self.rules.wrong_passwords, &mine)]);
+        for limit in [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day] {
+            if let Err(e) = self.allow(limit, &all, now).await {
+                for (limit, who) in counted {
+                    self.give_back(limit, who, now).await?;
+                }
+                return Err(locked(e));
+            }
+            counted.push((limit, &all));
         }
-        everywhere.map_err(locked)
+        Ok(())
     }
 
     /// The password was right (or was never tried): the try is given back.
@@ -302,7 +338,9 @@ impl Limits {
         if self.rules.on {
             self.ephemeral.give_back(&self.rules.wrong_passwords, &whose.here(), now).await?;
             if !whose.known_network {
-                self.ephemeral.give_back(&self.rules.wrong_passwords_everywhere, &whose.everywhere(), now).await?;
+                for limit in [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day] {
+                    self.ephemeral.give_back(limit, &whose.everywhere(), now).await?;
+                }
             }
         }
         Ok(())
@@ -343,8 +381,13 @@ impl Limits {
     }
 
     /// Whether the audit tells of one more refused password, or of the lock that came of them.
-    pub async fn refusal_told(&self, email: &ContactDigest, locked: bool, now: Timestamp) -> Result<bool> {
-        Ok(self.ephemeral.hit(if locked { &LOCKS } else { &REFUSALS }, &Subject::contact(email), now).await?.allowed)
+    pub async fn refusal_told(&self, email: &ContactDigest, locked: bool, now: Timestamp) -> Result<Told> {
+        let counted = self.ephemeral.hit(if locked { &LOCKS } else { &REFUSALS }, &Subject::contact(email), now).await?;
+        Ok(match counted.allowed {
+            false => Told::No,
+            true if counted.remaining == 0 && !locked => Told::AsTheLast,
+            true => Told::Yes,
+        })
     }
 
     /// Whether the owner of an address may be told (again) that somebody signed up with it.
@@ -369,7 +412,12 @@ impl Limits {
         let pause = Subject::of(&[user.as_bytes(), purpose.name().as_bytes()]);
         self.allow(&self.rules.code_pause, &pause, now).await?;
         self.allow(&self.rules.codes_of_user, &Subject::of(&[user.as_bytes()]), now).await?;
-        self.allow(&self.rules.codes_to_destination, &Subject::contact(destination), now).await?;
+        // Anybody may ask for a change to any address: that uses up nothing of what its owner may ask for.
+        let whose = match purpose {
+            CodePurpose::EmailChange => Subject::of(&[b"email change", destination.as_bytes()]),
+            _ => Subject::contact(destination),
+        };
+        self.allow(&self.rules.codes_to_destination, &whose, now).await?;
         self.allow(&self.rules.codes_from_network, &Subject::of(&[network.as_bytes()]), now).await
     }
 
@@ -385,11 +433,23 @@ impl Limits {
             && self.allow(&self.rules.codes_to_destination, &who, now).await.is_ok())
     }
 
-    /// One invite (or the sending again of one) of a tenant. Says whether the mail may go out: what all tenants together send to
+    /// Gives one back.
+    pub(super) async fn give_back(&self, limit: &Limit, who: &Subject, now: Timestamp) -> Result<()> {
+        if self.rules.on {
+            self.ephemeral.give_back(limit, who, now).await?;
+        }
+        Ok(())
+    }
+
+    /// One invite (or the sending again of one) of a tenant. Organizations are free to make: whoever has many is counted over all of them. Says whether the mail may go out: what all tenants together send to
     /// one address is bounded too, but no tenant is told, for that would tell of the others.
-    pub async fn invite(&self, tenant: TenantId, email: &ContactDigest, now: Timestamp) -> Result<bool> {
-        self.allow(&self.rules.invites_to_address, &Subject::of(&[tenant.as_bytes(), email.as_bytes()]), now).await?;
-        self.allow(&self.rules.invites_of_tenant, &Subject::of(&[tenant.as_bytes()]), now).await?;
+    pub async fn invite(&self, by: &Inviting, email: &ContactDigest, now: Timestamp) -> Result<bool> {
+        self.allow(&self.rules.invites_to_address, &Subject::of(&[by.tenant.as_bytes(), email.as_bytes()]), now).await?;
+        self.allow(&self.rules.invites_of_tenant, &Subject::of(&[by.tenant.as_bytes()]), now).await?;
+        if let Some(person) = by.person.filter(|_| !by.managed) {
+            self.allow(&self.rules.invites_of_person, &Subject::of(&[person.as_bytes()]), now).await?;
+            self.allow(&self.rules.invites_from_network, &Subject::of(&[by.network.as_bytes()]), now).await?;
+        }
         match self.allow(&self.rules.invite_mails, &Subject::contact(email), now).await {
             Ok(()) => Ok(true),
             Err(Error::RateLimited { .. }) => Ok(false),

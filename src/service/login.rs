@@ -4,7 +4,7 @@ use super::{
     Services,
     api::{Caller, TokenPair},
     error::{Error, Result},
-    limits::PasswordOf,
+    limits::{PasswordOf, Told},
 };
 use crate::{
     credentials::pool::{Class, Flow, Verified},
@@ -14,6 +14,8 @@ use crate::{
         hash::PasswordHash,
         ids::{SessionId, TenantId},
         network::Network,
+        notice::{NoticeKind, agent_family},
+        outbox::Message,
         rng,
         secret::Password,
         session::Session,
@@ -71,6 +73,9 @@ impl Services {
         };
         if verified.outdated {
             self.rehash_later(caller, &user, password, &digest);
+        }
+        if !lookup.known_network {
+            self.note_sign_in(caller, &user, &session);
         }
         match self.pair_of_new(&session).await {
             Err(Error::Unauthorized) => Err(self.refuse(&verified).await),
@@ -132,6 +137,7 @@ impl Services {
             turned_at: now,
             turned_by: caller.network,
             expires_at: now.plus(tenant.policy.session_ttl()),
+            idle_days: tenant.policy.session_idle_days,
             revoked_at: None,
         }
     }
@@ -203,12 +209,25 @@ impl Services {
         let (store, limits, ctx) = (self.store.clone(), self.limits.clone(), self.ctx_of_this_run(self.ctx(caller, actor)));
         let locked = event == "sign_in.locked";
         let events: Vec<_> = user.map(|u| self.audit(caller, actor, u.home_tenant, u.id, event)).into_iter().collect();
+        // Of many in a row the owner of the address is told, if it has one: the row is the same.
+        let agent = Some(agent_family(caller.user_agent.as_deref()).to_owned());
+        let what = NoticeKind::SignInsRefused;
+        let (job, wake) =
+            (self.job(Message::Notice { contact: digest, what, network: Some(caller.network), agent }), self.wake_outbox.clone());
+        let mailed = self.ctx_of_this_run(self.ctx(caller, actor));
         self.background.spawn(async move {
-            if !limits.refusal_told(&digest, locked, ctx.now).await.unwrap_or(false) {
+            let told = limits.refusal_told(&digest, locked, ctx.now).await.unwrap_or(Told::No);
+            if told == Told::No {
                 return;
             }
             if let Err(e) = store.write_audit(&ctx, events).await {
                 tracing::warn!(error = %e, "a refused password could not be put into the audit");
+            }
+            if told == Told::AsTheLast {
+                match store.enqueue(&mailed, job).await {
+                    Ok(()) => wake(),
+                    Err(e) => tracing::warn!(error = %e, "the owner of an address could not be told of refused passwords"),
+                }
             }
         });
     }

@@ -162,6 +162,7 @@ impl Services {
     /// # Errors
     /// `NotFound`; `Forbidden` outside the fence.
     pub async fn export_user(&self, by: &Operator, user: UserId) -> Result<Export> {
+        self.signed_in_lately(by).await?;
         let member = self.allowed(by, user, Action::Read).await?;
         let _one = self.heavy_of(by)?;
         let view = self.view_of(by, member).await?;

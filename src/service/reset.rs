@@ -61,6 +61,7 @@ impl Services {
             user_id: user.id,
             link_id: link.id,
             new_hash,
+            network: Some(caller.network),
             end_keys_since: end_api_keys.then(|| now.minus(RECENT_KEYS)),
             personal: user.independent.then(|| Box::new(self.personal_tenant())),
             jobs: vec![self.job(Message::PasswordChanged { user_id: user.id })],

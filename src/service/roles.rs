@@ -38,6 +38,7 @@ impl Services {
         description: Option<String>,
         permissions: PermissionSet,
     ) -> Result<Role> {
+        self.signed_in_lately(by).await?;
         by.may_give(permissions)?;
         let role = Role {
             id: RoleId::new(&*self.clock, &*self.rng),
@@ -87,6 +88,7 @@ impl Services {
         give: bool,
     ) -> Result<()> {
         by.in_tenant(tenant_id)?;
+        self.signed_in_lately(by).await?;
         if by.is_personal() {
             return Err(Error::Conflict("a personal tenant has one member, its owner"));
         }

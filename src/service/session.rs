@@ -11,6 +11,7 @@ use crate::{
     domain::{
         context::Actor,
         ids::SessionId,
+        notice::NoticeKind,
         session::{RefreshVerdict, Session},
         token::RefreshToken,
         user::UserStatus,
@@ -111,7 +112,14 @@ impl Services {
         let audit = audit.about_resource("session", session.id.as_bytes());
         tracing::warn!(request_id = %caller.request_id, session = %session.id, "an old refresh token came back; the session ends");
         metrics::counter!("qeetid_refresh_reuse_total").increment(1);
-        self.end_sessions(caller, session.user_id, Which::One(session.id), vec![audit]).await.map(|_| ())
+        self.end_sessions(caller, session.user_id, Which::One(session.id), vec![audit]).await?;
+        // The session has ended in any case.
+        let Ok(Some(user)) = self.store.user(session.user_id).await else { return Ok(()) };
+        let job = self.notice_about(caller, &user.email, NoticeKind::TokenReused);
+        if let Err(e) = self.send(&self.ctx(caller, Actor::Anonymous), job).await {
+            tracing::warn!(error = %e, "the owner of a session could not be told that a token of it was used twice");
+        }
+        Ok(())
     }
 
     pub(super) async fn end_sessions(

@@ -20,10 +20,10 @@ use crate::{
         secret::SecretText,
         tenant::Tenant,
         time::Timestamp,
-        token::{CodePurpose, SignupToken},
+        token::{CodeLength, CodePurpose, SignupToken},
         user::{CodeSerials, Membership, User, UserStatus},
     },
-    ephemeral::{CODE_TTL, NewCode},
+    ephemeral::{CODE_TTL, CodeKey, NewCode, wrong_codes},
     store::commands::{CreateUser, PendingSignup},
 };
 use std::time::Duration;
@@ -114,7 +114,14 @@ impl Services {
         };
         let signup_token = SignupToken::issue(&self.keyring, pending.id, pending.id, 0, &pending.nonce);
         let may_send = self.limits.signup_code(&input.email, now).await?;
-        let new_code = may_send.then(|| self.new_code(CodePurpose::Signup, digest.as_bytes(), input.email.as_str(), 0));
+        let length = self.code_length(digest.as_bytes()).await?;
+        let new_code = may_send.then(|| self.new_code(CodePurpose::Signup, digest.as_bytes(), input.email.as_str(), 0, length));
+        // Of a mail that goes out, or of the one that did lately.
+        let live = CodeKey { purpose: CodePurpose::Signup, subject: digest.as_bytes().to_vec() };
+        let code_length = match &new_code {
+            Some(new) => new.length,
+            None => self.ephemeral.peek_code(&live, now).await?.map_or(length, |record| record.length),
+        };
         let begin = BeginSignup {
             ctx: self.ctx_of_this_run(self.ctx(caller, Actor::Anonymous)),
             pending,
@@ -124,7 +131,7 @@ impl Services {
         match self.ask_contact(caller, digest, ContactCommand::Begin(Box::new(begin))).await? {
             ContactReply::Done => {
                 (self.wake_outbox)();
-                Ok(SignupOutcome::Pending { signup_token })
+                Ok(SignupOutcome::Pending { signup_token, code_length })
             }
             other => Err(unexpected(&other)),
         }
@@ -225,12 +232,24 @@ impl Services {
         })
     }
 
+    /// How long a new code of an account or address is.
+    ///
+    /// # Errors
+    /// `Unavailable` if the ephemeral store can't be asked.
+    pub(super) async fn code_length(&self, subject: &[u8]) -> Result<CodeLength> {
+        if !self.rules.limits.on {
+            return Ok(CodeLength::Six);
+        }
+        Ok(wrong_codes::length(&*self.ephemeral, subject, self.clock.now()).await?)
+    }
+
     /// A code that starts now. The target is sealed: the ephemeral store shows no address or number.
-    pub(super) fn new_code(&self, purpose: CodePurpose, subject: &[u8], target: &str, epoch: u64) -> NewCode {
+    pub(super) fn new_code(&self, purpose: CodePurpose, subject: &[u8], target: &str, epoch: u64, length: CodeLength) -> NewCode {
         let context = [purpose.name().as_bytes(), subject].concat();
         NewCode {
             key: self.keyring.current(),
             nonce: rng::bytes(&*self.rng),
+            length,
             epoch,
             target: self.keyring.seal(Label::Contact, &context, target.as_bytes(), &*self.rng),
             expires_at: self.clock.now().plus(CODE_TTL),

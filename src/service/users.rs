@@ -2,9 +2,10 @@
 
 use super::{
     Services,
-    access::{Operator, Who},
+    access::Operator,
     api::{Caller, UserView},
     error::{Error, Result},
+    limits::Inviting,
     session::unexpected,
     tenant,
 };
@@ -27,21 +28,13 @@ use crate::{
         secret::{Password, SecretText},
         user::{CodeSerials, Membership, User, UserStatus},
     },
-    ephemeral::{Limit, Subject},
     store::{
         admin::{ChangeMember, CreateMember, CreateMemberOutcome, Member, MemberChange, MemberOutcome},
         commands::Revocation,
     },
 };
 use serde_json::{Map, Value};
-use std::time::Duration;
 
-const DAY: Duration = Duration::from_secs(86_400);
-/// Answers that reveal an account outside the tenant, to one tenant, and to one person in all of his: anybody can make tenants, and must
-/// not find out who has accounts here.
-const REVEALED: Limit = Limit { name: "accounts_revealed", max: 20, window: DAY };
-/// Once that is used up, an hour's refusals are one event.
-const REFUSAL_AUDITED: Limit = Limit { name: "accounts_revealed_audit", max: 1, window: Duration::from_secs(3600) };
 /// Bytes of metadata, as JSON.
 pub const METADATA: usize = 16 * 1024;
 
@@ -117,15 +110,6 @@ pub(super) fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
     if bytes <= METADATA { Ok(()) } else { Err(Error::field("metadata", "is larger than 16 KiB")) }
 }
 
-/// Who is told if an operator is: his tenant, and he himself (of a key, who made it).
-fn told(by: &Operator) -> impl Iterator<Item = Subject> {
-    let person = match &by.who {
-        Who::Person(p) => Some(p.user_id),
-        Who::Server { maker, .. } => *maker,
-    };
-    [Some(Subject::of(&[by.tenant_id.as_bytes()])), person.map(|p| Subject::of(&[p.as_bytes()]))].into_iter().flatten()
-}
-
 impl Services {
     /// Makes a user whose home is the operator's tenant.
     ///
@@ -147,12 +131,11 @@ impl Services {
         }
         // Asked before anything is looked up: a refusal must not depend on who has an account. Of its own domains a tenant may know.
         let own_domain = by.place.has_proved(&new.email);
-        if !own_domain {
-            self.may_reveal(caller, by).await?;
-        }
+        let place = if own_domain { None } else { Some(self.may_reveal(caller, by).await?) };
         let now = self.clock.now();
         // A mail to whoever it may be: like an invite, and out of the same share.
-        let mailed = matches!(new.secret, NewSecret::Mailed) && self.limits.invite(by.tenant_id, &new.email.digest(), now).await?;
+        let mailed =
+            matches!(new.secret, NewSecret::Mailed) && self.limits.invite(&Inviting::of(by, caller), &new.email.digest(), now).await?;
         let password_hash = self.hash_of(caller, by, &new.email, new.secret).await?;
         let user_id = UserId::new(&*self.clock, &*self.rng);
         let user = User {
@@ -197,8 +180,8 @@ impl Services {
             }
             TenantReply::MemberMade(CreateMemberOutcome::TakenInside) => Err(Error::EmailTaken),
             TenantReply::MemberMade(CreateMemberOutcome::TakenOutside) => {
-                if !own_domain {
-                    self.count_revealed(by).await?;
+                if let Some(mut place) = place {
+                    place.is_used();
                 }
                 Err(Error::EmailTaken)
             }
@@ -224,45 +207,6 @@ impl Services {
             }),
             NewSecret::Mailed => None,
         })
-    }
-
-    /// Whether the tenant may still learn of accounts elsewhere today.
-    ///
-    /// # Errors
-    /// `RateLimited`; audited.
-    pub(super) async fn may_reveal(&self, caller: &Caller, by: &Operator) -> Result<()> {
-        let (who, now) = (Subject::of(&[by.tenant_id.as_bytes()]), self.clock.now());
-        let refused = match self.may_still_reveal(by).await {
-            Err(refused @ Error::RateLimited { .. }) => refused,
-            other => return other,
-        };
-        if self.ephemeral.hit(&REFUSAL_AUDITED, &who, now).await?.allowed {
-            let audit = vec![self.audit_of(caller, by, None, "tenant.probing_refused")];
-            self.note(&self.ctx_of(caller, by), audit).await?;
-        }
-        Err(refused)
-    }
-
-    /// The same, unaudited.
-    ///
-    /// # Errors
-    /// `RateLimited`.
-    pub(super) async fn may_still_reveal(&self, by: &Operator) -> Result<()> {
-        for who in told(by) {
-            self.limits.within(&REVEALED, &who, self.clock.now()).await?;
-        }
-        Ok(())
-    }
-
-    /// Counts one answer that tells of an account elsewhere.
-    ///
-    /// # Errors
-    /// `RateLimited`: others took the last one meanwhile.
-    pub(super) async fn count_revealed(&self, by: &Operator) -> Result<()> {
-        for who in told(by) {
-            self.limits.by_subject(&REVEALED, &who, self.clock.now()).await?;
-        }
-        Ok(())
     }
 
     /// Changes what is given.
@@ -334,6 +278,7 @@ impl Services {
     /// # Errors
     /// `NotFound`; `Forbidden` outside the fence.
     pub async fn end_sessions_of(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<u64> {
+        self.signed_in_lately(by).await?;
         let known = self.store.sessions(user_id).await?;
         let revoked = self.change_member(caller, by, user_id, MemberChange::EndSessions, "session.all_ended", &[]).await?;
         self.keys.revoke(known.into_iter().map(|s| Revocation::Session(s.id)));
@@ -355,6 +300,7 @@ impl Services {
     /// # Errors
     /// `NotFound`; `Conflict` if he isn't in the recycle bin; `Forbidden` outside the fence.
     pub async fn purge_user(&self, caller: &Caller, by: &Operator, user_id: UserId) -> Result<()> {
+        self.signed_in_lately(by).await?;
         let member = self.store.member(by.tenant_id, user_id).await?.ok_or(Error::NotFound)?;
         self.change_member(caller, by, user_id, MemberChange::Purge, "user.purged", &[]).await?;
         // Best effort, for a second's worth of memory.

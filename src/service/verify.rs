@@ -1,4 +1,4 @@
-//! Proving one's e-mail address and phone number by 6-digit codes.
+//! Proving one's e-mail address and phone number by one-time codes.
 
 use super::{
     Services,
@@ -12,10 +12,12 @@ use crate::{
         contact::{Email, Phone},
         context::Actor,
         ids::{JobId, LinkId, TenantId, UserId},
+        notice::NoticeKind,
+        outbox::Job,
         policy::AuthPolicy,
         rng,
         secret::SecretText,
-        token::CodePurpose,
+        token::{CodeLength, CodePurpose},
         user::User,
     },
     ephemeral::NewCode,
@@ -31,23 +33,22 @@ impl Services {
         if who.user_id == id { Ok(()) } else { Err(Error::Forbidden) }
     }
 
-    /// Sends a code to the address on file. `false`: it is proved already, nothing is sent.
+    /// Sends a code to the address on file, and says how long it is. `None`: it is proved already, nothing is sent.
     ///
     /// # Errors
     /// `Forbidden` for somebody else's id or where the policy has codes by mail off, `RateLimited`.
-    pub async fn start_email_code(&self, caller: &Caller, who: &Principal, id: UserId) -> Result<bool> {
+    pub async fn start_email_code(&self, caller: &Caller, who: &Principal, id: UserId) -> Result<Option<CodeLength>> {
         Self::own(who, id)?;
         let user = self.account(who).await?;
         if !self.scope(who.tenant_id).await?.policy.otp_email_enabled {
             return Err(Error::Forbidden);
         }
         if user.email_verified_at.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
         let now = self.clock.now();
         self.limits.code(user.id, CodePurpose::Email, &user.email.digest(), caller.network, now).await?;
-        self.start(caller, who, &user, CodePurpose::Email, user.email.as_str(), None).await?;
-        Ok(true)
+        self.start(caller, who, &user, CodePurpose::Email, user.email.as_str(), None).await.map(Some)
     }
 
     /// Proves the address on file.
@@ -56,15 +57,16 @@ impl Services {
     /// `CodeInvalid`, `CodeExpired`, `Forbidden` for somebody else's id.
     pub async fn confirm_email_code(&self, caller: &Caller, who: &Principal, id: UserId, code: SecretText) -> Result<()> {
         Self::own(who, id)?;
-        self.confirm(caller, who, CodePurpose::Email, code, "email.verified").await
+        self.confirm(caller, who, CodePurpose::Email, code, None, "email.verified").await
     }
 
     /// Sends a code to a number: the one given, or the one on file. Anybody can have a tenant and set its policy, but it is the operator
     /// who pays: switch, countries and budget of the deployment's policy bind them all.
     ///
     /// # Errors
-    /// `Validation` without a number or for one that texts don't go to, `Forbidden`, `RateLimited`.
-    pub async fn start_phone_code(&self, caller: &Caller, who: &Principal, id: UserId, start: PhoneStart) -> Result<()> {
+    /// `Validation` without a number or for one that texts don't go to, `Forbidden`, `RateLimited`; `ReauthenticationRequired` for another number than the
+    /// proved one.
+    pub async fn start_phone_code(&self, caller: &Caller, who: &Principal, id: UserId, start: PhoneStart) -> Result<CodeLength> {
         Self::own(who, id)?;
         let user = self.account(who).await?;
         let (policy, ours) = (self.scope(who.tenant_id).await?.policy, &self.rules.policy);
@@ -75,6 +77,10 @@ impl Services {
         let phone = phone.ok_or_else(|| Error::field("phone", "is required: there is none on file"))?;
         if !texts_go_to(&phone, &policy) || !texts_go_to(&phone, ours) {
             return Err(Error::field("phone", "is not a number that text messages are sent to"));
+        }
+        // A proved number is a way to reach its owner: whoever has a stolen token must not put another in its place.
+        if user.phone_verified_at.is_some() && user.phone.as_ref() != Some(&phone) {
+            self.recent(who).await?;
         }
         let now = self.clock.now();
         self.limits.code(user.id, CodePurpose::Phone, &phone.digest(), caller.network, now).await?;
@@ -89,7 +95,10 @@ impl Services {
     /// `CodeInvalid`, `CodeExpired`, `Forbidden` for somebody else's id.
     pub async fn confirm_phone_code(&self, caller: &Caller, who: &Principal, id: UserId, code: SecretText) -> Result<()> {
         Self::own(who, id)?;
-        self.confirm(caller, who, CodePurpose::Phone, code, "phone.verified").await
+        // The first number is no change of anything.
+        let user = self.account(who).await?;
+        let notice = user.phone_verified_at.is_some().then(|| self.notice_about(caller, &user.email, NoticeKind::PhoneChanged));
+        self.confirm(caller, who, CodePurpose::Phone, code, notice, "phone.verified").await
     }
 
     /// Starts a code of the account; its message is written with it.
@@ -101,22 +110,23 @@ impl Services {
         purpose: CodePurpose,
         target: &str,
         new_email: Option<Email>,
-    ) -> Result<()> {
+    ) -> Result<CodeLength> {
         let tenant: TenantId = who.tenant_id;
+        let length = self.code_length(user.id.as_bytes()).await?;
         let start = StartCode {
             // Each run makes a code of its own: the one of a run before may be lost, or another's by now.
             ctx: self.ctx_of_this_run(self.ctx(caller, Actor::User(user.id))),
             purpose,
             new: NewCode {
                 above: user.code_serials.last(purpose),
-                ..self.new_code(purpose, user.id.as_bytes(), target, user.credential_epoch)
+                ..self.new_code(purpose, user.id.as_bytes(), target, user.credential_epoch, length)
             },
             job: JobId::new(&*self.clock, &*self.rng),
             tenant,
             new_email,
         };
         match self.ask_user(caller, user.id, UserCommand::StartCode(Box::new(start))).await? {
-            UserReply::Done => Ok(()),
+            UserReply::Done => Ok(length),
             other => Err(unexpected(&other)),
         }
     }
@@ -128,6 +138,7 @@ impl Services {
         who: &Principal,
         purpose: CodePurpose,
         code: SecretText,
+        job: Option<Job>,
         event: &'static str,
     ) -> Result<()> {
         let ctx = self.ctx(caller, Actor::User(who.user_id));
@@ -138,7 +149,7 @@ impl Services {
         });
         let audit = vec![self.audit(caller, Actor::User(who.user_id), who.tenant_id, who.user_id, event)];
         let personal = (purpose == CodePurpose::Email).then(|| Box::new(self.personal_tenant()));
-        let attempt = TryCode { ctx, purpose, code, keep: Some(who.session_id), undo, personal, audit };
+        let attempt = TryCode { ctx, purpose, code, keep: Some(who.session_id), undo, personal, job, audit };
         match self.ask_user(caller, who.user_id, UserCommand::TryCode(Box::new(attempt))).await? {
             UserReply::Confirmed => Ok(()),
             other => Err(unexpected(&other)),

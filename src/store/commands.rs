@@ -186,6 +186,8 @@ pub struct CompleteReset {
     pub link_id: LinkId,
     /// Of the new password.
     pub new_hash: PasswordHash,
+    /// Where the link was used: the account knows that network from then on, so that strangers' guesses don't lock its owner out there.
+    pub network: Option<Network>,
     /// Keys that the user made in organizations since then end, too.
     pub end_keys_since: Option<Timestamp>,
     /// The personal tenant of an account that an organization without power made, for its first proof.
@@ -318,6 +320,8 @@ pub struct ConfirmPhone {
     pub serial: u64,
     /// The number.
     pub phone: Phone,
+    /// The notice.
+    pub job: Option<Job>,
     /// Written with it.
     pub audit: Vec<AuditEvent>,
 }

@@ -6,6 +6,7 @@ use crate::{
         contact::Email,
         ids::{InviteId, TenantId},
         secret::SecretText,
+        tenant::looks_like_link,
         time::Timestamp,
         token::MailedInvite,
     },
@@ -33,6 +34,6 @@ pub(super) async fn open(deps: &OutboxDeps, tenant_id: TenantId, id: InviteId, s
         token: MailedInvite::issue(&deps.keyring, tenant_id, id, serial, &invite.nonce),
         to: invite.email,
         expires_at: invite.expires_at,
-        tenant_name: proved.then_some(tenant.name),
+        tenant_name: proved.then_some(tenant.name).filter(|name| !looks_like_link(name)),
     }))
 }

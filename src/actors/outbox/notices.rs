@@ -7,18 +7,72 @@ use super::{
 use crate::{
     domain::{
         api_key::ApiKey,
+        contact::ContactDigest,
         ids::{ApiKeyId, TenantId, UserId},
+        network::Network,
+        notice::{NoticeKind, coarse},
         outbox::SecuredBy,
+        tenant::looks_like_link,
         token::{RestoreToken, nonce_of_epoch},
         user::User,
     },
+    ephemeral::{Limit, Subject},
     gateway::templates::Letter,
 };
 use std::time::Duration;
 
 const NO_READER: &str = "the API key is gone, or nobody is left to be told";
 
+/// Notices of a kind to one address.
+const A_DAY: Duration = Duration::from_secs(86_400);
+const NEW_SIGN_IN: Limit = Limit { name: "notice_new_sign_in", max: 1, window: A_DAY };
+const TOKEN_REUSED: Limit = Limit { name: "notice_token_reused", max: 1, window: A_DAY };
+const PHONE_CHANGED: Limit = Limit { name: "notice_phone_changed", max: 1, window: A_DAY };
+const SIGN_INS_REFUSED: Limit = Limit { name: "notice_sign_ins_refused", max: 1, window: A_DAY };
+
+const fn limit_of(what: NoticeKind) -> &'static Limit {
+    match what {
+        NoticeKind::NewSignIn => &NEW_SIGN_IN,
+        NoticeKind::TokenReused => &TOKEN_REUSED,
+        NoticeKind::PhoneChanged => &PHONE_CHANGED,
+        NoticeKind::SignInsRefused => &SIGN_INS_REFUSED,
+    }
+}
+
 impl Preparing<'_> {
+    pub(super) async fn notice(
+        &self,
+        contact: &ContactDigest,
+        what: NoticeKind,
+        network: Option<Network>,
+        agent: Option<String>,
+    ) -> Result<Prepared> {
+        // An address that nobody has proved is perhaps not its owner's: it gets no mail about an account that somebody made with it.
+        let proved = |u: &User| u.deleted_at.is_none() && u.email_verified_at.is_some() && u.email.digest() == *contact;
+        let Some(user) = self.deps.store.user_by_email(contact).await?.filter(proved) else {
+            return Ok(Prepared::Dead("no account with this address proved"));
+        };
+        let home = self.deps.store.tenant(user.home_tenant).await?;
+        if home.is_some_and(|t| t.managed && !t.policy.sends(what)) {
+            return Ok(Prepared::Dead("the tenant has these notices off"));
+        }
+        let letter = Letter::Notice {
+            kind: what.name(),
+            // To the minute: "2026-12-01 16:31 UTC".
+            when: format!("{} UTC", self.job.created_at.to_string().chars().take(16).collect::<String>().replace('T', " ")),
+            network: network.map(coarse),
+            agent,
+            not_me: self.not_me(user.id),
+        };
+        let (who, limit) = (Subject::contact(contact), limit_of(what));
+        let mail = self.letter(user.email, &letter)?;
+        Ok(match self.deps.ephemeral.hit(limit, &who, self.now).await {
+            Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told of such today"),
+            Ok(_) => Prepared::CountedMail(mail, limit, who),
+            Err(_) => Prepared::Mail(mail),
+        })
+    }
+
     pub(super) async fn account_made(&self, user_id: UserId, tenant_id: TenantId) -> Result<Prepared> {
         let Some(tenant) = self.deps.store.tenant(tenant_id).await?.filter(|t| t.deleted_at.is_none()) else {
             return Ok(Prepared::Dead("the organization is gone"));
@@ -32,7 +86,7 @@ impl Preparing<'_> {
             link: self.link("reset-password", &link.token),
             hours: hours(link.expires_at.since(self.now)),
             // Nobody proved the address: it must not get a stranger's words. Who runs this service vouches for managed tenants.
-            tenant_name: tenant.managed.then_some(tenant.name),
+            tenant_name: tenant.managed.then_some(tenant.name).filter(|name| !looks_like_link(name)),
         };
         self.mail(user.email, &letter)
     }

@@ -28,7 +28,8 @@ pub(super) fn next_try(job: &Job, now: Timestamp, rng: &dyn Rng) -> Option<Times
         | Message::ApiKeyMade { .. }
         | Message::ApiKeyStopped { .. }
         | Message::ApiKeyEnded { .. }
-        | Message::AccountDeleted { .. } => 3600,
+        | Message::AccountDeleted { .. }
+        | Message::Notice { .. } => 3600,
     };
     let step = usize::try_from(job.attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
     let seconds = PAUSES[step].min(longest);

@@ -84,6 +84,7 @@ impl Preparing<'_> {
             Message::PhoneCode { user_id, serial, .. } => self.phone_code(user_id, serial).await,
             Message::ResetRequested { contact } => self.reset(&contact).await,
             Message::SignupRequested { pending_id, serial } => self.signup(pending_id, serial).await,
+            Message::Notice { contact, what, network, ref agent } => self.notice(&contact, what, network, agent.clone()).await,
             Message::AccountExists { user_id } => match self.deps.store.user(user_id).await? {
                 Some(user) if user.deleted_at.is_none() => self.mail(user.email, &Letter::AccountExists),
                 _ => Ok(Prepared::Dead("the account is gone")),
@@ -119,7 +120,7 @@ impl Preparing<'_> {
         Ok(Prepared::Mail(self.letter(to, letter)?))
     }
 
-    fn letter(&self, to: Email, letter: &Letter) -> Result<Mail> {
+    pub(super) fn letter(&self, to: Email, letter: &Letter) -> Result<Mail> {
         let r = self.deps.templates.letter(letter, &self.deps.app_url)?;
         Ok(Mail { job: self.job.id, to, subject: r.subject, text: r.text, html: r.html })
     }
@@ -154,7 +155,8 @@ impl Preparing<'_> {
         let locked = || Trouble { permanent: true, detail: "the code was made under a secret that is no longer configured".into() };
         let context = [key.purpose.name().as_bytes(), &key.subject].concat();
         let target = self.deps.keyring.open(Label::Contact, &context, &record.target).map_err(|_| locked())?;
-        let code = one_time_code(&self.deps.keyring, record.key, key.purpose, &key.subject, &record.target, serial, &record.nonce);
+        let CodeRecord { key: secret, target: sealed, nonce, length, .. } = record;
+        let code = one_time_code(&self.deps.keyring, *secret, key.purpose, &key.subject, sealed, serial, nonce, *length);
         let code = Code { code: code.ok_or_else(locked)?, minutes: minutes(left) };
         Ok(Some(LiveCode { code, target: String::from_utf8_lossy(&target).into_owned() }))
     }

@@ -12,13 +12,14 @@ async fn start_code(store: &Store, key: &CodeKey, now: Timestamp) -> CodeRecord 
 
 pub(crate) async fn what_was_put_in_comes_out(store: Store) {
     let (key, now) = (fresh_key(CodePurpose::Email), start());
-    let new = NewCode { epoch: u64::from(u32::MAX) + 1, target: (0..=255).collect(), ..new_code(now) };
+    let new = NewCode { epoch: u64::from(u32::MAX) + 1, target: (0..=255).collect(), length: CodeLength::Eight, ..new_code(now) };
     let record = store.start_code(&key, new.clone(), now).await.unwrap();
     assert_eq!(
         record,
         CodeRecord {
             key: new.key,
             nonce: new.nonce,
+            length: CodeLength::Eight,
             serial: record.serial,
             epoch: new.epoch,
             target: new.target,

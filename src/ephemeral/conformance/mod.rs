@@ -13,7 +13,7 @@ use crate::domain::{
     keyring::KeyId,
     rng::{self, SystemRng},
     time::Timestamp,
-    token::CodePurpose,
+    token::{CodeLength, CodePurpose},
 };
 use std::time::Duration;
 
@@ -76,7 +76,15 @@ fn fresh_subject() -> Subject {
 fn new_code(now: Timestamp) -> NewCode {
     let nonce = rng::bytes(&SystemRng);
     let ttl = i64::try_from(CODE_TTL.as_millis()).unwrap();
-    NewCode { key: KeyId(rng::bytes(&SystemRng)), nonce, epoch: 7, target: b"\0sealed\xFF".to_vec(), expires_at: after(now, ttl), above: 0 }
+    NewCode {
+        key: KeyId(rng::bytes(&SystemRng)),
+        nonce,
+        length: CodeLength::Six,
+        epoch: 7,
+        target: b"\0sealed\xFF".to_vec(),
+        expires_at: after(now, ttl),
+        above: 0,
+    }
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ mod tests;
 
 use super::{CODE_LINGER, CodeKey, CodeRecord, Decision, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject, counters::Counters};
 use crate::{
-    domain::{keyring::KeyId, time::Timestamp},
+    domain::{keyring::KeyId, time::Timestamp, token::CodeLength},
     sqlite::{
         self, Connection, File, OptionalExtension,
         migrate::{Migration, migrate},
@@ -19,6 +19,7 @@ use async_trait::async_trait;
 pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "codes", oldest: 2, sql: include_str!("../../../schema/sqlite/0002_codes.sql") },
     Migration { number: 8, name: "idempotency", oldest: 8, sql: include_str!("../../../schema/sqlite/0008_idempotency.sql") },
+    Migration { number: 15, name: "code_digits", oldest: 8, sql: include_str!("../../../schema/sqlite/0015_code_digits.sql") },
 ];
 
 /// How many codes one write of a sweep takes.
@@ -37,7 +38,7 @@ fn failed(e: sqlite::Error) -> EphemeralError {
 /// Columns as [`record`] reads them.
 macro_rules! columns {
     () => {
-        "key, nonce, serial, epoch, target, tries, expires_at"
+        "key, nonce, serial, epoch, target, tries, expires_at, digits"
     };
 }
 
@@ -46,6 +47,7 @@ fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<CodeRecord> {
     Ok(CodeRecord {
         key: KeyId(row.get(0)?),
         nonce: row.get(1)?,
+        length: CodeLength::of(row.get(7)?).unwrap_or_default(),
         serial: number(2)?,
         epoch: number(3)?,
         target: row.get(4)?,
@@ -79,11 +81,11 @@ impl Ephemeral for Embedded {
         let floor = now.millis().max(new.above.saturating_add(1).cast_signed());
         let write = move |c: &Connection| {
             c.prepare_cached(concat!(
-                "INSERT INTO codes (purpose, subject, key, nonce, serial, epoch, target, tries, live, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 1, ?8)
+                "INSERT INTO codes (purpose, subject, key, nonce, serial, epoch, target, tries, live, expires_at, digits)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 1, ?8, ?9)
                  ON CONFLICT (purpose, subject) DO UPDATE SET key = excluded.key, nonce = excluded.nonce,
                  serial = max(excluded.serial, codes.serial + 1), epoch = excluded.epoch, target = excluded.target,
-                 tries = 0, live = 1, expires_at = excluded.expires_at RETURNING ",
+                 tries = 0, live = 1, expires_at = excluded.expires_at, digits = excluded.digits RETURNING ",
                 columns!()
             ))?
             .query_row(
@@ -95,7 +97,8 @@ impl Ephemeral for Embedded {
                     floor.max(1),
                     new.epoch.cast_signed(),
                     new.target,
-                    new.expires_at.millis()
+                    new.expires_at.millis(),
+                    new.length.digits()
                 ],
                 record,
             )

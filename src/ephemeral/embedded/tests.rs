@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     domain::{
         rng::{self, SystemRng},
-        token::CodePurpose,
+        token::{CodeLength, CodePurpose},
     },
     ephemeral::conformance::ephemeral_conformance_suite,
 };
@@ -27,7 +27,15 @@ fn key() -> CodeKey {
 
 fn code(expires_at: i64) -> NewCode {
     let expires_at = Timestamp::from_millis(expires_at);
-    NewCode { key: KeyId(rng::bytes(&SystemRng)), nonce: rng::bytes(&SystemRng), epoch: 1, target: vec![1, 2, 3], expires_at, above: 0 }
+    NewCode {
+        key: KeyId(rng::bytes(&SystemRng)),
+        nonce: rng::bytes(&SystemRng),
+        length: CodeLength::Six,
+        epoch: 1,
+        target: vec![1, 2, 3],
+        expires_at,
+        above: 0,
+    }
 }
 
 #[tokio::test]

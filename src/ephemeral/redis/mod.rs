@@ -18,7 +18,7 @@ use super::{
     CODE_LINGER, CodeKey, CodeRecord, Decision, EXACT_UP_TO, Ephemeral, EphemeralError, Limit, NewCode, Result, Subject,
     counters::{Counters, millis},
 };
-use crate::domain::{keyring::KeyId, time::Timestamp};
+use crate::domain::{keyring::KeyId, time::Timestamp, token::CodeLength};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use link::{Link, PATIENCE, Script};
@@ -39,7 +39,7 @@ static GIVE_BACK: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("scripts/count.lua"), include_str!("scripts/give_back.lua"))));
 
 /// The fields of a code, as `scripts/try_code.lua` gives them.
-const FIELDS: [&str; 8] = ["key", "nonce", "serial", "epoch", "target", "tries", "ends", "live"];
+const FIELDS: [&str; 9] = ["key", "nonce", "serial", "epoch", "target", "tries", "ends", "live", "digits"];
 
 /// Codes, counters and idempotent requests in Redis.
 pub struct Redis {
@@ -119,7 +119,7 @@ fn record(fields: &[Option<Vec<u8>>], over: Timestamp) -> Result<Option<CodeReco
     fn text(field: Option<&Vec<u8>>) -> Option<&str> {
         std::str::from_utf8(field?).ok()
     }
-    let [key, nonce, serial, epoch, target, tries, ends, live] = fields else { return Err(unreadable()) };
+    let [key, nonce, serial, epoch, target, tries, ends, live, digits] = fields else { return Err(unreadable()) };
     if live.is_none() {
         return Ok(None);
     }
@@ -127,6 +127,8 @@ fn record(fields: &[Option<Vec<u8>>], over: Timestamp) -> Result<Option<CodeReco
         Some(CodeRecord {
             key: KeyId(key.as_deref()?.try_into().ok()?),
             nonce: nonce.as_deref()?.try_into().ok()?,
+            // Of an older version: six.
+            length: text(digits.as_ref()).and_then(|n| n.parse().ok()).and_then(CodeLength::of).unwrap_or_default(),
             serial: text(serial.as_ref())?.parse().ok()?,
             epoch: text(epoch.as_ref())?.parse().ok()?,
             target: target.clone()?,
@@ -143,10 +145,12 @@ impl Ephemeral for Redis {
     async fn start_code(&self, key: &CodeKey, new: NewCode, now: Timestamp) -> Result<CodeRecord> {
         let lowest = u64::try_from(now.millis()).unwrap_or(0).max(1).max(new.above.saturating_add(1)).to_string();
         let (ttl, epoch, ends) = (ttl(new.expires_at.plus(CODE_LINGER), now), new.epoch.to_string(), new.expires_at.millis().to_string());
-        let args = [lowest.as_bytes(), ttl.as_bytes(), &new.key.0, &new.nonce, epoch.as_bytes(), &new.target, ends.as_bytes()];
+        let digits = new.length.digits().to_string();
+        let args =
+            [lowest.as_bytes(), ttl.as_bytes(), &new.key.0, &new.nonce, epoch.as_bytes(), &new.target, ends.as_bytes(), digits.as_bytes()];
         let serial = self.link.run(&START_CODE, &self.code_key(key), &args).await?;
-        let NewCode { key, nonce, epoch, target, expires_at, .. } = new;
-        Ok(CodeRecord { key, nonce, serial, epoch, target, tries: 0, expires_at })
+        let NewCode { key, nonce, length, epoch, target, expires_at, .. } = new;
+        Ok(CodeRecord { key, nonce, length, serial, epoch, target, tries: 0, expires_at })
     }
 
     async fn try_code(&self, key: &CodeKey, max_tries: u32, now: Timestamp) -> Result<Option<CodeRecord>> {

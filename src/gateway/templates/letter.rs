@@ -79,6 +79,19 @@ pub enum Letter {
         /// How long the account stays in the recycle bin.
         days: u64,
     },
+    /// `kind`, `when`, `network`, `agent`, `not_me`.
+    Notice {
+        /// Of [`crate::domain::notice::NoticeKind`].
+        kind: &'static str,
+        /// When it happened, to the minute.
+        when: String,
+        /// Roughly from where.
+        network: Option<String>,
+        /// The kind of program, out of a fixed list.
+        agent: Option<String>,
+        /// Opens the page that says that it was not the owner.
+        not_me: SecretText,
+    },
     /// `link`, `minutes`: a change of address was undone.
     Undone {
         /// Opens the page that sets a new password.
@@ -105,7 +118,7 @@ pub enum Letter {
 /// A one-time code, and how many minutes it still works.
 #[derive(Clone)]
 pub struct Code {
-    /// 6 digits.
+    /// 6 or 8 digits.
     pub code: SecretText,
     /// Rounded down, at least 1.
     pub minutes: u64,
@@ -131,6 +144,7 @@ impl Letter {
             Self::ApiKeyStopped { .. } => "api_key_stopped",
             Self::ApiKeyEnded { .. } => "api_key_ended",
             Self::AccountDeleted { .. } => "account_deleted",
+            Self::Notice { .. } => "notice",
             Self::Undone { .. } => "undone",
             Self::NotMe { .. } => "not_me",
             Self::Restored { .. } => "restored",
@@ -160,6 +174,13 @@ impl Letter {
             Self::ApiKeyStopped { prefix } | Self::ApiKeyEnded { prefix } => {
                 vec![("link", app_url.into()), ("prefix", prefix.as_str().into())]
             }
+            Self::Notice { kind, when, network, agent, not_me } => vec![
+                ("kind", (*kind).into()),
+                ("when", when.as_str().into()),
+                ("network", network.clone().into()),
+                ("agent", agent.clone().into()),
+                ("not_me", not_me.reveal().into()),
+            ],
             Self::AccountDeleted { link, days } => vec![("link", maybe(link.as_ref())), ("days", (*days).into())],
         }
     }
@@ -169,6 +190,13 @@ impl Letter {
         let code = || Code { code: SecretText::new("123456"), minutes: 10 };
         let link = || SecretText::new("https://app.example/x?token=y");
         let prefix = || "abcdefghjkmn".to_owned();
+        let notice = |kind, agent: Option<&str>| Self::Notice {
+            kind,
+            when: "2026-12-01 16:31 UTC".into(),
+            network: agent.map(|_| "203.0.x.x".into()),
+            agent: agent.map(str::to_owned),
+            not_me: link(),
+        };
         vec![
             Self::EmailCode(code()),
             Self::EmailChangeCode(code()),
@@ -188,6 +216,10 @@ impl Letter {
             Self::ApiKeyEnded { prefix: prefix() },
             Self::AccountDeleted { link: None, days: 1 },
             Self::AccountDeleted { link: Some(link()), days: 30 },
+            notice("new_sign_in", Some("another program")),
+            notice("token_reused", None),
+            notice("phone_changed", Some("Firefox on Windows")),
+            notice("sign_ins_refused", None),
             Self::Undone { link: link(), minutes: 60 },
             Self::NotMe { link: link(), minutes: 1 },
             Self::Restored { link: link(), minutes: 60 },

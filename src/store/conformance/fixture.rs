@@ -120,6 +120,7 @@ pub(crate) fn session(user_id: UserId, tenant_id: TenantId, epoch: u64, now: Tim
         turned_at: now,
         turned_by: HOME,
         expires_at: now.plus(days(90)),
+        idle_days: 30,
         revoked_at: None,
     }
 }
@@ -221,6 +222,7 @@ pub(crate) fn reset(link: &ResetLink, tag: &str) -> CompleteReset {
         user_id: link.user_id,
         link_id: link.id,
         new_hash: hash(tag),
+        network: None,
         end_keys_since: None,
         personal: Some(spare()),
         jobs: vec![],

@@ -21,9 +21,11 @@ fn strict() -> AuthPolicy {
         otp_sms_enabled: false,
         invite_ttl_hours: 720,
         session_ttl_days: 365,
+        session_idle_days: 365,
         recycle_bin_days: 1,
         sms_daily_budget: 1_000_000,
         sms_countries: vec!["CH".into(), "US".into()],
+        notices: vec!["phone_changed".into()],
     }
 }
 

@@ -7,7 +7,7 @@ fn email(user_id: UserId, epoch: u64, serial: u64) -> ConfirmEmail {
     ConfirmEmail { user_id, epoch, serial, personal: None, audit: vec![] }
 }
 fn number(user_id: UserId, epoch: u64, serial: u64) -> ConfirmPhone {
-    ConfirmPhone { user_id, epoch, serial, phone: phone(), audit: vec![] }
+    ConfirmPhone { user_id, epoch, serial, phone: phone(), job: None, audit: vec![] }
 }
 
 pub(crate) async fn a_code_proves_the_address_once(store: S) {

@@ -177,7 +177,7 @@ pub(crate) async fn confirm_email(store: S) {
 }
 pub(crate) async fn confirm_phone(store: S) {
     let p = person(&store).await;
-    let cmd = ConfirmPhone { user_id: p.user.id, epoch: 1, serial: 5, phone: phone(), audit: vec![] };
+    let cmd = ConfirmPhone { user_id: p.user.id, epoch: 1, serial: 5, phone: phone(), job: None, audit: vec![] };
     thrice!(store, p.user.id, Cas::Done(()), new_password(&store, &p, 1).await, confirm_phone(cmd));
 }
 pub(crate) async fn begin_email_change(store: S) {

@@ -55,7 +55,7 @@ pub(crate) async fn a_reset_proves_the_mailbox(store: S) {
     let u = user(&store, p.user.id).await;
     assert_eq!((u.email_verified_at, u.phone, u.phone_verified_at), (Some(at), None, None), "whoever set the phone may be a stranger");
     // Once proved, a reset is no first proof, and a phone stays.
-    let cmd = ConfirmPhone { user_id: p.user.id, epoch: 2, serial: 1, phone: phone(), audit: vec![] };
+    let cmd = ConfirmPhone { user_id: p.user.id, epoch: 2, serial: 1, phone: phone(), job: None, audit: vec![] };
     assert_eq!(store.confirm_phone(&ctx(at), cmd).await.unwrap(), Cas::Done(()));
     let link = linked(&store, &p, 2, at).await;
     let again = store.complete_reset(&ctx(at.plus(secs(1))), reset(&link, "b")).await.unwrap();

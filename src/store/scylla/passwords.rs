@@ -128,6 +128,9 @@ impl Plan for CompleteReset {
         } else if proves {
             withdrawal::withdraw(tx, self.user_id, self.end_keys_since.map_or(Since::Never, Since::At)).await?;
         }
+        if let Some(network) = self.network.filter(|_| proves) {
+            sessions::know(tx, self.user_id, network).await?;
+        }
         let revoked = sessions::raise_epoch(tx, account, None).await?;
         self.jobs.iter().try_for_each(|job| tx.job(job))?;
         tx.audit(&self.audit)?;

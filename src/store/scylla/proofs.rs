@@ -48,6 +48,9 @@ impl Plan for ConfirmPhone {
         account.user.code_serials.phone = self.serial;
         account.user.updated_at = tx.now;
         put_account(tx, account).await?;
+        if let Some(job) = &self.job {
+            tx.job(job)?;
+        }
         tx.audit(&self.audit)?;
         Ok(Cas::Done(()))
     }

@@ -16,7 +16,7 @@ use crate::{
     domain::{
         ids::{SessionId, TenantId, UserId},
         network::Network,
-        session::{IDLE, LIVE_AT_MOST, Session},
+        session::{LIVE_AT_MOST, Session, idle},
         time::Timestamp,
     },
     store::{Result, commands::*},
@@ -84,7 +84,7 @@ impl Row {
 
 /// When a session that isn't refreshed any more is to be swept: a whole day, rounded up.
 pub(super) fn sweep_at(s: &Session) -> Timestamp {
-    let end = s.last_seen_at.plus(IDLE).min(s.expires_at).min(s.revoked_at.unwrap_or(s.expires_at));
+    let end = s.last_seen_at.plus(idle(s.idle_days)).min(s.expires_at).min(s.revoked_at.unwrap_or(s.expires_at));
     Timestamp::from_millis((end.plus(KEPT).millis().div_euclid(DAY) + 1) * DAY)
 }
 

@@ -150,7 +150,7 @@ pub(super) fn kept_about(c: &Connection, id: UserId) -> rusqlite::Result<Option<
         .query_and_then([id.as_bytes()], |row| {
             let tenant = rows::tenant(row)?;
             let roles = tenants::roles(c, id, tenant.id)?;
-            let membership = Membership { user_id: id, tenant_id: tenant.id, roles, joined_at: rows::time(row, 12)? };
+            let membership = Membership { user_id: id, tenant_id: tenant.id, roles, joined_at: rows::time(row, rows::TENANT_COLUMNS)? };
             Ok((tenant, membership))
         })?
         .collect::<rusqlite::Result<_>>()?;

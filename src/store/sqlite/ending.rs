@@ -8,7 +8,7 @@ use crate::{
     domain::{
         audit::AuditEvent,
         ids::{ApiKeyId, SessionId, TenantId, UserId},
-        session::{IDLE, LIVE_AT_MOST, TOKENS_OVER},
+        session::{LIVE_AT_MOST, TOKENS_OVER, idle},
         time::Timestamp,
     },
     sqlite::{
@@ -24,8 +24,8 @@ const DAY_MS: i64 = 86_400_000;
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// When a session that isn't refreshed any more is to be swept, in whole days since 1970, rounded up.
-pub(super) fn sweep_day(last_seen_at: Timestamp, expires_at: Timestamp, revoked_at: Option<Timestamp>) -> i64 {
-    let end = last_seen_at.plus(IDLE).min(expires_at).min(revoked_at.unwrap_or(expires_at));
+pub(super) fn sweep_day(last_seen_at: Timestamp, idle_days: u32, expires_at: Timestamp, revoked_at: Option<Timestamp>) -> i64 {
+    let end = last_seen_at.plus(idle(idle_days)).min(expires_at).min(revoked_at.unwrap_or(expires_at));
     end.plus(KEPT).millis().div_euclid(DAY_MS) + 1
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Ended {
 pub(super) fn end(c: &Connection, user: UserId, epoch: u64, now: Timestamp, among: &Among<'_>) -> rusqlite::Result<Ended> {
     let mut ended = Ended { tokens: Vec::new(), alive: 0 };
     let mut unrevoked = c.prepare_cached(
-        "SELECT id, tenant_id, credential_epoch, last_seen_at, expires_at FROM sessions WHERE user_id = ?1 AND revoked_at IS NULL",
+        "SELECT id, tenant_id, credential_epoch, last_seen_at, expires_at, idle_days FROM sessions WHERE user_id = ?1 AND revoked_at IS NULL",
     )?;
     let mut rows = unrevoked.query([user.as_bytes()])?;
     let mut marks = Vec::new();
@@ -65,12 +65,12 @@ pub(super) fn end(c: &Connection, user: UserId, epoch: u64, now: Timestamp, amon
             Among::Tenant(tenant) => TenantId::from_bytes(row.get(1)?) == *tenant,
         };
         if hit {
-            let (last_seen_at, expires_at) = (time(row, 3)?, time(row, 4)?);
-            ended.alive += u64::from(number(row, 2)? == epoch && now < expires_at && now.since(last_seen_at) < IDLE);
+            let (last_seen_at, expires_at, idle_days) = (time(row, 3)?, time(row, 4)?, row.get(5)?);
+            ended.alive += u64::from(number(row, 2)? == epoch && now < expires_at && now.since(last_seen_at) < idle(idle_days));
             if now.since(last_seen_at) < TOKENS_OVER {
                 ended.tokens.push(id);
             }
-            marks.push((id, sweep_day(last_seen_at, expires_at, Some(now))));
+            marks.push((id, sweep_day(last_seen_at, idle_days, expires_at, Some(now))));
         }
     }
     let mut mark = c.prepare_cached("UPDATE sessions SET revoked_at = ?3, sweep_day = ?4 WHERE user_id = ?1 AND id = ?2")?;
@@ -84,10 +84,9 @@ pub(super) fn end(c: &Connection, user: UserId, epoch: u64, now: Timestamp, amon
 pub(super) fn keep_to_the_limit(c: &Connection, user: UserId, epoch: u64, now: Timestamp, new: SessionId) -> rusqlite::Result<()> {
     let mut too_many = c.prepare_cached(
         "SELECT id FROM sessions WHERE user_id = ?1 AND id <> ?2 AND revoked_at IS NULL AND credential_epoch = ?3 AND expires_at > ?4
-         AND last_seen_at > ?5 ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?6",
+         AND last_seen_at + idle_days * 86400000 > ?4 ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?5",
     )?;
-    let idle = stamp(now.minus(IDLE));
-    let at_most = params![user.as_bytes(), new.as_bytes(), int(epoch), stamp(now), idle, int(LIVE_AT_MOST as u64 - 1)];
+    let at_most = params![user.as_bytes(), new.as_bytes(), int(epoch), stamp(now), int(LIVE_AT_MOST as u64 - 1)];
     let ids = too_many.query_map(at_most, |row| row.get(0).map(SessionId::from_bytes))?.collect::<rusqlite::Result<Vec<_>>>()?;
     for id in ids {
         for id in end(c, user, epoch, now, &Among::Which(&Which::One(id)))?.tokens {

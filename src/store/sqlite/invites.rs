@@ -302,7 +302,7 @@ macro_rules! open {
 }
 
 fn with_tenant(row: &Row<'_>) -> rusqlite::Result<(Invite, Tenant)> {
-    Ok((read(row, 11)?, rows::tenant(row)?))
+    Ok((read(row, rows::TENANT_COLUMNS)?, rows::tenant(row)?))
 }
 
 pub(super) fn open_to(c: &Connection, email: &ContactDigest, now: Timestamp) -> rusqlite::Result<Vec<(Invite, Tenant)>> {

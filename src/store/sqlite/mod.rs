@@ -58,6 +58,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 12, name: "seeds", oldest: 11, sql: include_str!("../../../schema/sqlite/0012_seeds.sql") },
     Migration { number: 13, name: "revoked_keys", oldest: 11, sql: include_str!("../../../schema/sqlite/0013_revoked_keys.sql") },
     Migration { number: 14, name: "domains", oldest: 11, sql: include_str!("../../../schema/sqlite/0014_domains.sql") },
+    Migration { number: 16, name: "session_idle", oldest: 11, sql: include_str!("../../../schema/sqlite/0016_session_idle.sql") },
 ];
 
 /// The store in one SQLite file.

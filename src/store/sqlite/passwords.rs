@@ -5,7 +5,7 @@ use super::{
     email_change::sweep_at,
     ending, invites, outbox,
     rows::{self, int, number, stamp},
-    tenants,
+    sessions, tenants,
     users::{self, count_kind},
 };
 use crate::{
@@ -133,6 +133,9 @@ pub(super) fn complete_reset(c: &Connection, now: Timestamp, cmd: &CompleteReset
         if let Some(since) = cmd.end_keys_since {
             invites::revoke_of_inviter(c, now, user.id, Some(since))?;
         }
+    }
+    if let Some(network) = cmd.network.filter(|_| proves) {
+        sessions::know(c, user.id, network, now)?;
     }
     let revoked = ending::epoch_raised(c, user.id, user.credential_epoch, now, None)?;
     cmd.jobs.iter().try_for_each(|job| outbox::put(c, now, job))?;

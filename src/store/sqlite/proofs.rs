@@ -1,7 +1,7 @@
 //! Codes that were right: the address or the number is proved, and the code's serial is used up.
 
 use super::{
-    access, ending,
+    access, ending, outbox,
     rows::{self, int, stamp},
     tenants,
 };
@@ -43,6 +43,9 @@ pub(super) fn confirm_phone(c: &Connection, now: Timestamp, cmd: &ConfirmPhone) 
         "UPDATE users SET phone = ?4, phone_verified_at = ?3, serial_phone = ?2, updated_at = ?3, version = version + 1 WHERE id = ?1",
     )?
     .execute(params![cmd.user_id.as_bytes(), int(cmd.serial), stamp(now), cmd.phone.as_str()])?;
+    if let Some(job) = &cmd.job {
+        outbox::put(c, now, job)?;
+    }
     ending::audit(c, &cmd.audit)?;
     Ok(Cas::Done(()))
 }

@@ -115,6 +115,8 @@ macro_rules! tenant_columns {
     };
 }
 pub(super) use tenant_columns;
+/// How many they are: the place of what comes behind them.
+pub(super) const TENANT_COLUMNS: usize = 12;
 
 /// A row of [`tenant_columns`].
 pub(super) fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
@@ -150,10 +152,12 @@ pub(super) fn tenant_kind(row: &Row<'_>, i: usize) -> rusqlite::Result<TenantKin
 macro_rules! session_columns {
     () => {
         "s.id, s.user_id, s.tenant_id, s.nonce, s.generation, s.credential_epoch, s.ip, s.user_agent, s.created_at, \
-         s.last_seen_at, s.turned_at, s.turned_by, s.expires_at, s.revoked_at, s.signed_in_at"
+         s.last_seen_at, s.turned_at, s.turned_by, s.expires_at, s.revoked_at, s.signed_in_at, s.idle_days"
     };
 }
 pub(super) use session_columns;
+/// How many they are.
+pub(super) const SESSION_COLUMNS: usize = 16;
 
 /// A row of [`session_columns`].
 pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
@@ -173,5 +177,6 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         expires_at: time(row, 12)?,
         revoked_at: maybe_time(row, 13)?,
         signed_in_at: maybe_time(row, 14)?,
+        idle_days: row.get(15)?,
     })
 }

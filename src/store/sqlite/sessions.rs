@@ -27,8 +27,8 @@ const REVOCATIONS: u32 = 10_000;
 pub(super) fn insert(c: &Connection, s: &Session) -> rusqlite::Result<()> {
     c.prepare_cached(
         "INSERT INTO sessions (id, user_id, tenant_id, nonce, generation, credential_epoch, ip, user_agent, created_at, last_seen_at,
-         turned_at, turned_by, expires_at, revoked_at, sweep_day, signed_in_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+         turned_at, turned_by, expires_at, revoked_at, sweep_day, signed_in_at, idle_days)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?
     .execute(params![
         s.id.as_bytes(),
@@ -45,8 +45,9 @@ pub(super) fn insert(c: &Connection, s: &Session) -> rusqlite::Result<()> {
         s.turned_by.as_bytes(),
         stamp(s.expires_at),
         s.revoked_at.map(stamp),
-        sweep_day(s.last_seen_at, s.expires_at, s.revoked_at),
+        sweep_day(s.last_seen_at, s.idle_days, s.expires_at, s.revoked_at),
         s.signed_in_at.map(stamp),
+        s.idle_days,
     ])?;
     Ok(())
 }
@@ -111,9 +112,9 @@ pub(super) fn view(c: &Connection, user: UserId, session: SessionId) -> rusqlite
         .query_row([user.as_bytes(), session.as_bytes()], |row| {
             Ok(SessionView {
                 session: rows::session(row)?,
-                user_epoch: number(row, 15)?,
-                user_status: rows::status(row, 16)?,
-                user_deleted: rows::maybe_time(row, 17)?.is_some(),
+                user_epoch: number(row, rows::SESSION_COLUMNS)?,
+                user_status: rows::status(row, rows::SESSION_COLUMNS + 1)?,
+                user_deleted: rows::maybe_time(row, rows::SESSION_COLUMNS + 2)?.is_some(),
             })
         })
         .optional()
@@ -127,15 +128,15 @@ pub(super) fn rotate(c: &Connection, now: Timestamp, cmd: &RotateSession) -> rus
             "UPDATE sessions SET generation = ?4, ip = ?6, last_seen_at = ?7, turned_at = ?7, turned_by = ?8
              WHERE user_id = ?1 AND id = ?2 AND generation = ?3 AND credential_epoch = ?5 AND revoked_at IS NULL
              AND EXISTS (SELECT 1 FROM users WHERE id = ?1 AND credential_epoch = ?5 AND status = 'active' AND deleted_at IS NULL)
-             RETURNING expires_at, sweep_day",
+             RETURNING expires_at, sweep_day, idle_days",
         )?
         .query_row(
             params![user, session, int(cmd.expect), int(cmd.to), int(cmd.epoch), cmd.ip, stamp(now), cmd.network.as_bytes()],
-            |row| Ok((rows::time(row, 0)?, row.get::<_, i64>(1)?)),
+            |row| Ok((rows::time(row, 0)?, row.get::<_, i64>(1)?, row.get(2)?)),
         )
         .optional()?;
-    let Some((expires_at, day)) = turned else { return Ok(Cas::Stale) };
-    let new_day = sweep_day(now, expires_at, None);
+    let Some((expires_at, day, idle_days)) = turned else { return Ok(Cas::Stale) };
+    let new_day = sweep_day(now, idle_days, expires_at, None);
     if new_day != day {
         c.prepare_cached("UPDATE sessions SET sweep_day = ?3 WHERE user_id = ?1 AND id = ?2")?.execute(params![user, session, new_day])?;
     }

@@ -110,7 +110,7 @@ pub(super) fn memberships(c: &Connection, user_id: UserId) -> rusqlite::Result<V
     of_user
         .query_and_then(params![user_id.as_bytes(), LISTED], |row| {
             let tenant = rows::tenant(row)?;
-            let joined_at = rows::time(row, 12)?;
+            let joined_at = rows::time(row, rows::TENANT_COLUMNS)?;
             let membership = Membership { user_id, tenant_id: tenant.id, roles: roles(c, user_id, tenant.id)?, joined_at };
             Ok((tenant, membership))
         })?

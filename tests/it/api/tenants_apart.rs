@@ -145,6 +145,11 @@ impl World {
             let invite = app.send_key(Method::POST, "/v1/invites", &key, Some(json!({"email": crate::support::app::fresh_email()}))).await;
             ids.insert("invite", invite.expect(201).body["invite"]["id"].as_str().unwrap().to_owned());
         }
+        if has("addDomain") {
+            let path = format!("/v1/tenants/{tenant}/domains");
+            let body = json!({"domain": format!("d{}.example.org", crate::support::app::unique())});
+            ids.insert("domain", app.send_key(Method::POST, &path, &key, Some(body)).await.expect(201).str("id"));
+        }
         Self { owner, tenant, token, key, ids }
     }
 
@@ -159,6 +164,7 @@ impl World {
             "id" if path.starts_with("/v1/api-keys/") => "api_key",
             "id" if path.starts_with("/v1/auth/sessions/") => "session",
             "id" if path.starts_with("/v1/invites/") || path.starts_with("/v1/me/invites/") => "invite",
+            "id" if path.contains("/domains/") => "domain",
             _ => panic!("{parameter} in {path}: teach this test what it names"),
         };
         self.ids.get(kind).unwrap_or_else(|| panic!("no {kind} was made"))

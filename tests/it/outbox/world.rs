@@ -20,7 +20,7 @@ use qeetid::{
         session::Session,
         tenant::{Tenant, TenantKind},
         time::{Clock, ManualClock, Timestamp},
-        token::{CodePurpose, one_time_code},
+        token::{CodeLength, CodePurpose, one_time_code},
         user::{CodeSerials, Membership, User, UserStatus},
     },
     ephemeral::{CODE_TTL, CodeKey, CodeRecord, Ephemeral, NewCode, embedded::Embedded},
@@ -168,6 +168,7 @@ impl World {
             turned_at: now,
             turned_by: NETWORK,
             expires_at: now.plus(Duration::from_secs(90 * 86_400)),
+            idle_days: 30,
             revoked_at: None,
         };
         let membership = Membership { user_id: id, tenant_id, roles: vec![RoleId::OWNER], joined_at: now };
@@ -182,6 +183,7 @@ impl World {
         let new = NewCode {
             key: self.keyring.current(),
             nonce: rng::bytes(&SystemRng),
+            length: CodeLength::Six,
             epoch,
             target: self.keyring.seal(Label::Contact, &context, target.as_bytes(), &SystemRng),
             above: 0,
@@ -189,7 +191,7 @@ impl World {
         };
         let key = CodeKey { purpose, subject: subject.to_vec() };
         let r = self.ephemeral.start_code(&key, new, self.now()).await.unwrap();
-        let code = one_time_code(&self.keyring, r.key, purpose, subject, &r.target, r.serial, &r.nonce).unwrap();
+        let code = one_time_code(&self.keyring, r.key, purpose, subject, &r.target, r.serial, &r.nonce, r.length).unwrap();
         (r, code.reveal().to_owned())
     }
 

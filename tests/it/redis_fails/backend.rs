@@ -9,7 +9,7 @@ use qeetid::{
         keyring::KeyId,
         rng::{self, SystemRng},
         time::Timestamp,
-        token::CodePurpose,
+        token::{CodeLength, CodePurpose},
     },
     ephemeral::{
         CODE_TTL, CodeKey, Ephemeral, Limit, NewCode, Subject,
@@ -38,6 +38,7 @@ pub fn code() -> NewCode {
     NewCode {
         key: KeyId(rng::bytes(&SystemRng)),
         nonce: rng::bytes(&SystemRng),
+        length: CodeLength::Six,
         epoch: 1,
         target: vec![1, 2, 3],
         expires_at: now().plus(CODE_TTL),

@@ -1,5 +1,5 @@
 -- Counts a try, then gives the record with it. ARGV: most tries, now, before which end nothing is given any more.
-local r = redis.call('HMGET', KEYS[1], 'key', 'nonce', 'serial', 'epoch', 'target', 'tries', 'ends', 'live')
+local r = redis.call('HMGET', KEYS[1], 'key', 'nonce', 'serial', 'epoch', 'target', 'tries', 'ends', 'live', 'digits')
 local ends = tonumber(r[7] or '')
 if r[8] ~= '1' or not ends or ends <= tonumber(ARGV[3]) then
     return false

@@ -216,8 +216,8 @@ async fn of_people(name: &str, store: &S, at: Timestamp) -> Case {
             case!(at, confirm_email(cmd), Cas::Done(())).told(&cmd.audit)
         }
         "confirm_phone" => {
-            let cmd = ConfirmPhone { user_id, epoch: 1, serial: 5, phone: phone(), audit };
-            case!(at, confirm_phone(cmd), Cas::Done(())).told(&cmd.audit)
+            let cmd = ConfirmPhone { user_id, epoch: 1, serial: 5, phone: phone(), job: Some(job.clone()), audit };
+            case!(at, confirm_phone(cmd), Cas::Done(())).told(&cmd.audit).mailed(&job)
         }
         "begin_email_change" => {
             let change = email_change(&p, 1, 5, at);
