@@ -154,6 +154,10 @@ fn describe() {
     metrics::describe_gauge!("qeetid_outbox_parked", "Messages given up, with their error, until somebody looks");
     metrics::describe_counter!("qeetid_outbox_messages_total", "Deliveries by kind of message and outcome");
     metrics::describe_histogram!("qeetid_http_request_duration_seconds", metrics::Unit::Seconds, "Time from request to response");
+    metrics::describe_counter!(
+        "qeetid_connections_refused_total",
+        "Connections closed at once, by reason: peer, because its network held a quarter of all"
+    );
     metrics::describe_counter!("qeetid_http_internal_errors_total", "Answers of status 500, each of them a bug");
     metrics::describe_counter!("qeetid_refresh_reuse_total", "Refresh tokens that came a second time: their sessions ended");
     metrics::describe_counter!("qeetid_actor_failures_total", "Actors that failed, and were started anew");

@@ -18,7 +18,7 @@ pub use import::import;
 use crate::{
     config::Settings,
     gateway::mailbox::{Kind, Mailbox},
-    http,
+    http::{self, peers::Exempt, server::ServerConfig},
     telemetry::Metrics,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -86,13 +86,11 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
         // directly nor through a proxy on this machine.
         metrics: (metrics_beside.is_none() && settings.is_private() && settings.trusted_proxies.is_empty()).then(|| renderer(&metrics)),
     });
+    let exempt = if settings.limits.on { Exempt::loopback_and(&settings.trusted_proxies) } else { Exempt::Everybody };
+    let config = ServerConfig { exempt, ..Default::default() };
     let beside = metrics_beside.map(|listener| {
-        tokio::spawn(http::server::serve(
-            listener,
-            http::metrics_endpoint(renderer(&metrics)),
-            http::server::ServerConfig::default(),
-            std::future::pending(),
-        ))
+        let endpoint = http::metrics_endpoint(renderer(&metrics));
+        tokio::spawn(http::server::serve(listener, endpoint, config.clone(), std::future::pending()))
     });
     tracing::info!(%address, url = %settings.public_url, "listening");
 
@@ -110,7 +108,7 @@ pub async fn serve(settings: &Settings, metrics: Metrics, stop: impl Future<Outp
         let _ = began.0.send(tokio::time::Instant::now());
         tokio::time::sleep(announce).await;
     };
-    let config = http::server::ServerConfig { drain: DRAIN - announce, ..Default::default() };
+    let config = ServerConfig { drain: DRAIN - announce, ..config };
     let cut_off = http::server::serve(listener, endpoint, config, stopping).await;
     let until = began.1.await.unwrap_or_else(|_| tokio::time::Instant::now()) + DRAIN;
     let left = || until.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1));

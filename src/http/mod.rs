@@ -1,6 +1,6 @@
 //! The API over HTTP: server loop, the one layer around all routes, DTOs and thin handlers, one error table, the document.
 //! A handler parses, makes one service call and maps; nothing is decided here that the service room could decide.
-//! `server` and `connection` know sockets, `frame` every request, the area files (`auth`, `me`, …) one route each.
+//! `server`, `connection` and `peers` know sockets, `frame` every request, the area files (`auth`, `me`, …) one route each.
 
 pub mod audit;
 pub mod auth;
@@ -26,6 +26,7 @@ pub mod operations;
 pub mod page;
 pub mod pages;
 pub mod payload;
+pub mod peers;
 pub mod policy;
 mod recovery;
 pub mod request;

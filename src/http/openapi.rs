@@ -27,7 +27,7 @@ people; `fields` maps a field of the request to its problem on a 422.
 
 **Request ids**: `X-Request-Id` is echoed if it is 1 to 128 visible ASCII characters, else one is made. The same value is in the error body and in the log.
 
-**Limits**: `/v1/auth/*` and `/v1/invites/accept` are limited by client network; `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how much is left. Requests \
+**Limits**: `/v1/auth/*` and `/v1/invites/accept` are limited by client network (an IPv4 address, or an IPv6 /64; all of a /56 together may do 4 times as much, all of a /48 16 times); `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how much is left. Requests \
 of a signed-in person are limited to 600 a minute and node, those of an API key to 6,000 a minute, those to the admin routes of an organization without power over credentials to 6,000 a minute and node; exports and \
 lists of accounts to two at once. A 429 or 503 says in `Retry-After` how many seconds to wait. An account has 100 live sessions (a few more for a moment): a sign-in beyond that ends those used longest ago.
 

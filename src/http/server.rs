@@ -1,7 +1,11 @@
 //! The accept loop: HTTP/1.1 and HTTP/2 without TLS (h2c, prior knowledge) on one port, slow clients cut off, a bounded
-//! number of connections, and a drain that lets open requests finish.
+//! number of connections of which no peer holds more than its share, and a drain that lets open requests finish.
 
-use super::{connected, connection::Patience};
+use super::{
+    connected,
+    connection::Patience,
+    peers::{Exempt, Peers},
+};
 use poem::{Endpoint, Response};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -16,13 +20,15 @@ pub struct ServerConfig {
     pub patience: Patience,
     /// Open connections at most; more wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Peers that may hold more than a quarter of these. What another one opens beyond that is closed at once.
+    pub exempt: Exempt,
     /// Open requests may take this long after the shutdown signal.
     pub drain: Duration,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { patience: Patience::default(), max_connections: 20_000, drain: Duration::from_secs(20) }
+        Self { patience: Patience::default(), max_connections: 20_000, exempt: Exempt::loopback_and(&[]), drain: Duration::from_secs(20) }
     }
 }
 
@@ -34,6 +40,8 @@ where
 {
     let places = Arc::new(Semaphore::new(config.max_connections));
     let all = u32::try_from(config.max_connections).unwrap_or(u32::MAX);
+    let peers = Peers::new(config.max_connections, config.exempt);
+    let refused = metrics::counter!("qeetid_connections_refused_total", "reason" => "peer");
     let (stage, stage_seen) = watch::channel(Stage::Open);
     let serving = Arc::new(connected::Serving::new(endpoint, config.patience));
     tokio::pin!(shutdown);
@@ -48,10 +56,15 @@ where
         };
         match accepted {
             Ok((socket, peer)) => {
+                // Not logged: whoever opens thousands must not fill the log with them.
+                let Some(place_of_peer) = peers.place(peer.ip()) else {
+                    refused.increment(1);
+                    continue;
+                };
                 let connection = connected::serve(socket, peer, serving.clone(), stage_seen.clone());
                 tokio::spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop((place, place_of_peer));
                 });
             }
             Err(e) => {

@@ -161,8 +161,13 @@ impl Services {
         let id = RunId(rng::bytes(&*self.rng));
         let new = NewRun { run: id, fingerprint, salt: rng::bytes(&*self.rng) };
         if self.ephemeral.standing(&names.name, self.clock.now()).await? == Standing::Unknown {
-            let limit = if matches!(asked.asker, Asker::Network(_)) { &KEYS_OF_NETWORK } else { &KEYS_OF_CALLER };
-            self.limits.by_subject(limit, &Subject::of(&[&asked.asker.name()]), self.clock.now()).await?;
+            let now = self.clock.now();
+            match asked.asker {
+                Asker::Network(network) => self.limits.by_network(&KEYS_OF_NETWORK, network, now).await?,
+                Asker::Person(..) | Asker::Server(_) => {
+                    self.limits.by_subject(&KEYS_OF_CALLER, &Subject::of(&[&asked.asker.name()]), now).await?;
+                }
+            }
         }
         // From here on: the client may leave while the turn is being taken.
         let mut held = Held { services: self.clone(), name: names.name, id, over: false };

@@ -1,5 +1,8 @@
 //! Who may do what how often. One method a rule; `off` lifts them all (the tries of a code are counted elsewhere, and stay).
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     api::Caller,
     error::{Error, Result},
@@ -8,7 +11,7 @@ use crate::{
     domain::{
         contact::{ContactDigest, Email},
         ids::{TenantId, UserId},
-        network::Network,
+        network::{Network, Wider},
         time::Timestamp,
         token::CodePurpose,
     },
@@ -207,6 +210,12 @@ impl PasswordOf {
     }
 }
 
+/// What a block of IPv6 may do where `limit` is that of a /64, and as whom it is counted.
+fn of_block(limit: &Limit, block: Wider) -> (Limit, Subject) {
+    let max = limit.max.saturating_mul(block.times());
+    (Limit { max, ..*limit }, Subject::of(&[block.tag().as_bytes(), block.as_bytes()]))
+}
+
 impl Limits {
     /// With the rules given.
     pub fn new(rules: LimitRules, ephemeral: Arc<dyn Ephemeral>) -> Self {
@@ -236,6 +245,44 @@ impl Limits {
         }
         let decision = self.ephemeral.hit(limit, who, now).await?;
         if decision.allowed { Ok(()) } else { Err(Error::RateLimited { retry_after: decision.reset_after }) }
+    }
+
+    /// One of whatever `limit` counts for a client network, and for the blocks of IPv6 around it.
+    ///
+    /// # Errors
+    /// `RateLimited`.
+    pub async fn by_network(&self, limit: &Limit, network: Network, now: Timestamp) -> Result<()> {
+        match self.decide_for(limit, network, now).await? {
+            Some(Decision { allowed: false, reset_after, .. }) => Err(Error::RateLimited { retry_after: reset_after }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts one for the network, and one for each block around it; `None` where limits are off. One that is refused is counted nowhere: what
+    /// the smaller networks had counted before a wider one refused is given back. The answer is the network's own, or that of who refused.
+    async fn decide_for(&self, limit: &Limit, network: Network, now: Timestamp) -> Result<Option<Decision>> {
+        if !self.rules.on {
+            return Ok(None);
+        }
+        let own = Subject::of(&[network.as_bytes()]);
+        let decision = self.ephemeral.hit(limit, &own, now).await?;
+        if !decision.allowed {
+            return Ok(Some(decision));
+        }
+        for (counted, block) in network.wider().enumerate() {
+            let (wider, whose) = of_block(limit, block);
+            let decided = self.ephemeral.hit(&wider, &whose, now).await?;
+            if decided.allowed {
+                continue;
+            }
+            self.ephemeral.give_back(limit, &own, now).await?;
+            for smaller in network.wider().take(counted) {
+                let (limit, whose) = of_block(limit, smaller);
+                self.ephemeral.give_back(&limit, &whose, now).await?;
+            }
+            return Ok(Some(decided));
+        }
+        Ok(Some(decision))
     }
 
     fn here(&self, limit: &Limit, whose: &[&[u8]], now: Timestamp) -> Result<()> {
@@ -297,15 +344,12 @@ impl Limits {
 
     /// One request to `/v1/auth/*`; `None` where limits are off.
     pub async fn auth_request(&self, network: Network, now: Timestamp) -> Result<Option<Decision>> {
-        if !self.rules.on {
-            return Ok(None);
-        }
-        Ok(Some(self.ephemeral.hit(&self.rules.auth_requests, &Subject::of(&[network.as_bytes()]), now).await?))
+        self.decide_for(&self.rules.auth_requests, network, now).await
     }
 
     /// One sign-up.
     pub async fn signup(&self, caller: &Caller, now: Timestamp) -> Result<()> {
-        self.allow(&self.rules.signups, &Subject::of(&[caller.network.as_bytes()]), now).await
+        self.by_network(&self.rules.signups, caller.network, now).await
     }
 
     /// Counts one try of a password before it is hashed; the same for known and unknown addresses. A network that the
@@ -371,7 +415,7 @@ impl Limits {
     /// # Errors
     /// `RateLimited` for the network, whatever the address.
     pub async fn forgot_password(&self, email: &ContactDigest, network: Network, now: Timestamp) -> Result<bool> {
-        self.allow(&self.rules.forgot_password_from_network, &Subject::of(&[network.as_bytes()]), now).await?;
+        self.by_network(&self.rules.forgot_password_from_network, network, now).await?;
         Ok(self.reset_mail(email, now).await.is_ok())
     }
 
@@ -418,7 +462,7 @@ impl Limits {
             _ => Subject::contact(destination),
         };
         self.allow(&self.rules.codes_to_destination, &whose, now).await?;
-        self.allow(&self.rules.codes_from_network, &Subject::of(&[network.as_bytes()]), now).await
+        self.by_network(&self.rules.codes_from_network, network, now).await
     }
 
     /// Whether a sign-up of `verify_first` may send (another) code to its address; the answer is the same either way. As with
@@ -441,14 +485,15 @@ impl Limits {
         Ok(())
     }
 
-    /// One invite (or the sending again of one) of a tenant. Organizations are free to make: whoever has many is counted over all of them. Says whether the mail may go out: what all tenants together send to
-    /// one address is bounded too, but no tenant is told, for that would tell of the others.
+    /// One invite (or the sending again of one) of a tenant. Organizations are free to make: whoever has many is counted over all of them. Says
+    /// whether the mail may go out: what all tenants together send to one address is bounded too, but no tenant is told, for that would tell
+    /// of the others.
     pub async fn invite(&self, by: &Inviting, email: &ContactDigest, now: Timestamp) -> Result<bool> {
         self.allow(&self.rules.invites_to_address, &Subject::of(&[by.tenant.as_bytes(), email.as_bytes()]), now).await?;
         self.allow(&self.rules.invites_of_tenant, &Subject::of(&[by.tenant.as_bytes()]), now).await?;
         if let Some(person) = by.person.filter(|_| !by.managed) {
             self.allow(&self.rules.invites_of_person, &Subject::of(&[person.as_bytes()]), now).await?;
-            self.allow(&self.rules.invites_from_network, &Subject::of(&[by.network.as_bytes()]), now).await?;
+            self.by_network(&self.rules.invites_from_network, by.network, now).await?;
         }
         match self.allow(&self.rules.invite_mails, &Subject::contact(email), now).await {
             Ok(()) => Ok(true),
@@ -472,27 +517,5 @@ impl Limits {
     pub async fn sms_budget(&self, tenant: TenantId, a_day: u32, now: Timestamp) -> Result<()> {
         let budget = Limit { name: "sms_budget", max: a_day, window: Duration::from_secs(86_400) };
         self.allow(&budget, &Subject::of(&[tenant.as_bytes()]), now).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_of_one_and_eight_of_all_work_at_once() {
-        let work = HeavyWork::default();
-        let begin = |n: u8, of_all| work.begin(&[n; 16], of_all);
-        let mut held: Vec<Heavy> = (0..3).flat_map(|n| [n; 2]).map(|n| begin(n, HEAVY_OF_ANYBODY).expect("two of each")).collect();
-        assert!(begin(0, HEAVY_OF_ALL).is_none() && begin(9, HEAVY_OF_ANYBODY).is_none());
-        held.extend([9, 9].map(|n| begin(n, HEAVY_OF_ALL).expect("a managed tenant's")));
-        assert!(begin(8, HEAVY_OF_ALL).is_none());
-        let mut held = held.into_iter();
-        drop(held.next());
-        let third = begin(8, HEAVY_OF_ALL).expect("one has ended");
-        drop((third, held.next(), held.next()));
-        assert!(begin(0, HEAVY_OF_ANYBODY).is_some() && begin(2, HEAVY_OF_ALL).is_none());
-        drop(held);
-        assert!(work.0.lock().unwrap().is_empty(), "nothing is left of whoever has come to the end");
     }
 }

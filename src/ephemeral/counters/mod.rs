@@ -104,7 +104,7 @@ impl Counters {
         answer(allowed, left as u32, counter.count.reset(limit.max, window, now, allowed))
     }
 
-    pub(super) fn give_back(&self, limit: &Limit, who: &Subject, now: Timestamp) {
+    pub(crate) fn give_back(&self, limit: &Limit, who: &Subject, now: Timestamp) {
         let key = (limit.name, *who);
         if let Some(counter) = self.shard(&key).find(&key, self.generation) {
             counter.count.slide(millis(limit.window), now.millis());

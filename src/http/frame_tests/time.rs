@@ -1,7 +1,8 @@
 //! Clients that take their time, connections that rest, HTTP/2, and the end.
 
 use super::*;
-use crate::http::connection::Patience;
+use crate::http::{connection::Patience, peers::Exempt};
+use tokio::net::TcpSocket;
 
 const HEAD: Duration = Duration::from_millis(300);
 /// So much longer that a busy machine doesn't take the one for the other.
@@ -157,4 +158,40 @@ async fn the_drain_ends_and_connections_are_bounded() {
     server.stop.send(()).unwrap();
     assert_eq!(server.task.await.unwrap(), 1);
     assert_eq!(first.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+/// A connection from this address of the machine, if it is taken: a request on it was answered.
+async fn taken(server: &Running, from: &str) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(server.address).await.ok()?;
+    stream.write_all(b"GET /v1/nowhere HTTP/1.1\r\nhost: x\r\n\r\n").await.ok()?;
+    let read = tokio::time::timeout(LONG, stream.read(&mut [0; 4096])).await.expect("neither answered nor closed");
+    matches!(read, Ok(1..)).then_some(stream)
+}
+
+#[tokio::test]
+async fn one_peer_holds_a_quarter_of_the_connections_and_leaves_the_rest_to_others() {
+    let server = start(ServerConfig { max_connections: 8, exempt: Exempt::Networks(Vec::new()), ..ServerConfig::default() }).await;
+    let mut held = vec![taken(&server, "127.0.0.1").await, taken(&server, "127.0.0.1").await];
+    assert!(held.iter().all(Option::is_some));
+    for _ in 0..20 {
+        assert!(taken(&server, "127.0.0.1").await.is_none(), "a third one");
+    }
+    held.extend([taken(&server, "127.0.0.2").await, taken(&server, "127.0.0.2").await]);
+    assert!(held.iter().all(Option::is_some), "those that were refused have taken no place");
+    assert!(taken(&server, "127.0.0.2").await.is_none());
+    drop(held.remove(0));
+    // The server sees a moment later that it was closed.
+    let began = Instant::now();
+    while taken(&server, "127.0.0.1").await.is_none() {
+        assert!(began.elapsed() < LONG, "its place is not given back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Loopback addresses are exempt, unless a test says otherwise.
+    let server = start(ServerConfig { max_connections: 8, ..ServerConfig::default() }).await;
+    for _ in 0..4 {
+        held.push(taken(&server, "127.0.0.1").await);
+    }
+    assert!(held.iter().all(Option::is_some));
 }

@@ -73,6 +73,34 @@ async fn the_network_limit_is_told_in_headers_and_ends_in_429() {
     assert_eq!(refused.header("ratelimit-remaining"), Some("0"));
 }
 
+/// Whoever holds a block of IPv6 is not as many clients as it has networks of 64 bits.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_blocks_around_an_ipv6_client_are_limited_too() {
+    let app = App::builder()
+        .env("QEETID_LIMITS", "on")
+        .env("QEETID_LIMIT__AUTH_REQUESTS", "2/1h")
+        .env("QEETID_TRUSTED_PROXIES", "127.0.0.1")
+        .start()
+        .await;
+    let ask = async |client: &str| {
+        let request = app.request(Method::POST, "/v1/auth/refresh").header("x-forwarded-for", client);
+        app.run(request.json(&json!({"refresh_token": "rt_none"}))).await.unwrap()
+    };
+    let shown = |reply: &Reply| ["ratelimit-limit", "ratelimit-remaining"].map(|name| reply.header(name).unwrap().to_owned());
+    for network in 0..4 {
+        for left in ["1", "0"] {
+            let reply = ask(&format!("2001:db8:0:{network}::1")).await;
+            assert_ne!(reply.status, 429);
+            assert_eq!(shown(&reply), ["2", left]);
+        }
+    }
+    let refused = ask("2001:db8:0:4::1").await.refused(429, "rate_limited");
+    assert_eq!(shown(&refused), ["8", "0"]);
+    for elsewhere in ["2001:db8:0:100::1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"] {
+        assert_eq!(shown(&ask(elsewhere).await), ["2", "1"], "{elsewhere}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_trusted_proxies_are_believed() {
     let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__AUTH_REQUESTS", "3/1m").start().await;
