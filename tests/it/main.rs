@@ -8,6 +8,7 @@ mod cluster;
 mod copy;
 mod delivery;
 mod distributed;
+mod documents;
 mod hashing_memory;
 mod openapi;
 mod outbox;
