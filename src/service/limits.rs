@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod tests;
 
+mod heavy;
+
+pub use heavy::Heavy;
+
 use super::{
     api::Caller,
     error::{Error, Result},
@@ -17,6 +21,7 @@ use crate::{
     },
     ephemeral::{Decision, Ephemeral, Limit, Subject, counters::Counters},
 };
+use heavy::{HEAVY_OF_ALL, HEAVY_OF_ANYBODY, HeavyWork};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -76,12 +81,6 @@ pub struct LimitRules {
     pub admin_requests: Limit,
 }
 
-/// Exports and lists that are worked at for one person or tenant at once, and by this node.
-const HEAVY_OF_ONE: usize = 2;
-const HEAVY_OF_ALL: usize = 8;
-/// Of these, for tenants without power over credentials and for people: they cost nothing to make.
-const HEAVY_OF_ANYBODY: usize = 6;
-
 /// A note that the address has an account goes out at most once a day.
 const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, window: Duration::from_secs(86_400) };
 /// Refused passwords of one address that the audit tells of: who guesses must not fill it.
@@ -100,40 +99,6 @@ pub struct Limits {
     /// What is asked at each request: no other process is, nor the store.
     here: Arc<Counters>,
     heavy: HeavyWork,
-}
-
-/// Exports and lists under way, by the person or tenant that they are for.
-#[derive(Clone, Default)]
-struct HeavyWork(Arc<Mutex<HashMap<[u8; 16], usize>>>);
-
-impl HeavyWork {
-    /// `None` while there are enough; `of_all`: how many may be under way with it.
-    fn begin(&self, whose: &[u8; 16], of_all: usize) -> Option<Heavy> {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.get(whose).is_some_and(|n| *n >= HEAVY_OF_ONE) || under_way.values().sum::<usize>() >= of_all {
-            return None;
-        }
-        *under_way.entry(*whose).or_default() += 1;
-        Some(Heavy { work: self.clone(), whose: *whose })
-    }
-}
-
-/// The right to export, or to take in a list; another one may once it is dropped.
-pub struct Heavy {
-    work: HeavyWork,
-    whose: [u8; 16],
-}
-
-impl Drop for Heavy {
-    fn drop(&mut self) {
-        let mut under_way = self.work.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = under_way.get_mut(&self.whose) {
-            *n -= 1;
-            if *n == 0 {
-                under_way.remove(&self.whose);
-            }
-        }
-    }
 }
 
 struct Attempts {

@@ -5,8 +5,8 @@ use crate::domain::{
     audit::AuditEvent,
     authority::{By, Permitted},
     context::Ctx,
-    ids::TenantId,
-    mail_domain::{DomainName, TenantDomain},
+    ids::{DomainId, TenantId},
+    mail_domain::{DomainName, Found, TenantDomain},
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -55,11 +55,27 @@ pub enum SetDomainsOutcome {
     },
 }
 
+/// What a look at the record of a domain found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoteLook {
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// Which domain.
+    pub domain_id: DomainId,
+    /// What was found.
+    pub found: Found,
+    /// Written if the domain is lost by it.
+    pub lost: Vec<AuditEvent>,
+}
+
 /// Domains. The rules of [`super::Store`] hold.
 #[async_trait]
 pub trait DomainStore: Send + Sync + 'static {
     /// Writes a tenant's domains and raises its version. A domain that it proves now is taken for it, one that it no longer proves is free.
     async fn set_domains(&self, ctx: &Ctx, cmd: SetDomains) -> Result<Permitted<SetDomainsOutcome>>;
+    /// Notes a look, whatever else has changed of the tenant; gives the domain as it stands then, or `None` if it is gone. A domain that is lost by it
+    /// is free.
+    async fn note_look(&self, ctx: &Ctx, cmd: NoteLook) -> Result<Option<TenantDomain>>;
     /// Who has proved a domain; `None`: nobody.
     async fn domain_holder(&self, name: &DomainName) -> Result<Option<TenantId>>;
     /// Proved domains, in an order of the store's, those after `after`; at most `limit`. Some may have been lost or removed meanwhile.

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         authority::{By, Denied, Place},
         ids::{DomainId, RoleId, TenantId},
-        mail_domain::{DomainName, DomainStatus, TenantDomain},
+        mail_domain::{DomainName, DomainStatus, Found, TenantDomain},
         rng::SystemRng,
         tenant::Tenant,
         time::SystemClock,
@@ -35,7 +35,7 @@ pub(crate) fn some_name() -> DomainName {
 pub(crate) fn entered(name: &DomainName, status: DomainStatus) -> TenantDomain {
     let verified_at = (status != DomainStatus::Pending).then_some(T);
     let (id, value) = (DomainId::new(&SystemClock, &SystemRng), format!("v of {name}"));
-    TenantDomain { id, name: name.clone(), value, status, created_at: T, verified_at, checked_at: verified_at, absent_since: None }
+    TenantDomain { id, name: name.clone(), value, status, created_at: T, verified_at, checked_at: verified_at, absent: None, silent: None }
 }
 
 /// The tenant's domains, in the place of those that it has now.
@@ -144,6 +144,30 @@ pub(crate) async fn whoever_loses_a_domain_is_named(store: S) {
     // A loser that removes what it lost takes nothing from the winner.
     assert_eq!(set(&store, &set_to(&store, by_first, vec![kept]).await).await, SetDomainsOutcome::Done);
     assert_eq!((store.domain_holder(&name).await.unwrap(), listed(&store, &name).await), (Some(second), Some(second)));
+}
+
+pub(crate) async fn a_look_is_noted_whatever_else_changes(store: S) {
+    let (id, by) = founded(&store).await;
+    let (ours, pending) = (entered(&some_name(), DomainStatus::Proved), entered(&some_name(), DomainStatus::Pending));
+    assert_eq!(set(&store, &set_to(&store, by, vec![ours.clone(), pending.clone()]).await).await, SetDomainsOutcome::Done);
+    let look =
+        |domain: &TenantDomain, found| NoteLook { tenant_id: id, domain_id: domain.id, found, lost: vec![event(id, None, "domain.lost")] };
+    let note = async |day: u64, cmd: &NoteLook| store.note_look(&ctx(T.plus(days(day))), cmd.clone()).await.unwrap();
+    assert_eq!(note(1, &look(&pending, Found::Present)).await.unwrap().status, DomainStatus::Pending, "a look proves nothing");
+    // Beside eight others at once, which all change the tenant.
+    for day in 1..=4 {
+        let noted = at_once(8, |_| {
+            let (store, cmd) = (store.clone(), look(&ours, Found::Absent));
+            async move { store.note_look(&ctx(T.plus(days(day))), cmd).await.unwrap().unwrap() }
+        })
+        .await;
+        let expected = if day < 4 { DomainStatus::Proved } else { DomainStatus::Lost };
+        assert!(noted.iter().all(|d| d.status == expected), "day {day}: {noted:?}");
+    }
+    assert_eq!((store.domain_holder(&ours.name).await.unwrap(), listed(&store, &ours.name).await), (None, None));
+    let events = store.audit_events(id, None, 20).await.unwrap();
+    assert_eq!(events.iter().filter(|(e, _)| e.event == "domain.lost").count(), 1);
+    assert_eq!(note(9, &NoteLook { domain_id: DomainId::new(&SystemClock, &SystemRng), ..look(&ours, Found::Absent) }).await, None);
 }
 
 pub(crate) async fn a_deleted_tenant_holds_no_domain(store: S) {

@@ -63,7 +63,7 @@ macro_rules! store_conformance_suite {
             tenants: a_tenant_and_its_owner, one_slug_16_at_once, memberships_are_oldest_first, the_last_owner_stays, no_member_no_leave;
             policy: a_policy_is_set_by_version, policies_of_one_version_16_at_once, a_policy_set_again_by_the_same_command;
             domains: domains_are_set_by_version, only_organizations_have_domains_and_only_those_who_may_set_them,
-                a_domain_is_one_tenants_8_at_once, whoever_loses_a_domain_is_named, a_deleted_tenant_holds_no_domain,
+                a_domain_is_one_tenants_8_at_once, whoever_loses_a_domain_is_named, a_look_is_noted_whatever_else_changes, a_deleted_tenant_holds_no_domain,
                 members_there_go_with_the_tenant;
             admin: a_member_is_made_or_the_holder_told, one_address_16_members_at_once, members_are_listed_and_found,
                 the_fence_holds_at_the_write, a_suspension_ends_sessions_once, the_last_active_owner_stays, restored_or_purged,

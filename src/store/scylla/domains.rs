@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::Permitted,
+        authority::{Permitted, Place},
         context::Ctx,
         ids::TenantId,
-        mail_domain::{DomainName, TenantDomain, proved},
+        mail_domain::{DomainName, DomainStatus, TenantDomain, proved},
         permission::Permission,
         tenant::{Tenant, TenantKind},
     },
@@ -103,9 +103,50 @@ impl Plan for SetDomains {
     }
 }
 
+impl Outcome for Option<TenantDomain> {}
+
+#[async_trait]
+impl Plan for NoteLook {
+    type Out = Option<TenantDomain>;
+    fn first(&self) -> Vec<Name> {
+        vec![name(TENANT, ONE)]
+    }
+    async fn run(&self, tx: &mut Tx<'_>) -> Planned<Option<TenantDomain>> {
+        let Some(tenant) = live(tx, self.tenant_id).await? else { return Ok(None) };
+        let Some(before) = tenant.domains.iter().find(|d| d.id == self.domain_id).cloned() else { return Ok(None) };
+        let after = before.clone().after(self.found, tx.now);
+        if before.status == DomainStatus::Proved && after.status != DomainStatus::Proved {
+            release(tx, &tenant, std::iter::once(before.name.clone())).await?;
+            tx.audit(&self.lost)?;
+        }
+        if after != before {
+            let replaced = tenant.domains.iter().map(|d| if d.id == after.id { after.clone() } else { d.clone() });
+            let domains = replaced.collect();
+            put_tenant(tx, Tenant { domains, ..tenant })?;
+        }
+        Ok(Some(after))
+    }
+}
+
+/// A deleted tenant's place, without the domains that are another's by now.
+pub(super) async fn place_at_the_end(cql: &Cql, tenant: &Tenant) -> Result<Place> {
+    let mut place = Place::of(tenant);
+    let mut still = Vec::new();
+    for name in std::mem::take(&mut place.domains) {
+        let holder = cql.peek::<TenantId>(&Unit::domain(&name), HOLDER, ONE).await?;
+        if holder.is_none_or(|other| other == tenant.id) {
+            still.push(name);
+        }
+    }
+    Ok(Place { domains: still, ..place })
+}
+
 #[async_trait]
 impl DomainStore for ScyllaStore {
     async fn set_domains(&self, ctx: &Ctx, cmd: SetDomains) -> Result<Permitted<SetDomainsOutcome>> {
+        self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
+    }
+    async fn note_look(&self, ctx: &Ctx, cmd: NoteLook) -> Result<Option<TenantDomain>> {
         self.engine.command(ctx, Unit::tenant(cmd.tenant_id), cmd).await
     }
     async fn domain_holder(&self, name: &DomainName) -> Result<Option<TenantId>> {

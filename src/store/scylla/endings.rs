@@ -401,7 +401,10 @@ impl Engine {
 
     /// Some members: how many, and how far it has come. Those in the recycle bin come first: so nobody is seen to twice.
     async fn let_members_go(&self, now: Timestamp, tenant: TenantId, ending: &Ending, newcomers: &Newcomers) -> Result<(u64, Ending)> {
-        let place = self.tenant(tenant).await?.map_or_else(Place::powerless, |t| Place::of(&t));
+        let place = match self.tenant(tenant).await? {
+            Some(t) => domains::place_at_the_end(&self.cql, &t).await?,
+            None => Place::powerless(),
+        };
         let (begun, for_good) = (Instant::now(), ending.phase == Phase::Memberships);
         let (mut reached, mut members) = (ending.clone(), 0);
         let purge_after = ending.deleted_at.plus(KEPT);

@@ -27,7 +27,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 5, name: "admin", oldest: 5, cql: include_str!("../../../schema/scylla/0005_admin.cql") },
     Migration { number: 6, name: "audit", oldest: 6, cql: include_str!("../../../schema/scylla/0006_audit.cql") },
     Migration { number: AUTHORITY, name: "authority", oldest: AUTHORITY, cql: include_str!("../../../schema/scylla/0007_authority.cql") },
-    Migration { number: 8, name: "domains", oldest: AUTHORITY, cql: include_str!("../../../schema/scylla/0008_domains.cql") },
+    Migration { number: 8, name: "domains", oldest: 8, cql: include_str!("../../../schema/scylla/0008_domains.cql") },
 ];
 
 /// The step with which rows change: [`super::upgrade::authority`].

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     domain::{
-        authority::Permitted,
+        authority::{Permitted, Place},
         context::Ctx,
         ids::TenantId,
-        mail_domain::{DomainName, TenantDomain, proved},
+        mail_domain::{DomainName, DomainStatus, TenantDomain, proved},
         permission::Permission,
         tenant::{Tenant, TenantKind},
         time::Timestamp,
@@ -29,10 +29,15 @@ impl Outcome for Permitted<SetDomainsOutcome> {
     }
 }
 
+impl Outcome for Option<TenantDomain> {}
+
 #[async_trait]
 impl DomainStore for SqliteStore {
     async fn set_domains(&self, ctx: &Ctx, cmd: SetDomains) -> Result<Permitted<SetDomainsOutcome>> {
         self.command(ctx, move |c, now| set(c, now, &cmd)).await
+    }
+    async fn note_look(&self, ctx: &Ctx, cmd: NoteLook) -> Result<Option<TenantDomain>> {
+        self.command(ctx, move |c, now| note_look(c, now, &cmd)).await
     }
     async fn domain_holder(&self, name: &DomainName) -> Result<Option<TenantId>> {
         self.get(|c| holder(c, name))
@@ -45,6 +50,39 @@ impl DomainStore for SqliteStore {
                 .collect()
         })
     }
+}
+
+fn note_look(c: &Connection, now: Timestamp, cmd: &NoteLook) -> rusqlite::Result<Option<TenantDomain>> {
+    let Some(tenant) = tenants::live(c, cmd.tenant_id)? else { return Ok(None) };
+    let Some(before) = tenant.domains.iter().find(|d| d.id == cmd.domain_id).cloned() else { return Ok(None) };
+    let after = before.clone().after(cmd.found, now);
+    if after != before {
+        let replaced = tenant.domains.iter().map(|d| if d.id == after.id { after.clone() } else { d.clone() });
+        put(c, now, &tenant, &replaced.collect::<Vec<_>>())?;
+    }
+    if before.status == DomainStatus::Proved && after.status != DomainStatus::Proved {
+        release(c, tenant.id, &before.name)?;
+        ending::audit(c, &cmd.lost)?;
+    }
+    Ok(Some(after))
+}
+
+fn release(c: &Connection, tenant: TenantId, name: &DomainName) -> rusqlite::Result<()> {
+    c.prepare_cached("DELETE FROM proved_domains WHERE domain = ?1 AND tenant_id = ?2")?
+        .execute(params![name.as_str(), tenant.as_bytes()])
+        .map(drop)
+}
+
+/// A deleted tenant's place, without the domains that are another's by now.
+pub(super) fn place_at_the_end(c: &Connection, tenant: &Tenant) -> rusqlite::Result<Place> {
+    let mut place = Place::of(tenant);
+    let mut still = Vec::new();
+    for name in std::mem::take(&mut place.domains) {
+        if holder(c, &name)?.is_none_or(|other| other == tenant.id) {
+            still.push(name);
+        }
+    }
+    Ok(Place { domains: still, ..place })
 }
 
 fn holder(c: &Connection, name: &DomainName) -> rusqlite::Result<Option<TenantId>> {
@@ -93,8 +131,7 @@ fn set(c: &Connection, now: Timestamp, cmd: &SetDomains) -> rusqlite::Result<Per
         .execute(params![name.as_str(), cmd.tenant_id.as_bytes()])?;
     }
     for name in before.difference(&after) {
-        c.prepare_cached("DELETE FROM proved_domains WHERE domain = ?1 AND tenant_id = ?2")?
-            .execute(params![name.as_str(), cmd.tenant_id.as_bytes()])?;
+        release(c, cmd.tenant_id, name)?;
     }
     put(c, now, &tenant, &cmd.domains)?;
     ending::audit(c, &cmd.audit)?;

@@ -1,7 +1,7 @@
 //! What goes for good: users out of the recycle bin, and tenants that were deleted.
 
 use super::{
-    audit, invites,
+    audit, domains, invites,
     rows::{self, stamp},
     sessions, tenants, users,
 };
@@ -99,7 +99,10 @@ fn let_members_go(
     reached: [u8; 16],
     newcomers: &Newcomers,
 ) -> rusqlite::Result<u64> {
-    let place = tenants::get(c, tenant)?.map_or_else(Place::powerless, |t| Place::of(&t));
+    let place = match tenants::get(c, tenant)? {
+        Some(t) => domains::place_at_the_end(c, &t)?,
+        None => Place::powerless(),
+    };
     let ids: Vec<UserId> = c
         .prepare_cached("SELECT user_id FROM memberships WHERE tenant_id = ?1 AND user_id > ?2 ORDER BY user_id LIMIT ?3")?
         .query_map(params![tenant.as_bytes(), reached, STEP], |row| row.get(0).map(UserId::from_bytes))?

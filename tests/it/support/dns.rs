@@ -2,7 +2,10 @@
 
 use hickory_resolver::proto::{
     op::{Message, MessageType, OpCode, ResponseCode},
-    rr::{RData, Record, rdata::TXT},
+    rr::{
+        Name, RData, Record,
+        rdata::{CNAME, NS, TXT},
+    },
 };
 use std::{
     collections::HashMap,
@@ -27,6 +30,10 @@ pub enum Answer {
     Empty,
     /// Records after a while.
     Slow(Duration, Vec<String>),
+    /// An alias (CNAME) of another name, whose records come with it.
+    Alias(String, Vec<String>),
+    /// No answer, but who else could be asked.
+    Referral,
     /// SERVFAIL.
     Fails,
     /// Nothing at all.
@@ -99,6 +106,19 @@ async fn answer(shared: &Shared, question: &[u8], longest: usize) -> Option<Vec<
         }
         Some(Answer::Fails) => {
             reply.metadata.response_code = ResponseCode::ServFail;
+            Vec::new()
+        }
+        Some(Answer::Alias(to, records)) => {
+            let to = Name::from_ascii(format!("{to}.")).unwrap();
+            reply.add_answer(Record::from_rdata(query.name().clone(), 60, RData::CNAME(CNAME(to.clone()))));
+            for text in &records {
+                reply.add_answer(Record::from_rdata(to.clone(), 60, RData::TXT(TXT::from_bytes(vec![text.as_bytes()]))));
+            }
+            Vec::new()
+        }
+        Some(Answer::Referral) => {
+            let server = Name::from_ascii("ns.example.net.").unwrap();
+            reply.add_authority(Record::from_rdata(Name::from_ascii("org.").unwrap(), 60, RData::NS(NS(server))));
             Vec::new()
         }
         Some(Answer::Silent) => return None,
