@@ -148,7 +148,7 @@ pub(super) async fn build(settings: &Settings) -> Result<Built, AppError> {
     let keys = Arc::new(keys.await.map_err(|e| AppError::new("signing keys", e))?.with_wake(wake));
     let pool = start_pool(settings, rng.clone())?;
     // Beside the rest: nobody's sign-up needs to wait for the dictionaries.
-    tokio::task::spawn_blocking(crate::credentials::policy::warm_up);
+    tokio::task::spawn_blocking(crate::credentials::strength::warm_up);
     pool.note_census(&store.hash_census().await.map_err(|e| AppError::new("store", e))?);
 
     let mailbox = open_mailbox(settings, clock.clone())?;

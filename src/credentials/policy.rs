@@ -1,14 +1,11 @@
 //! What makes a password good enough: NIST SP 800-63B-4, 3.1.1.2: length, a blocklist, what an attacker would try first.
 
-use super::common;
+use super::{
+    common,
+    pool::{Class, Flow, Pool, PoolError},
+    strength::Guess,
+};
 use crate::domain::{contact::Email, policy::AuthPolicy, secret::Password};
-
-/// zxcvbn looks at this many characters at a time: the first ones and the last ones. Its time grows with the square of the length.
-const WINDOW: usize = 32;
-/// And at this many, if they can be read as letters in many ways (see [`readings`]): it tries them all, so that 32 characters took 50 ms.
-const DENSE_WINDOW: usize = 16;
-/// From so many ways on. Measured: below it 32 characters take 3 ms at most, above it 16 take 4 (debug build).
-const DENSE: usize = 32;
 
 /// Why a password is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +20,41 @@ impl Weak {
     fn new(reason: &'static str, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
+    fn too_weak() -> Self {
+        Self::new("too_weak", "The password is easy to guess: use more words, or less usual ones.")
+    }
 }
 
-/// Checks a new password, the cheap rules first. Takes a few milliseconds at most, whatever the password.
+/// Checks a new password: the cheap rules here, and then its strength on a thread of `pool`, where it waits like a hash of the same `flow`.
 ///
 /// # Errors
-/// The first rule that it breaks.
-pub fn check(password: &Password, policy: &AuthPolicy, email: &Email) -> Result<(), Weak> {
+/// [`PoolError`]: the strength was not looked at. Within, the first rule that the password breaks.
+pub async fn check(
+    pool: &Pool,
+    password: &Password,
+    policy: &AuthPolicy,
+    email: &Email,
+    flow: Flow,
+    class: Class,
+) -> Result<Result<(), Weak>, PoolError> {
+    if let Err(weak) = check_cheaply(password, policy, email) {
+        return Ok(Err(weak));
+    }
+    let strong = match guess(password, policy, email) {
+        Some(guess) => pool.estimate(guess, flow, class).await?,
+        None => true,
+    };
+    Ok(if strong { Ok(()) } else { Err(Weak::too_weak()) })
+}
+
+/// What is asked about the password's strength, if the policy asks at all.
+fn guess(password: &Password, policy: &AuthPolicy, email: &Email) -> Option<Guess> {
+    let least = policy.password_min_strength;
+    (least > 0).then(|| Guess::new(password, email, least))
+}
+
+/// All rules but the strength.
+fn check_cheaply(password: &Password, policy: &AuthPolicy, email: &Email) -> Result<(), Weak> {
     let text = password.normalized();
     let min = policy.password_min_length as usize;
     if text.chars().count() < min {
@@ -52,41 +77,23 @@ pub fn check(password: &Password, policy: &AuthPolicy, email: &Email) -> Result<
     if policy.password_require_symbol && !has(|c| !c.is_alphanumeric()) {
         return Err(Weak::new("missing_symbol", "The password must have a character that is neither letter nor digit."));
     }
-    if policy.password_min_strength > 0 && !strong(&text, email, policy.password_min_strength) {
-        return Err(Weak::new("too_weak", "The password is easy to guess: use more words, or less usual ones."));
-    }
     Ok(())
-}
-
-/// Loads zxcvbn's dictionaries, so that the first sign-up needn't wait for it (some ten milliseconds).
-pub fn warm_up() {
-    zxcvbn::zxcvbn("warm", &[]);
-}
-
-/// Whether zxcvbn gives the first or the last characters at least `score`: what is strong in part is strong.
-fn strong(text: &str, email: &Email, score: u8) -> bool {
-    let window = if readings(text) > DENSE { DENSE_WINDOW } else { WINDOW };
-    let known = [email.as_str(), email.local_part()];
-    let good = |part: &str| u8::from(zxcvbn::zxcvbn(part, &known).score()) >= score;
-    let cut = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
-    let length = text.chars().count();
-    good(&text[..cut(window)]) || (length > window && good(&text[cut(length - window)..]))
-}
-
-/// In how many ways the signs in it stand for letters: zxcvbn's table of them (`4` and `@` for a, and so on).
-fn readings(text: &str) -> usize {
-    const SIGNS: [&str; 12] = ["4@", "8", "({[<", "3", "69", "1!|", "1|7", "0", "$5", "+7", "%", "2"];
-    SIGNS.iter().map(|signs| signs.chars().filter(|sign| text.contains(*sign)).count().max(1)).product()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::strength::warm_up, *};
     use std::time::Duration;
+
+    /// What [`check`] finds, without a pool.
+    fn check_here(password: &Password, policy: &AuthPolicy, email: &Email) -> Result<(), Weak> {
+        check_cheaply(password, policy, email)?;
+        if guess(password, policy, email).is_none_or(|guess| guess.is_strong()) { Ok(()) } else { Err(Weak::too_weak()) }
+    }
 
     fn reason(password: &str, policy: &AuthPolicy) -> Option<&'static str> {
         let email = "margaret.hamilton@apollo.example".parse().unwrap();
-        check(&Password::new(password).unwrap(), policy, &email).err().map(|weak| {
+        check_here(&Password::new(password).unwrap(), policy, &email).err().map(|weak| {
             assert!(password == "password" || !weak.detail.contains(password), "{}", weak.detail);
             weak.reason
         })

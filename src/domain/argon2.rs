@@ -38,6 +38,11 @@ const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4
 /// What is accepted at least. A build for benches takes the smallest Argon2 that there is, which costs nothing.
 const LEAST: &[(u32, u32)] = if cfg!(feature = "stub-hash") { &[(8, 1)] } else { &OWASP };
 
+/// Whether so much memory, filled so often, is as strong as a line of the list at least. Lanes only divide the memory.
+pub fn is_strong(m_kib: u32, t: u32) -> bool {
+    LEAST.iter().any(|&(m, passes)| m_kib >= m && t >= passes)
+}
+
 impl Argon2Params {
     /// Takes parameters: `m_kib` KiB of memory, `t` passes, `p` lanes (computed one after the other).
     ///
@@ -48,7 +53,7 @@ impl Argon2Params {
         if too_much || !(1..=16).contains(&p) {
             return Err(BadParams::TooMuch);
         }
-        if !LEAST.iter().any(|&(m, passes)| m_kib >= m && t >= passes) {
+        if !is_strong(m_kib, t) {
             return Err(BadParams::Weak);
         }
         // RFC 9106, 3.1; only what benches take is so small.
@@ -141,6 +146,7 @@ mod tests {
         for (m, t) in OWASP {
             assert!(Argon2Params::new(m, t, 1).is_ok());
             assert_eq!(Argon2Params::new(m - 1, t, 1), Err(BadParams::Weak), "m={m} t={t}");
+            assert!(is_strong(m, t) && is_strong(m + 1, t + 1) && !is_strong(m - 1, t), "m={m} t={t}");
         }
         assert_eq!(Argon2Params::new(7_168, 4, 1), Err(BadParams::Weak));
         assert_eq!(Argon2Params::new(0, 0, 1), Err(BadParams::Weak));

@@ -178,7 +178,7 @@ impl BulkApi {
     ///
     /// The file of another system, streamed: at most 10 MiB (`qeetid import` takes files of any size). Its Content-Type may also be
     /// `application/x-ndjson`, `application/json` or `text/csv`. Password hashes are kept, and become
-    /// Argon2id when their owners sign in; fast ones (MD5, SHA) are wrapped in Argon2id at once. Rows that can't be read are reported by
+    /// Argon2id when their owners sign in; weak ones (MD5, SHA, low costs) are wrapped in Argon2id at once. Rows that can't be read are reported by
     /// line, the rest goes in; the file may be sent again, those who are in are refused as members.
     ///
     /// `qeet`: NDJSON, a JSON array or CSV with the fields of `POST /v1/users/bulk`. `auth0`: NDJSON with `passwordHash`, or an import file with

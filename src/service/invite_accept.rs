@@ -119,7 +119,8 @@ impl Services {
         let now = self.clock.now();
         // By the token that was handed over, of everybody: whom it refuses must not tell who has an account.
         if lookup.user.is_none() || !shown.mailed {
-            self.check_new_password("password", password, &shown.tenant.policy, &shown.invite.email).await?;
+            let flow = flow(lookup.user.as_ref(), digest, caller);
+            self.check_new_password("password", password, &shown.tenant.policy, &shown.invite.email, flow).await?;
         }
         let account = lookup.user.as_ref().filter(|u| u.deleted_at.is_none());
         let whose = self.count_try(caller, digest, lookup.known_network, account, Actor::Anonymous).await?;

@@ -5,7 +5,10 @@ use super::{
     error::{Error, Result},
 };
 use crate::{
-    credentials::policy,
+    credentials::{
+        policy,
+        pool::{Class, Flow},
+    },
     domain::{
         contact::Email,
         ids::UserId,
@@ -17,12 +20,21 @@ use crate::{
 
 impl Services {
     /// Refuses a password that `rules` don't allow, or that was in a breach where they ask. `field` is that of the request.
-    /// Takes at most a second or two; a corpus that can't be asked refuses nobody.
+    /// Takes at most a second or two, beside the wait for the pool, in which its strength is estimated: `flow` is that of its hash. A corpus
+    /// that can't be asked refuses nobody.
     ///
     /// # Errors
-    /// `WeakPassword` with the rule, `BreachedPassword`.
-    pub async fn check_new_password(&self, field: &'static str, password: &Password, rules: &AuthPolicy, email: &Email) -> Result<()> {
-        policy::check(password, rules, email).map_err(|weak| Error::WeakPassword { field, reason: weak.reason, detail: weak.detail })?;
+    /// `WeakPassword` with the rule, `BreachedPassword`; `Overloaded`.
+    pub async fn check_new_password(
+        &self,
+        field: &'static str,
+        password: &Password,
+        rules: &AuthPolicy,
+        email: &Email,
+        flow: Flow,
+    ) -> Result<()> {
+        let checked = policy::check(&self.pool, password, rules, email, flow, Class::Interactive).await?;
+        checked.map_err(|weak| Error::WeakPassword { field, reason: weak.reason, detail: weak.detail })?;
         if rules.breached_password_check == BreachCheck::On && self.is_breached(password).await {
             return Err(Error::BreachedPassword { field });
         }

@@ -61,9 +61,10 @@ impl Services {
         if user.password_hash.is_some() && current.is_none() {
             return Err(Error::field("current_password", "is required: the account has a password"));
         }
-        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email).await?;
+        let flow = flow(Some(&user), &user.email.digest(), caller);
+        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email, flow).await?;
         self.prove_again(caller, who, &user, current).await?;
-        let new_hash = self.pool.hash(new, flow(Some(&user), &user.email.digest(), caller), Class::Interactive).await?;
+        let new_hash = self.pool.hash(new, flow, Class::Interactive).await?;
         let cmd = ChangePassword {
             user_id: user.id,
             expect_epoch: user.credential_epoch,

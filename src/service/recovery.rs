@@ -133,13 +133,12 @@ impl Services {
             u.may_sign_in() && u.must_change && in_time && token.genuine(&self.keyring, &nonce_of_epoch(u.credential_epoch))
         };
         let user = self.store.user(token.user_id()).await?.filter(good).ok_or(Error::Unauthorized)?;
-        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email).await?;
-        let set =
-            self.pool.verify(new.clone(), user.password_hash.clone(), flow(Some(&user), &user.email.digest(), caller), Class::Interactive);
-        if set.await?.matches {
+        let flow = flow(Some(&user), &user.email.digest(), caller);
+        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email, flow).await?;
+        if self.pool.verify(new.clone(), user.password_hash.clone(), flow, Class::Interactive).await?.matches {
             return Err(Error::field("new_password", "is the one that was set for you: choose another"));
         }
-        let new_hash = self.pool.hash(new, flow(Some(&user), &user.email.digest(), caller), Class::Interactive).await?;
+        let new_hash = self.pool.hash(new, flow, Class::Interactive).await?;
         let cmd = ChangePassword {
             user_id: user.id,
             expect_epoch: user.credential_epoch,

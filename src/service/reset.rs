@@ -54,9 +54,9 @@ impl Services {
         if user.credential_epoch != link.epoch {
             return Err(Error::LinkInvalid);
         }
-        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email).await?;
-        let digest = user.email.digest();
-        let new_hash = self.pool.hash(new, flow(Some(&user), &digest, caller), Class::Interactive).await?;
+        let flow = flow(Some(&user), &user.email.digest(), caller);
+        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email, flow).await?;
+        let new_hash = self.pool.hash(new, flow, Class::Interactive).await?;
         let cmd = CompleteReset {
             user_id: user.id,
             link_id: link.id,

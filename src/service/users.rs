@@ -198,7 +198,7 @@ impl Services {
         let bad = |e: crate::credentials::formats::BadHash| Error::field("password_hash", e.to_string());
         Ok(match secret {
             NewSecret::Password(password) => {
-                self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, email).await?;
+                self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, email, flow).await?;
                 Some(self.pool.hash(password, flow, Class::Interactive).await?)
             }
             NewSecret::Hash(text) => Some(match Imported::parse(text.reveal()).map_err(bad)? {
@@ -265,8 +265,8 @@ impl Services {
         if member.user.deleted_at.is_some() {
             return Err(Error::NotFound);
         }
-        self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, &member.user.email).await?;
         let flow = Flow { group: *by.tenant_id.as_bytes(), network: caller.network };
+        self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, &member.user.email, flow).await?;
         let hash = self.pool.hash(password, flow, Class::Interactive).await?;
         let what = MemberChange::SetPassword { hash, must_change, job: Some(self.job(Message::PasswordChanged { user_id })) };
         self.change_member(caller, by, user_id, what, "password.set", &[]).await?;

@@ -3,14 +3,15 @@
 use super::{BadHash, Kind, number};
 use crate::{
     credentials::kernel::{self, BadInput, Input, Memory, Variant},
-    domain::argon2::{Argon2Params, MAX_M_KIB, MAX_M_TIMES_T_KIB},
+    domain::argon2::{Argon2Params, MAX_M_KIB, MAX_M_TIMES_T_KIB, is_strong},
 };
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
 /// Lanes are computed one after the other, so many cost no more than few; Go libraries take a byte of them.
 const MAX_P: u32 = 255;
+/// The ceilings in words.
+pub const CEILING: &str = "of Argon2, m is at most 131072 and p at most 255, and m times t is at most 1048576";
 
 /// What it costs, within the ceilings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +31,13 @@ impl Costs {
     /// Another spelling (`keyid` and `data` too: they need what the string doesn't hold), or above the ceilings.
     pub fn parse(text: &str) -> Result<Self, BadHash> {
         let mut parts = text.split(',');
-        let mut next = |key: &str| number(parts.next().and_then(|part| part.strip_prefix(key)).ok_or(BadHash::Malformed)?);
+        let mut next = |key: &str| number(parts.next().and_then(|part| part.strip_prefix(key)).ok_or(BadHash::Malformed)?, CEILING);
         let costs = Self { m_kib: next("m=")?, t: next("t=")?, p: next("p=")? };
         if parts.next().is_some() || costs.t == 0 || costs.p == 0 {
             return Err(BadHash::Malformed);
         }
         if costs.m_kib > MAX_M_KIB || costs.p > MAX_P || u64::from(costs.m_kib) * u64::from(costs.t) > MAX_M_TIMES_T_KIB {
-            return Err(BadHash::TooMuch);
+            return Err(BadHash::TooMuch(CEILING));
         }
         // RFC 9106, 3.1.
         if costs.m_kib < 8 * costs.p {
@@ -73,10 +74,11 @@ impl Stored {
         // Strings of before 2016 have no version, and are of 1.0 (0x10).
         let mut version = 0x10;
         if let Some(v) = field.strip_prefix("v=") {
-            version = number(v)?;
-            if !matches!(version, 0x10 | 0x13) {
-                return Err(BadHash::Malformed);
-            }
+            version = match v {
+                "16" => 0x10,
+                "19" => 0x13,
+                _ => return Err(BadHash::Malformed),
+            };
             field = next()?;
         }
         let costs = Costs::parse(field)?;
@@ -104,15 +106,22 @@ impl Stored {
             && self.salt.len() >= 16
             && self.tag.len() == 32
     }
-    /// Whether `password` is the one.
+    /// Whether it is weaker than each line of OWASP's list. That is for Argon2id; of the other two as much is asked.
+    pub fn is_weak(&self) -> bool {
+        !is_strong(self.costs.m_kib, self.costs.t)
+    }
+    /// Of the password.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
+    }
+    /// Of another one.
     ///
     /// # Errors
     /// Too little memory.
-    pub fn check(&self, password: &[u8], memory: &mut Memory) -> Result<bool, BadInput> {
-        let mut tag = Zeroizing::new([0; 64]);
-        let tag = &mut tag[..self.tag.len()];
-        kernel::argon2(&self.input(password), memory, tag)?;
-        Ok(verify_slices_are_equal(tag, &self.tag).is_ok())
+    pub fn tag_of(&self, password: &[u8], memory: &mut Memory) -> Result<Zeroizing<Vec<u8>>, BadInput> {
+        let mut tag = Zeroizing::new(vec![0; self.tag.len()]);
+        kernel::argon2(&self.input(password), memory, &mut tag)?;
+        Ok(tag)
     }
     const fn input<'a>(&'a self, password: &'a [u8]) -> Input<'a> {
         let Costs { m_kib, t, p } = self.costs;

@@ -11,6 +11,10 @@ use zeroize::Zeroizing;
 
 /// The highest cost accepted: 16,384 rounds.
 pub const MAX_COST: u32 = 14;
+/// The ceiling in words.
+pub const CEILING: &str = "of bcrypt, the cost is at most 14";
+/// The lowest that OWASP's cheat sheet takes.
+const MIN_COST: u32 = 10;
 /// bcrypt reads 72 bytes of a key and no more.
 const KEY: usize = 72;
 
@@ -31,7 +35,7 @@ pub fn cost(text: &str) -> Result<u32, BadHash> {
     match text.parse() {
         Ok(cost @ 4..=MAX_COST) => Ok(cost),
         Ok(0..4) | Err(_) => Err(BadHash::Malformed),
-        Ok(_) => Err(BadHash::TooMuch),
+        Ok(_) => Err(BadHash::TooMuch(CEILING)),
     }
 }
 
@@ -72,12 +76,22 @@ impl Stored {
     pub const fn kind(&self) -> Kind {
         Kind::Bcrypt { cost: self.cost }
     }
-    /// Whether `password` is the one. What is beyond 72 bytes doesn't count, as in every bcrypt: the hash was made so.
-    pub fn check(&self, password: &[u8]) -> bool {
-        let (key, used) = self.key(password);
-        self.is(&Zeroizing::new(::bcrypt::bcrypt(self.cost, self.salt, &key[..used])))
+    /// Whether it is weaker than OWASP's cheat sheet asks for.
+    pub const fn is_weak(&self) -> bool {
+        self.cost < MIN_COST
     }
-    /// The same for several with one cost, in turn on this thread. It is `None` if their costs differ, or there are none.
+    /// Of the password.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
+    }
+    /// Of another one. What is beyond 72 bytes doesn't count, as in every bcrypt: the hash was made so.
+    pub fn tag_of(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {
+        let (key, used) = self.key(password);
+        let made = Zeroizing::new(::bcrypt::bcrypt(self.cost, self.salt, &key[..used]));
+        Zeroizing::new(made[..self.tag.len()].to_vec())
+    }
+    /// Whether each password is the one, for several with one cost, in turn on this thread. It is `None` if their costs differ, or there are
+    /// none.
     pub fn check_in_turn(checks: &[(&[u8], &Self)]) -> Option<Vec<bool>> {
         let cost = checks.first()?.1.cost;
         if checks.iter().any(|(_, stored)| stored.cost != cost) {

@@ -1,8 +1,8 @@
-//! Hashes as other systems write them, into what is stored: kept as they are, brought into the form of [`Stored`], or (fast ones)
+//! Hashes as other systems write them, into what is stored: kept as they are, brought into the form of [`Stored`], or (weak ones)
 //! to be wrapped.
 
 use super::{
-    BadHash, Stored, base64,
+    BadHash, LONGEST_MS, Stored, base64,
     pbkdf2::Prf,
     wrapped::{Digest, Weak},
 };
@@ -12,9 +12,9 @@ use ::base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 /// A hash that somebody brings along.
 #[derive(Debug, Clone)]
 pub enum Imported {
-    /// Slow enough: stored as it is.
+    /// Strong enough: stored as it is.
     Kept(PasswordHash),
-    /// Too fast to be stored: wrap it first.
+    /// Too weak to be stored: wrap it first.
     Weak(Weak),
 }
 
@@ -31,23 +31,28 @@ impl Imported {
         }
         if let Some((scheme, value)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
             return match scheme.to_ascii_uppercase().as_str() {
-                "CRYPT" | "BLF-CRYPT" | "ARGON2" | "ARGON2ID" | "ARGON2I" | "BCRYPT" => Self::kept(value.to_owned()),
+                "CRYPT" | "BLF-CRYPT" | "ARGON2" | "ARGON2ID" | "ARGON2I" | "BCRYPT" => Self::of(value.to_owned()),
                 scheme => ldap(scheme, value).map(Self::Weak),
             };
         }
         match passlib(text).or_else(|| django(text)) {
-            Some(canonical) => Self::kept(canonical?),
-            None => Self::kept(text.to_owned()),
+            Some(canonical) => Self::of(canonical?),
+            None => Self::of(text.to_owned()),
         }
     }
 
-    /// Takes a hash of a stored form.
+    /// Takes a hash of a stored form, if a refusal can wait until it is checked.
     ///
     /// # Errors
     /// [`BadHash`].
-    pub fn kept(text: String) -> Result<Self, BadHash> {
+    pub fn of(text: String) -> Result<Self, BadHash> {
         let hash = PasswordHash::new(text);
-        Stored::parse(&hash).map(|_| Self::Kept(hash))
+        let stored = Stored::parse(&hash)?;
+        let kind = stored.kind();
+        if kind.on_a_slow_core() > LONGEST_MS {
+            return Err(BadHash::TooMuch(kind.ceiling()));
+        }
+        if stored.is_weak() { Weak::slow(&hash, &stored).map(Self::Weak) } else { Ok(Self::Kept(hash)) }
     }
 
     /// PBKDF2 of its parts.
@@ -55,7 +60,7 @@ impl Imported {
     /// # Errors
     /// [`BadHash`].
     pub fn pbkdf2(prf: Prf, rounds: u64, salt: &[u8], tag: &[u8]) -> Result<Self, BadHash> {
-        Self::kept(phc(prf, &rounds.to_string(), salt, tag))
+        Self::of(phc(prf, &rounds.to_string(), salt, tag))
     }
 }
 

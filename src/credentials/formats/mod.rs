@@ -1,9 +1,22 @@
 //! Stored password hashes: parsed once within ceilings (`argon2`, `bcrypt`, `scrypt`, `pbkdf2`, `wrapped`), then checked. A format
 //! is one variant of [`Stored`] and one of [`Kind`]. `foreign` brings in what other systems wrote.
+//!
+//! What comes in has a floor and a ceiling:
+//!
+//! | | wrapped in Argon2id if weaker than (OWASP's Password Storage Cheat Sheet) | refused above |
+//! | --- | --- | --- |
+//! | Argon2 | each of m=47104,t=1; m=19456,t=2; m=12288,t=3; m=9216,t=4; m=7168,t=5 | m 131072 (128 MiB), m times t 1048576 (1 GiB), p 255 |
+//! | bcrypt | cost 10 | cost 14 |
+//! | scrypt, Firebase's too | each of ln=17,p=1; ln=16,p=2; ln=15,p=3; ln=14,p=5; ln=13,p=10, with r=8 | N times r times p 1048576 (128 MiB mixed once) |
+//! | PBKDF2 | i=1300000 for SHA-1, 600000 for SHA-256, 210000 for SHA-512 | i 1666666, for SHA-512 1111111 |
+//!
+//! By these ceilings no hash takes longer than [`LONGEST_MS`] on a slow core, so that its check is done before a refusal is answered. What
+//! was stored under earlier rules is still checked, and hashed anew at the next sign-in.
 
 pub mod argon2;
 pub mod bcrypt;
 pub mod foreign;
+mod kind;
 pub mod pbkdf2;
 pub mod scrypt;
 #[cfg(test)]
@@ -11,6 +24,8 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 pub mod wrapped;
+
+pub use kind::{ARGON2_MIB, BCRYPT_ROUND, DELAY_FACTOR, Inner, Kind, LONGEST_MS, MAX_DELAY_MS};
 
 use super::{
     Argon2Params,
@@ -25,6 +40,8 @@ use ::base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD_NO_PAD},
 };
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use zeroize::Zeroizing;
 
 /// Longer stored hashes are refused unread: the longest of ours has 98 characters, the longest sensible foreign one under 300.
 const MAX_LENGTH: usize = 512;
@@ -40,13 +57,13 @@ fn base64(text: &str) -> Result<Vec<u8>, BadHash> {
     BASE64.decode(text).map_err(|_| BadHash::Malformed)
 }
 
-/// Decimal as PHC strings have it: no sign, no leading zero. What doesn't fit 32 bits is too much.
-fn number(text: &str) -> Result<u32, BadHash> {
+/// Decimal as PHC strings have it: no sign, no leading zero. What doesn't fit 32 bits is above the ceiling of any format.
+fn number(text: &str, ceiling: &'static str) -> Result<u32, BadHash> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if !plain {
         return Err(BadHash::Malformed);
     }
-    text.parse().map_err(|_| BadHash::TooMuch)
+    text.parse().map_err(|_| BadHash::TooMuch(ceiling))
 }
 
 /// Why a stored hash is not taken. The texts are for an admin who imports it (422), and show nothing of the hash.
@@ -58,64 +75,12 @@ pub enum BadHash {
     /// Of a known format, but not well-formed.
     #[error("is malformed")]
     Malformed,
-    /// It would cost more to check than the ceilings allow.
-    #[error("asks for more memory or time than the ceilings allow")]
-    TooMuch,
-}
-
-/// What decides how long a hash takes to check. Few of them; the timer for refusals and the queue's estimates go by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Memory in KiB and passes.
-    Argon2 {
-        /// Memory in KiB.
-        m_kib: u32,
-        /// Passes.
-        t: u32,
-    },
-    /// Two to this power rounds.
-    Bcrypt {
-        /// Logarithm of the rounds.
-        cost: u32,
-    },
-    /// 128·N·r bytes, mixed p times.
-    Scrypt {
-        /// Logarithm of N.
-        log_n: u32,
-        /// Block size.
-        r: u32,
-        /// Lanes.
-        p: u32,
-    },
-    /// Iterations of HMAC.
-    Pbkdf2 {
-        /// Of this.
-        prf: pbkdf2::Prf,
-        /// How many.
-        rounds: u32,
-    },
-}
-
-impl Kind {
-    /// From what [`PasswordHash::census`] says; `None` for what is not accepted, and so costs what an unknown address costs.
-    pub fn of_census(text: &str) -> Option<Self> {
-        let (name, params) = text.split_once(':')?;
-        match name {
-            "argon2id" | "argon2i" | "argon2d" | "wrapped-argon2id" => {
-                argon2::Costs::parse(params).ok().map(|c| Self::Argon2 { m_kib: c.m_kib, t: c.t })
-            }
-            "bcrypt" => bcrypt::cost(params).ok().map(|cost| Self::Bcrypt { cost }),
-            "scrypt" => scrypt::Costs::parse(params, "ln").ok().map(Self::scrypt),
-            "fbscrypt" => scrypt::Costs::parse(params, "n").ok().map(Self::scrypt),
-            _ => {
-                let prf = pbkdf2::Prf::from_name(name)?;
-                pbkdf2::costs(params).ok().map(|(rounds, _)| Self::Pbkdf2 { prf, rounds })
-            }
-        }
-    }
-    const fn scrypt(costs: scrypt::Costs) -> Self {
-        Self::Scrypt { log_n: costs.log_n, r: costs.r, p: costs.p }
-    }
+    /// It would cost more to check than the ceilings allow; which they are.
+    #[error("asks for more memory or time than the ceilings allow: {0}")]
+    TooMuch(&'static str),
+    /// Wrapped already, and by less than new hashes have: it could only be wrapped once more.
+    #[error("is wrapped in an Argon2id that is weaker than new hashes may be")]
+    WeaklyWrapped,
 }
 
 /// A stored hash, parsed and within the ceilings.
@@ -128,7 +93,7 @@ pub enum Stored {
     Scrypt(scrypt::Stored),
     /// PBKDF2.
     Pbkdf2(pbkdf2::Stored),
-    /// Argon2id over a fast hash.
+    /// Argon2id over a weak hash.
     Wrapped(wrapped::Stored),
 }
 
@@ -167,26 +132,52 @@ impl Stored {
     pub fn blocks(&self) -> usize {
         match self {
             Self::Scrypt(stored) => stored.blocks(),
-            _ => self.own_blocks(),
+            Self::Wrapped(stored) => stored.blocks(),
+            Self::Argon2(_) | Self::Bcrypt(_) | Self::Pbkdf2(_) => self.own_blocks(),
         }
     }
     /// How many of them are of the block that [`verify`] is given.
     pub fn own_blocks(&self) -> usize {
         match self {
             Self::Argon2(stored) => stored.blocks(),
-            Self::Wrapped(stored) => stored.blocks(),
+            Self::Wrapped(stored) => stored.own_blocks(),
             Self::Bcrypt(_) | Self::Scrypt(_) | Self::Pbkdf2(_) => 0,
+        }
+    }
+    /// Whether it is weaker than OWASP's Password Storage Cheat Sheet asks for: then it is wrapped as it comes in.
+    /// <https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html>
+    pub fn is_weak(&self) -> bool {
+        match self {
+            Self::Argon2(stored) => stored.is_weak(),
+            Self::Bcrypt(stored) => stored.is_weak(),
+            Self::Scrypt(stored) => stored.is_weak(),
+            Self::Pbkdf2(stored) => stored.is_weak(),
+            Self::Wrapped(stored) => stored.is_weak(),
+        }
+    }
+    /// What is stored of the password.
+    fn tag(&self) -> &[u8] {
+        match self {
+            Self::Argon2(stored) => stored.tag(),
+            Self::Bcrypt(stored) => stored.tag(),
+            Self::Scrypt(stored) => stored.tag(),
+            Self::Pbkdf2(stored) => stored.tag(),
+            Self::Wrapped(stored) => stored.tag(),
+        }
+    }
+    /// The same of another password, in exactly these bytes.
+    fn tag_of(&self, password: &[u8], memory: &mut Memory) -> Result<Zeroizing<Vec<u8>>, BadInput> {
+        match self {
+            Self::Argon2(stored) => stored.tag_of(password, memory),
+            Self::Bcrypt(stored) => Ok(stored.tag_of(password)),
+            Self::Scrypt(stored) => stored.tag_of(password),
+            Self::Pbkdf2(stored) => Ok(stored.tag_of(password)),
+            Self::Wrapped(stored) => stored.tag_of(password, memory),
         }
     }
     /// Whether `password`, in exactly these bytes, is the one. Compared in constant time.
     fn check(&self, password: &[u8], memory: &mut Memory) -> Result<bool, BadInput> {
-        match self {
-            Self::Argon2(stored) => stored.check(password, memory),
-            Self::Bcrypt(stored) => Ok(stored.check(password)),
-            Self::Scrypt(stored) => stored.check(password),
-            Self::Pbkdf2(stored) => Ok(stored.check(password)),
-            Self::Wrapped(stored) => stored.check(password, memory),
-        }
+        Ok(verify_slices_are_equal(&self.tag_of(password, memory)?, self.tag()).is_ok())
     }
     /// Whether it is what [`make`] makes by these parameters.
     pub fn is_todays(&self, params: &Argon2Params) -> bool {

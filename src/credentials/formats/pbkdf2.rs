@@ -1,12 +1,14 @@
 //! `$pbkdf2-sha256$i=600000,l=32$salt$tag`: PBKDF2 (RFC 8018) as RustCrypto writes it; `sha1` and `sha512` too.
 
 use super::{BadHash, Kind, base64, number};
-use aws_lc_rs::{constant_time::verify_slices_are_equal, pbkdf2};
+use aws_lc_rs::pbkdf2;
 use std::num::NonZeroU32;
 use zeroize::Zeroizing;
 
-/// The most iterations accepted.
-pub const MAX_ROUNDS: u32 = 2_000_000;
+/// The most iterations of a stored hash. Fewer may come in ([`super::LONGEST_MS`]); those with more came in before that was asked.
+const MAX_ROUNDS: u32 = 2_000_000;
+/// The ceiling for what comes in, in words.
+pub const CEILING: &str = "of PBKDF2, i is at most 1666666, with SHA-512 at most 1111111";
 
 /// The function that PBKDF2 iterates: HMAC of this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +31,14 @@ impl Prf {
             _ => None,
         }
     }
+    /// The fewest iterations that OWASP's cheat sheet takes.
+    const fn floor(self) -> u32 {
+        match self {
+            Self::Sha1 => 1_300_000,
+            Self::Sha256 => 600_000,
+            Self::Sha512 => 210_000,
+        }
+    }
     fn of(self) -> (pbkdf2::Algorithm, usize) {
         match self {
             Self::Sha1 => (pbkdf2::PBKDF2_HMAC_SHA1, 20),
@@ -44,10 +54,10 @@ impl Prf {
 /// Another spelling, or above the ceiling.
 pub fn costs(text: &str) -> Result<(u32, u32), BadHash> {
     let (rounds, length) = text.strip_prefix("i=").and_then(|t| t.split_once(",l=")).ok_or(BadHash::Malformed)?;
-    match number(rounds)? {
+    match number(rounds, CEILING)? {
         0 => Err(BadHash::Malformed),
-        rounds @ 1..=MAX_ROUNDS => Ok((rounds, number(length)?)),
-        _ => Err(BadHash::TooMuch),
+        rounds @ 1..=MAX_ROUNDS => Ok((rounds, number(length, CEILING).map_err(|_| BadHash::Malformed)?)),
+        _ => Err(BadHash::TooMuch(CEILING)),
     }
 }
 
@@ -80,13 +90,21 @@ impl Stored {
     pub const fn kind(&self) -> Kind {
         Kind::Pbkdf2 { prf: self.prf, rounds: self.rounds.get() }
     }
-    /// Whether `password` is the one. Of a tag longer than the function's output only the first part is looked at: it is as hard to
-    /// meet, each further part would cost all the iterations again, and so would let a stored hash ask for four times the ceiling.
-    pub fn check(&self, password: &[u8]) -> bool {
-        let (algorithm, output) = self.prf.of();
-        let length = self.tag.len().min(output);
-        let mut made = Zeroizing::new([0; 64]);
-        pbkdf2::derive(algorithm, self.rounds, &self.salt, password, &mut made[..length]);
-        verify_slices_are_equal(&made[..length], &self.tag[..length]).is_ok()
+    /// Whether it is weaker than OWASP's cheat sheet asks for.
+    pub const fn is_weak(&self) -> bool {
+        self.rounds.get() < self.prf.floor()
+    }
+    /// Of the password. Of a tag longer than the function's output only the first part is looked at: it is as hard to meet, each
+    /// further part would cost all the iterations again, and so would let a stored hash ask for four times the ceiling.
+    pub fn tag(&self) -> &[u8] {
+        let (_, output) = self.prf.of();
+        &self.tag[..self.tag.len().min(output)]
+    }
+    /// Of another one.
+    pub fn tag_of(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {
+        let (algorithm, _) = self.prf.of();
+        let mut made = Zeroizing::new(vec![0; self.tag().len()]);
+        pbkdf2::derive(algorithm, self.rounds, &self.salt, password, &mut made);
+        made
     }
 }

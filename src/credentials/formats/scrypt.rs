@@ -6,13 +6,17 @@ use crate::credentials::kernel::BadInput;
 use ::scrypt::Params;
 use aws_lc_rs::{
     cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey},
-    constant_time::verify_slices_are_equal,
     iv::FixedLength,
 };
 use zeroize::Zeroizing;
 
 /// The most that 128·N·r·p may be: 128 MiB, so the most that N·r·p may be.
 const MAX_NRP: u64 = 1 << 20;
+/// The ceiling in words.
+pub const CEILING: &str = "of scrypt, N times r times p is at most 1048576";
+
+/// The weakest that OWASP's cheat sheet takes, equal in strength: the logarithm of N, and p. With r=8.
+const OWASP: [(u32, u32); 5] = [(17, 1), (16, 2), (15, 3), (14, 5), (13, 10)];
 
 /// What it costs, within the ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl Costs {
             return Err(BadHash::Malformed);
         }
         if log_n > 20 || (1u64 << log_n).saturating_mul(u64::from(r)).saturating_mul(u64::from(p)) > MAX_NRP {
-            return Err(BadHash::TooMuch);
+            return Err(BadHash::TooMuch(CEILING));
         }
         // RFC 7914, 2: N < 2^(128 · r / 8).
         if log_n >= 16 * r { Err(BadHash::Malformed) } else { Ok(Self { log_n, r, p }) }
@@ -46,9 +50,15 @@ impl Costs {
     /// Another spelling, or [`Costs::new`].
     pub fn parse(text: &str, first: &str) -> Result<Self, BadHash> {
         let mut parts = text.split(',');
-        let mut next = |key: &str| number(parts.next().and_then(|p| p.strip_prefix(key)?.strip_prefix('=')).ok_or(BadHash::Malformed)?);
+        let mut next =
+            |key: &str| number(parts.next().and_then(|p| p.strip_prefix(key)?.strip_prefix('=')).ok_or(BadHash::Malformed)?, CEILING);
         let (log_n, r, p) = (next(first)?, next("r")?, next("p")?);
         if parts.next().is_some() { Err(BadHash::Malformed) } else { Self::new(log_n, r, p) }
+    }
+    /// Whether they are weaker than each line of the list. Half of N with twice r fills as much.
+    fn are_weak(&self) -> bool {
+        let filled = u64::from(self.r) << self.log_n;
+        !OWASP.iter().any(|&(log_n, p)| filled >= 8 << log_n && self.p >= p)
     }
     /// KiB that one lane fills.
     pub const fn blocks(&self) -> usize {
@@ -108,15 +118,23 @@ impl Stored {
     pub const fn blocks(&self) -> usize {
         self.costs.blocks()
     }
-    /// Whether `password` is the one.
+    /// Whether it is weaker than OWASP's cheat sheet asks for.
+    pub fn is_weak(&self) -> bool {
+        self.costs.are_weak()
+    }
+    /// Of the password.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
+    }
+    /// Of another one.
     ///
     /// # Errors
     /// The library takes no such costs.
-    pub fn check(&self, password: &[u8]) -> Result<bool, BadInput> {
+    pub fn tag_of(&self, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadInput> {
         let Some(project) = &self.project else {
             let mut made = Zeroizing::new(vec![0; self.tag.len()]);
             self.derive(password, &self.salt, &mut made)?;
-            return Ok(verify_slices_are_equal(&made, &self.tag).is_ok());
+            return Ok(made);
         };
         let salt = [&*self.salt, &*project.separator].concat();
         let mut key = Zeroizing::new([0; 32]);
@@ -126,7 +144,7 @@ impl Stored {
         let cipher = UnboundCipherKey::new(&AES_256, &*key).and_then(EncryptingKey::ctr).map_err(|_| BadInput)?;
         let from_zero = EncryptionContext::Iv128(FixedLength::from([0; 16]));
         cipher.less_safe_encrypt(&mut made, from_zero).map_err(|_| BadInput)?;
-        Ok(verify_slices_are_equal(&made, &self.tag).is_ok())
+        Ok(made)
     }
     fn derive(&self, password: &[u8], salt: &[u8], out: &mut [u8]) -> Result<(), BadInput> {
         let log_n = u8::try_from(self.costs.log_n).map_err(|_| BadInput)?;

@@ -1,26 +1,34 @@
-//! `$wrapped-argon2id$v=19$m=19456,t=2,p=1$salt$tag$sha1-after$c2FsdA`: Argon2id over a fast hash of an old system. Such a hash
-//! is never stored bare: it is wrapped as it comes in. The last two fields say what was wrapped: which digest, of the password
-//! with the old salt before or after it (nothing, if there was none).
+//! `$wrapped-argon2id$v=19$m=19456,t=2,p=1$salt$tag$sha1-after$c2FsdA`: Argon2id over a weak hash of an old system. Such a hash
+//! is never stored bare: it is wrapped as it comes in. The last fields say what was wrapped. Of a fast hash that is which digest, of
+//! the password with the old salt before or after it (nothing, if there was none).
+//!
+//! `…$tag$pbkdf2-sha256$i=1000,l=32$c2FsdA$l=32`: of a hash of a slow format whose costs are too low it is the whole hash, but for its
+//! tag, whose length in bytes stands in its place.
 
-use super::{BadHash, Kind, argon2, base64};
+use super::{BadHash, Inner, Kind, argon2, base64};
 use crate::{
     credentials::{
         Argon2Params,
         kernel::{self, BadInput, Input, Memory, Variant},
     },
     domain::{
+        argon2::is_strong,
         hash::PasswordHash,
         rng::{self, Rng},
     },
 };
 use ::base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+use aws_lc_rs::digest;
 use md5::{Digest as _, Md5};
 use std::fmt;
 use zeroize::Zeroizing;
 
 /// The longest salt of an old system.
 const MAX_SALT: usize = 64;
+/// The longest tag of any format is one of Firebase's.
+const MAX_TAG: usize = 128;
+/// The tag of bcrypt: bytes, and characters. They follow upon the salt without a `$`.
+const BCRYPT_TAG: (usize, usize) = (23, 31);
 
 /// A fast digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,28 +86,64 @@ impl Digest {
     }
 }
 
-/// Which digest of what.
-#[derive(Clone, PartialEq, Eq)]
-struct Recipe {
-    digest: Digest,
-    salt: Vec<u8>,
-    salt_first: bool,
+/// What is wrapped.
+enum Within {
+    /// The digest of the password with a salt before or after it.
+    Fast { digest: Digest, salt: Vec<u8>, salt_first: bool },
+    /// A hash of another format. Its tag was wrapped and isn't stored; here stand zeroes for it, as many as it had.
+    Slow(Box<super::Stored>),
 }
 
-impl Recipe {
-    fn of(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {
-        if self.salt_first { self.digest.of(&self.salt, password) } else { self.digest.of(password, &self.salt) }
+impl Within {
+    fn parse(text: &str) -> Result<Self, BadHash> {
+        if let Some((slow, length)) = text.rsplit_once("$l=") {
+            return Self::slow(slow, length);
+        }
+        let (recipe, salt) = text.split_once('$').ok_or(BadHash::Malformed)?;
+        let (digest, place) = recipe.split_once('-').ok_or(BadHash::Malformed)?;
+        let salt = base64(salt)?;
+        let digest = Digest::from_name(digest).ok_or(BadHash::Unknown)?;
+        let salt_first = match place {
+            "before" => true,
+            "after" => false,
+            _ => return Err(BadHash::Malformed),
+        };
+        if salt.len() > MAX_SALT { Err(BadHash::Malformed) } else { Ok(Self::Fast { digest, salt, salt_first }) }
     }
-    fn input<'a>(costs: &argon2::Costs, password: &'a [u8], salt: &'a [u8]) -> Input<'a> {
-        let argon2::Costs { m_kib, t, p } = *costs;
-        Input { variant: Variant::Id, version: 0x13, m_kib, t, p, password, salt, secret: b"", data: b"" }
+    /// Reads what stands before a tag with the ceilings of its own format.
+    fn slow(text: &str, length: &str) -> Result<Self, BadHash> {
+        let length = length.parse::<usize>().ok().filter(|length| *length <= MAX_TAG).ok_or(BadHash::Malformed)?;
+        // Nothing is wrapped twice.
+        if text.starts_with("wrapped") {
+            return Err(BadHash::Malformed);
+        }
+        let whole = if text.starts_with('2') {
+            format!("${text}{}", ".".repeat(BCRYPT_TAG.1))
+        } else {
+            format!("${text}${}", STANDARD_NO_PAD.encode(vec![0; length]))
+        };
+        super::Stored::parse(&PasswordHash::new(whole)).map(|stored| Self::Slow(Box::new(stored)))
+    }
+    /// What was wrapped, of a password.
+    fn tag_of(&self, password: &[u8], memory: &mut Memory) -> Result<Zeroizing<Vec<u8>>, BadInput> {
+        match self {
+            Self::Fast { digest, salt, salt_first: true } => Ok(digest.of(salt, password)),
+            Self::Fast { digest, salt, salt_first: false } => Ok(digest.of(password, salt)),
+            Self::Slow(stored) => stored.tag_of(password, memory),
+        }
     }
 }
 
-/// A fast hash as an old system stored it. It only waits to be wrapped: it can't be stored, and shows nothing in `Debug`.
+fn outer<'a>(costs: &argon2::Costs, tag: &'a [u8], salt: &'a [u8]) -> Input<'a> {
+    let argon2::Costs { m_kib, t, p } = *costs;
+    Input { variant: Variant::Id, version: 0x13, m_kib, t, p, password: tag, salt, secret: b"", data: b"" }
+}
+
+/// A weak hash as an old system stored it. It only waits to be wrapped: it can't be stored, and shows nothing in `Debug`.
 #[derive(Clone)]
 pub struct Weak {
-    recipe: Recipe,
+    /// The last fields of the string that it becomes: all but the tag.
+    within: String,
     tag: Zeroizing<Vec<u8>>,
 }
 
@@ -110,7 +154,7 @@ impl fmt::Debug for Weak {
 }
 
 impl Weak {
-    /// `tag` is the digest of the password with `salt` before (`salt_first`) or after it.
+    /// A fast one: `tag` is the digest of the password with `salt` before (`salt_first`) or after it.
     ///
     /// # Errors
     /// The tag is not of the digest's length, or the salt is longer than 64 bytes.
@@ -119,7 +163,28 @@ impl Weak {
         if tag.len() != digest.length() || salt.len() > MAX_SALT {
             return Err(BadHash::Malformed);
         }
-        Ok(Self { recipe: Recipe { digest, salt_first: salt_first && !salt.is_empty(), salt }, tag })
+        let place = if salt_first && !salt.is_empty() { "before" } else { "after" };
+        Ok(Self { within: format!("{}-{place}${}", digest.name(), STANDARD_NO_PAD.encode(&salt)), tag })
+    }
+
+    /// One of a slow format, whose costs are too low: `stored` is what was read of `hash`.
+    ///
+    /// # Errors
+    /// It is wrapped already.
+    pub fn slow(hash: &PasswordHash, stored: &super::Stored) -> Result<Self, BadHash> {
+        let text = hash.reveal().strip_prefix('$').ok_or(BadHash::Malformed)?;
+        let (before, length) = match stored {
+            super::Stored::Wrapped(_) => return Err(BadHash::WeaklyWrapped),
+            super::Stored::Bcrypt(_) => {
+                let salt_ends = text.len().checked_sub(BCRYPT_TAG.1).ok_or(BadHash::Malformed)?;
+                (text.get(..salt_ends).ok_or(BadHash::Malformed)?, BCRYPT_TAG.0)
+            }
+            super::Stored::Argon2(_) | super::Stored::Scrypt(_) | super::Stored::Pbkdf2(_) => {
+                let (before, tag) = text.rsplit_once('$').ok_or(BadHash::Malformed)?;
+                (before, base64(tag)?.len())
+            }
+        };
+        Ok(Self { within: format!("{before}$l={length}"), tag: Zeroizing::new(stored.tag().to_vec()) })
     }
 
     /// Argon2id over it, with a new salt.
@@ -130,11 +195,9 @@ impl Weak {
         let salt: [u8; 16] = rng::bytes(rng);
         let costs = argon2::Costs { m_kib: params.m_kib(), t: params.t(), p: params.p() };
         let mut tag = [0; 32];
-        kernel::argon2(&Recipe::input(&costs, &self.tag, &salt), memory, &mut tag)?;
-        let b64 = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes);
-        let (digest, place) = (self.recipe.digest.name(), if self.recipe.salt_first { "before" } else { "after" });
-        let inner = b64(&self.recipe.salt);
-        Ok(PasswordHash::new(format!("$wrapped-argon2id$v=19${params}${}${}${digest}-{place}${inner}", b64(&salt), b64(&tag))))
+        kernel::argon2(&outer(&costs, &self.tag, &salt), memory, &mut tag)?;
+        let (salt, tag, within) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(tag), &self.within);
+        Ok(PasswordHash::new(format!("$wrapped-argon2id$v=19${params}${salt}${tag}${within}")))
     }
 }
 
@@ -143,7 +206,7 @@ pub struct Stored {
     costs: argon2::Costs,
     salt: Vec<u8>,
     tag: Vec<u8>,
-    recipe: Recipe,
+    within: Within,
 }
 
 impl Stored {
@@ -152,42 +215,54 @@ impl Stored {
     /// # Errors
     /// [`BadHash`].
     pub fn parse(text: &str) -> Result<Self, BadHash> {
-        let mut fields = text.split('$').skip(2);
+        let mut fields = text.splitn(7, '$').skip(2);
         let mut next = || fields.next().ok_or(BadHash::Malformed);
         if next()? != "v=19" {
             return Err(BadHash::Malformed);
         }
         let costs = argon2::Costs::parse(next()?)?;
         let (salt, tag) = (base64(next()?)?, base64(next()?)?);
-        let (digest, place) = next()?.split_once('-').ok_or(BadHash::Malformed)?;
-        let inner = base64(next()?)?;
-        let digest = Digest::from_name(digest).ok_or(BadHash::Unknown)?;
-        let salt_first = match place {
-            "before" => true,
-            "after" => false,
-            _ => return Err(BadHash::Malformed),
-        };
-        if fields.next().is_some() || !(8..=64).contains(&salt.len()) || !(12..=64).contains(&tag.len()) || inner.len() > MAX_SALT {
+        if !(8..=64).contains(&salt.len()) || !(12..=64).contains(&tag.len()) {
             return Err(BadHash::Malformed);
         }
-        Ok(Self { costs, salt, tag, recipe: Recipe { digest, salt: inner, salt_first } })
+        Ok(Self { costs, salt, tag, within: Within::parse(next()?)? })
     }
-    /// What it costs: the digest within adds nothing that could be measured.
-    pub const fn kind(&self) -> Kind {
-        Kind::Argon2 { m_kib: self.costs.m_kib, t: self.costs.t }
+    /// What it costs. A digest within adds nothing that could be measured.
+    pub fn kind(&self) -> Kind {
+        let argon2::Costs { m_kib, t, .. } = self.costs;
+        let inner = self.slow().and_then(|stored| Inner::of(stored.kind()));
+        inner.map_or(Kind::Argon2 { m_kib, t }, |inner| Kind::Wrapped { m_kib, t, inner })
     }
-    /// KiB needed.
+    /// KiB needed: the two are computed one after the other.
     pub fn blocks(&self) -> usize {
-        Recipe::input(&self.costs, b"", b"").blocks()
+        outer(&self.costs, b"", b"").blocks().max(self.slow().map_or(0, super::Stored::blocks))
     }
-    /// Whether `password` is the one.
+    /// Those of a thread's block.
+    pub fn own_blocks(&self) -> usize {
+        outer(&self.costs, b"", b"").blocks().max(self.slow().map_or(0, super::Stored::own_blocks))
+    }
+    fn slow(&self) -> Option<&super::Stored> {
+        match &self.within {
+            Within::Fast { .. } => None,
+            Within::Slow(stored) => Some(stored.as_ref()),
+        }
+    }
+    /// Whether the wrapping is weaker than each line of OWASP's list.
+    pub fn is_weak(&self) -> bool {
+        !is_strong(self.costs.m_kib, self.costs.t)
+    }
+    /// Of the password.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
+    }
+    /// Of another one.
     ///
     /// # Errors
     /// Too little memory.
-    pub fn check(&self, password: &[u8], memory: &mut Memory) -> Result<bool, BadInput> {
-        let mut tag = Zeroizing::new([0; 64]);
-        let tag = &mut tag[..self.tag.len()];
-        kernel::argon2(&Recipe::input(&self.costs, &self.recipe.of(password), &self.salt), memory, tag)?;
-        Ok(verify_slices_are_equal(tag, &self.tag).is_ok())
+    pub fn tag_of(&self, password: &[u8], memory: &mut Memory) -> Result<Zeroizing<Vec<u8>>, BadInput> {
+        let within = self.within.tag_of(password, memory)?;
+        let mut tag = Zeroizing::new(vec![0; self.tag.len()]);
+        kernel::argon2(&outer(&self.costs, &within, &self.salt), memory, &mut tag)?;
+        Ok(tag)
     }
 }

@@ -5,7 +5,10 @@ use super::{
     queue::{FairQueue, Item},
 };
 use crate::{
-    credentials::formats::{IN_TURN, Kind, Stored, wrapped::Weak},
+    credentials::{
+        formats::{IN_TURN, Kind, Stored, wrapped::Weak},
+        strength::Guess,
+    },
     domain::{hash::PasswordHash, secret::Password},
 };
 use std::time::{Duration, Instant};
@@ -33,7 +36,7 @@ pub enum Work {
         /// To here.
         reply: Sender<Result<PasswordHash, PoolError>>,
     },
-    /// Argon2id over a fast hash.
+    /// Argon2id over a weak hash.
     Wrap {
         /// This one.
         weak: Weak,
@@ -48,6 +51,13 @@ pub enum Work {
         stored: Option<Stored>,
         /// To here.
         reply: Sender<Result<Verified, PoolError>>,
+    },
+    /// How hard a new password is to guess.
+    Estimate {
+        /// This one.
+        guess: Guess,
+        /// To here: whether it is strong enough.
+        reply: Sender<Result<bool, PoolError>>,
     },
 }
 
@@ -64,6 +74,7 @@ impl Work {
         match self {
             Self::Hash { reply, .. } | Self::Wrap { reply, .. } => drop(reply.send(Err(error))),
             Self::Verify { reply, .. } => drop(reply.send(Err(error))),
+            Self::Estimate { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::admission::{Turn, Work};
 use crate::credentials::{
     Argon2Params,
-    formats::{self, IN_TURN, Kind, pbkdf2::Prf},
+    formats::{self, ARGON2_MIB, BCRYPT_ROUND, DELAY_FACTOR, IN_TURN, Kind, MAX_DELAY_MS},
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -11,12 +11,12 @@ use std::{collections::HashMap, time::Duration};
 const WEIGHT: f64 = 0.05;
 /// Kinds kept; a store has a handful. Beyond it they are estimated by scale, and of the census the slowest stay.
 const MAX_KINDS: usize = 256;
-/// No refusal waits longer than this.
-const MAX_DELAY_MS: f64 = 400.0;
 /// Going in turn pays if it saves so much of a hash.
 const PAYS: f64 = 0.9;
 /// What goes in turn has to be done in this part of the time that refusals take.
 const WITHIN: f64 = 0.95;
+/// Milliseconds that zxcvbn takes for a password, until some have been seen.
+const ESTIMATE_MS: f64 = 3.0;
 
 /// Milliseconds a hash, by kind.
 pub struct Costs {
@@ -33,6 +33,8 @@ pub struct Costs {
     in_turn: [f64; IN_TURN],
     /// What a thread spends on a bcrypt hash, in times of one alone: less when many come.
     bcrypt_share: f64,
+    /// Milliseconds that an estimate of a password's strength takes.
+    strength: f64,
 }
 
 impl Costs {
@@ -43,10 +45,11 @@ impl Costs {
             today,
             measured: HashMap::new(),
             census: vec![today],
-            argon2_mib: 0.6,
-            bcrypt_round: 0.07,
+            argon2_mib: ARGON2_MIB,
+            bcrypt_round: BCRYPT_ROUND,
             in_turn: ALONE,
             bcrypt_share: 1.0,
+            strength: ESTIMATE_MS,
         }
     }
     /// One measurement of so many hashes in turn (0 counts as one), from the begin of the first to the end of all.
@@ -70,11 +73,15 @@ impl Costs {
             self.measured.insert(kind, start);
         }
     }
+    /// One measurement of an estimate of a password's strength.
+    pub fn observe_strength(&mut self, millis: f64) {
+        self.strength += WEIGHT * (millis - self.strength);
+    }
     /// The measurement at the start: both families, nothing else running; `bcrypt` for one hash, two in turn, three.
     pub fn calibrate(&mut self, argon2: f64, bcrypt_cost: u32, [bcrypt, two, three]: [f64; IN_TURN]) {
         self.in_turn = [bcrypt, two, three].map(|wall| (wall / bcrypt).max(1.0));
-        self.argon2_mib = argon2 / scale(self.today);
-        self.bcrypt_round = bcrypt / scale(Kind::Bcrypt { cost: bcrypt_cost });
+        self.argon2_mib = argon2 / self.today.scale();
+        self.bcrypt_round = bcrypt / Kind::Bcrypt { cost: bcrypt_cost }.scale();
         self.measured.insert(self.today, argon2);
     }
     /// A kind that is in the store. Past [`MAX_KINDS`] the fastest goes (an import of hashes that no two are alike of must not hide a slow
@@ -94,22 +101,19 @@ impl Costs {
     }
     /// Milliseconds for one hash: as measured, else by scale.
     pub fn estimate(&self, kind: Kind) -> f64 {
-        self.measured.get(&kind).copied().unwrap_or_else(|| {
-            scale(kind)
-                * match kind {
-                    Kind::Argon2 { .. } => self.argon2_mib,
-                    Kind::Bcrypt { .. } => self.bcrypt_round,
-                    // Neither is calibrated: by what a slow core takes, until some have been seen.
-                    Kind::Scrypt { .. } => 6.0,
-                    Kind::Pbkdf2 { prf: Prf::Sha512, .. } => 0.0012,
-                    Kind::Pbkdf2 { .. } => 0.0008,
-                }
+        self.measured.get(&kind).copied().unwrap_or_else(|| match kind {
+            Kind::Argon2 { .. } => kind.scale() * self.argon2_mib,
+            Kind::Bcrypt { .. } => kind.scale() * self.bcrypt_round,
+            // Neither is calibrated: by what a slow core takes, until some have been seen.
+            Kind::Scrypt { .. } | Kind::Pbkdf2 { .. } => kind.on_a_slow_core(),
+            Kind::Wrapped { m_kib, t, inner } => self.estimate(Kind::Argon2 { m_kib, t }) + self.estimate(inner.alone()),
         })
     }
     /// Milliseconds for a job (a refusal costs every form of the password), and whether it goes in turn.
     pub fn of_work(&self, work: &Work) -> (f64, Option<Turn>) {
         match work {
             Work::Hash { .. } | Work::Wrap { .. } => (self.estimate(self.today), None),
+            Work::Estimate { .. } => (self.strength, None),
             Work::Verify { password, stored, .. } => {
                 let kind = stored.as_ref().map_or(self.today, formats::Stored::kind);
                 let turn = self.turn(work);
@@ -144,10 +148,10 @@ impl Costs {
     pub const fn todays_kind(&self) -> Kind {
         self.today
     }
-    /// 1.5 × the slowest kind in the store, at most 400 ms.
+    /// 1.5 × the slowest kind in the store, as measured, at most 2 s. What may come in is limited so that it fits in there on a slow core.
     pub fn refusal_delay(&self) -> Duration {
         let slowest = self.census.iter().map(|kind| self.estimate(*kind)).fold(0.0, f64::max);
-        Duration::from_secs_f64((1.5 * slowest).min(MAX_DELAY_MS) / 1000.0)
+        Duration::from_secs_f64((DELAY_FACTOR * slowest).min(MAX_DELAY_MS) / 1000.0)
     }
 }
 
@@ -158,17 +162,6 @@ const ALONE: [f64; IN_TURN] = [1.0, f64::INFINITY, f64::INFINITY];
 #[expect(clippy::cast_precision_loss, reason = "hashes in turn are few")]
 const fn count(hashes: usize) -> f64 {
     hashes as f64
-}
-
-/// How much work it is, within its family.
-fn scale(kind: Kind) -> f64 {
-    match kind {
-        Kind::Argon2 { m_kib, t } => f64::from(m_kib) * f64::from(t) / 1024.0,
-        Kind::Bcrypt { cost } => f64::from(1u32 << cost.min(31)),
-        // MiB mixed.
-        Kind::Scrypt { log_n, r, p } => f64::from(1u32 << log_n.min(31)) * f64::from(r) * f64::from(p) / 8192.0,
-        Kind::Pbkdf2 { rounds, .. } => f64::from(rounds),
-    }
 }
 
 #[cfg(test)]
@@ -185,15 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_is_one_and_a_half_times_the_slowest_kind_and_never_above_400_ms() {
+    fn the_timer_is_one_and_a_half_times_the_slowest_kind_and_never_above_2_s() {
         let mut costs = calibrated();
         assert_eq!(costs.refusal_delay(), Duration::from_millis(30));
         costs.note(Kind::Bcrypt { cost: 6 });
         assert_eq!(costs.refusal_delay(), Duration::from_millis(30), "4 ms are not the slowest");
         costs.note(Kind::Bcrypt { cost: 10 });
         assert_eq!(costs.refusal_delay(), Duration::from_millis(96), "2 ms × 2^5 × 1.5");
+        costs.note(Kind::Bcrypt { cost: 13 });
+        assert_eq!(costs.refusal_delay(), Duration::from_millis(768), "whoever has cost 13 is not told apart");
         costs.note(Kind::Bcrypt { cost: 14 });
-        assert_eq!(costs.refusal_delay(), Duration::from_millis(400));
+        assert_eq!(costs.refusal_delay(), Duration::from_millis(1536));
+        // It goes by what was measured: here half of that and half of what scale says.
+        costs.observe(Kind::Bcrypt { cost: 14 }, 1176.0);
+        assert_eq!(costs.refusal_delay(), Duration::from_millis(1650));
+        for _ in 0..200 {
+            costs.observe(Kind::Bcrypt { cost: 14 }, 3000.0);
+        }
+        assert_eq!(costs.refusal_delay(), Duration::from_millis(2000));
     }
 
     #[test]
@@ -219,6 +221,26 @@ mod tests {
         assert!((costs.refusal_delay().as_secs_f64() * 1000.0 - 60.0).abs() < 0.1);
     }
 
+    #[test]
+    fn what_is_wrapped_takes_both_hashes() {
+        let mut costs = calibrated();
+        let inner = formats::Inner::of(Kind::Bcrypt { cost: 9 }).unwrap();
+        costs.note(Kind::Wrapped { m_kib: 19_456, t: 2, inner });
+        assert_eq!(costs.refusal_delay(), Duration::from_millis(78), "20 ms and 32, × 1.5");
+    }
+
+    #[test]
+    fn an_estimate_of_strength_costs_what_the_latest_took() {
+        let mut costs = calibrated();
+        for _ in 0..200 {
+            costs.observe_strength(8.0);
+        }
+        let email = "ada@example.com".parse().unwrap();
+        let guess = crate::credentials::strength::Guess::new(&Password::new("x").unwrap(), &email, 2);
+        let work = Work::Estimate { guess, reply: tokio::sync::oneshot::channel().0 };
+        assert!((costs.of_work(&work).0 - 8.0).abs() < 0.01);
+    }
+
     fn check(hash: &str) -> Work {
         let stored = Some(formats::Stored::parse(&PasswordHash::new(hash)).unwrap());
         Work::Verify { password: Password::new("correct horse").unwrap(), stored, reply: tokio::sync::oneshot::channel().0 }
@@ -233,15 +255,18 @@ mod tests {
         let turn = costs.turn(&bcrypt(10)).unwrap();
         assert_eq!((turn.kind, turn.lanes), (Kind::Bcrypt { cost: 10 }, 3));
         assert!(turn.walls.iter().zip([64.0, 70.4, 89.6]).all(|(wall, expected)| (wall - expected).abs() < 0.001), "{:?}", turn.walls);
-        // 256 ms alone, 282 ms two, 358 ms three; refusals take 384 ms. Then 512 ms alone, when refusals take no more than 400.
-        costs.note(Kind::Bcrypt { cost: 12 });
-        assert_eq!(costs.turn(&bcrypt(12)).map(|turn| turn.lanes), Some(3));
+        // 1,024 ms alone, 1,434 ms three; refusals take 1,536 ms. They never take more than 2,000, of which 1,900 count.
+        let slow = Kind::Bcrypt { cost: 14 };
+        costs.note(slow);
+        assert_eq!(costs.turn(&bcrypt(14)).map(|turn| turn.lanes), Some(3));
         for _ in 0..200 {
-            costs.observe_in_turn(Kind::Bcrypt { cost: 12 }, 1, 300.0);
+            costs.observe_in_turn(slow, 1, 1400.0);
         }
-        assert_eq!(costs.turn(&bcrypt(12)).map(|turn| turn.lanes), Some(2), "420 ms for three");
-        costs.note(Kind::Bcrypt { cost: 13 });
-        assert!(costs.turn(&bcrypt(13)).is_none());
+        assert_eq!(costs.turn(&bcrypt(14)).map(|turn| turn.lanes), Some(2), "1,960 ms for three");
+        for _ in 0..200 {
+            costs.observe_in_turn(slow, 1, 1800.0);
+        }
+        assert!(costs.turn(&bcrypt(14)).is_none(), "1,980 ms for two");
         assert!(costs.turn(&check("$argon2i$m=256,t=1,p=1$c29tZXNhbHQ$Z3Vlc3NlZCB0YWcgMTY")).is_none());
         // A machine on which it doesn't pay.
         costs.calibrate(20.0, 5, [2.0, 3.8, 5.6]);

@@ -11,6 +11,7 @@ mod worker;
 use super::{
     Argon2Params,
     formats::{Kind, wrapped::Weak},
+    strength::Guess,
 };
 use crate::domain::{hash::PasswordHash, network::Network, rng::Rng, secret::Password};
 use admission::{Admission, Job, Refused, Work};
@@ -155,7 +156,7 @@ impl Pool {
         self.submit(Work::Hash { password, reply }, flow, class, answer).await
     }
 
-    /// Wraps a fast hash of an old system by today's parameters: [`Weak::wrap`].
+    /// Wraps a weak hash of an old system by today's parameters: [`Weak::wrap`].
     ///
     /// # Errors
     /// [`PoolError`]; nothing was hashed.
@@ -179,6 +180,16 @@ impl Pool {
             }
         });
         self.submit(Work::Verify { password, stored, reply }, flow, class, answer).await
+    }
+
+    /// Whether a new password is strong enough: before it is hashed, on the same threads and in the same queue, so that no other thread
+    /// is held up by it.
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing was estimated.
+    pub async fn estimate(&self, guess: Guess, flow: Flow, class: Class) -> Result<bool, PoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Work::Estimate { guess, reply }, flow, class, answer).await
     }
 
     async fn submit<T>(
@@ -232,7 +243,7 @@ impl Pool {
     }
 
     /// How long after its hashing began a refused password is answered: 1.5 × the slowest format in the store as it
-    /// runs at present, at most 400 ms.
+    /// runs at present, at most 2 s.
     pub fn refusal_delay(&self) -> Duration {
         lock(&self.0.shared.costs).refusal_delay()
     }

@@ -46,7 +46,8 @@ struct Holding(AtomicBool);
 
 impl Rng for Holding {
     fn fill(&self, into: &mut [u8]) {
-        while self.0.load(Ordering::SeqCst) {
+        // A single byte is for the time of a refusal.
+        while into.len() > 1 && self.0.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
         SystemRng.fill(into);
@@ -87,6 +88,50 @@ async fn what_is_hashed_is_verified_and_nothing_else_is() {
     }
     pool.stop().await;
     assert_eq!(pool.hash(password("correct horse"), flow(1, 1), Class::Interactive).await.unwrap_err(), PoolError::Stopped);
+}
+
+fn guess(text: &str) -> Guess {
+    Guess::new(&password(text), &"ada@example.com".parse().unwrap(), 3)
+}
+
+#[tokio::test]
+async fn strength_is_estimated_in_the_queue_of_the_hashes() {
+    let (pool, rng, made) = held(1).await;
+    let estimate = |text: &'static str| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.estimate(guess(text), flow(1, 1), Class::Interactive).await })
+    };
+    let (strong, weak, gone) = (estimate("correct horse battery staple"), estimate("aaaaaaaaaaaa"), estimate("kd8$Qxv2p!"));
+    until(&pool, |stats| stats.waiting == 3).await;
+    gone.abort();
+    let _ = gone.await;
+    rng.0.store(false, Ordering::SeqCst);
+    assert_eq!((strong.await.unwrap(), weak.await.unwrap()), (Ok(true), Ok(false)));
+    for hash in made {
+        assert!(hash.await.unwrap().is_ok());
+    }
+    pool.stop().await;
+    assert_eq!(pool.stats().done, 3, "the hash, and the two for whom somebody waited");
+    assert_eq!(pool.estimate(guess("x"), flow(1, 1), Class::Interactive).await, Err(PoolError::Stopped));
+}
+
+#[tokio::test]
+async fn a_full_pool_estimates_nothing() {
+    let rng = Arc::new(Holding(AtomicBool::new(true)));
+    let pool = pool_with(1, 1, 600_000, rng.clone());
+    let waiting = || {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.hash(password("correct horse"), flow(1, 1), Class::Interactive).await })
+    };
+    let first = waiting();
+    until(&pool, |stats| stats.running == 1).await;
+    let second = waiting();
+    until(&pool, |stats| stats.waiting == 1).await;
+    // The one place is taken.
+    let refused = pool.estimate(guess("correct horse battery staple"), flow(1, 1), Class::Interactive).await;
+    assert!(matches!(refused, Err(PoolError::Overloaded { .. })), "{refused:?}");
+    rng.0.store(false, Ordering::SeqCst);
+    assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -235,7 +280,7 @@ async fn a_refusal_takes_as_long_whatever_the_account_has() {
     let without = pool.refusal_delay();
     pool.note_census(&["bcrypt:10".into(), "nonsense".into(), "argon2id:m=19456,t=2,p=1".into()]);
     let delay = pool.refusal_delay();
-    assert!(without < delay && delay <= Duration::from_millis(400), "{without:?} {delay:?}");
+    assert!(without < delay && delay <= Duration::from_millis(2000), "{without:?} {delay:?}");
     for hash in [None, Some(BCRYPT)] {
         let asked = Instant::now();
         let refused = check(&pool, "correct horsf", hash).await;

@@ -10,6 +10,7 @@ use crate::{
         Argon2Params,
         formats::{self, IN_TURN, Kind, Stored},
         kernel::{BadInput, Memory},
+        strength::Guess,
     },
     domain::{hash::PasswordHash, rng::Rng, secret::Password},
 };
@@ -35,6 +36,7 @@ const CALIBRATIONS: usize = 2;
 enum Answer {
     Hash(Result<PasswordHash, PoolError>, oneshot::Sender<Result<PasswordHash, PoolError>>),
     Verify(Result<Verified, PoolError>, oneshot::Sender<Result<Verified, PoolError>>),
+    Estimate(Result<bool, PoolError>, oneshot::Sender<Result<bool, PoolError>>),
 }
 
 impl Answer {
@@ -43,6 +45,9 @@ impl Answer {
             Self::Hash(made, reply) => drop(reply.send(made)),
             Self::Verify(verified, reply) => {
                 let _ = reply.send(verified);
+            }
+            Self::Estimate(strong, reply) => {
+                let _ = reply.send(strong);
             }
         }
     }
@@ -206,6 +211,7 @@ impl Worker {
                 };
                 Answer::Verify(verified, reply)
             }
+            Work::Estimate { guess, reply } => Answer::Estimate(self.estimate(&guess, began), reply),
         }
     }
 
@@ -253,6 +259,15 @@ impl Worker {
         self.observe(None, began, 1);
         made.ok().and_then(Result::ok).ok_or_else(|| {
             tracing::error!("a password could not be hashed");
+            PoolError::Stopped
+        })
+    }
+
+    fn estimate(&self, guess: &Guess, began: Instant) -> Result<bool, PoolError> {
+        let strong = catch_unwind(AssertUnwindSafe(|| guess.is_strong()));
+        lock(&self.shared.costs).observe_strength(millis(began));
+        strong.map_err(|_| {
+            tracing::error!("the strength of a password could not be estimated");
             PoolError::Stopped
         })
     }

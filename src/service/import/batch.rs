@@ -1,4 +1,4 @@
-//! Accounts out of rows: passwords are hashed and fast hashes wrapped (in the pool's last class), the rest is as it came.
+//! Accounts out of rows: passwords are hashed and weak hashes wrapped (in the pool's last class), the rest is as it came.
 
 use super::{NewUser, Refusal, Secret};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         ids::{RoleId, TenantId, UserId},
         policy::{AuthPolicy, BreachCheck},
         rng::Rng,
+        secret::Password,
         time::Clock,
         user::{CodeSerials, User, UserStatus},
     },
@@ -75,16 +76,11 @@ impl Importer {
                 Secret::None => return Ok(Ok(None)),
                 Secret::Hash(Imported::Kept(hash)) => return Ok(Ok(Some(hash.clone()))),
                 Secret::Hash(Imported::Weak(weak)) => self.pool.wrap(weak.clone(), self.flow, Class::Background).await,
-                Secret::Password(password) => {
-                    if let Err(weak) = policy::check(password, &self.policy, &row.email) {
-                        return Ok(Err(weak.detail));
-                    }
-                    let asked = self.policy.breached_password_check == BreachCheck::On;
-                    if asked && self.breach.look_up(password.as_typed()).await == Breached::Yes {
-                        return Ok(Err("The password is known from a data breach.".to_owned()));
-                    }
-                    self.pool.hash(password.clone(), self.flow, Class::Background).await
-                }
+                Secret::Password(password) => match self.refusal(password, row).await {
+                    Ok(None) => self.pool.hash(password.clone(), self.flow, Class::Background).await,
+                    Ok(Some(why)) => return Ok(Err(why)),
+                    Err(busy) => Err(busy),
+                },
             };
             match made {
                 Err(PoolError::Overloaded { .. }) if tries < TRIES => {
@@ -94,6 +90,16 @@ impl Importer {
                 made => return made.map(|hash| Ok(Some(hash))),
             }
         }
+    }
+
+    /// Why a password in clear is not taken.
+    async fn refusal(&self, password: &Password, row: &NewUser) -> Result<Option<String>, PoolError> {
+        if let Err(weak) = policy::check(&self.pool, password, &self.policy, &row.email, self.flow, Class::Background).await? {
+            return Ok(Some(weak.detail));
+        }
+        let asked = self.policy.breached_password_check == BreachCheck::On;
+        let breached = asked && self.breach.look_up(password.as_typed()).await == Breached::Yes;
+        Ok(breached.then(|| "The password is known from a data breach.".to_owned()))
     }
 
     fn account(&self, row: NewUser, password_hash: Option<PasswordHash>) -> ImportUser {

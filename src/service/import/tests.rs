@@ -4,6 +4,10 @@ use super::{
     split::{MAX_RECORD, Raw, Record, Splitter},
     *,
 };
+use crate::{
+    credentials::{Argon2Params, kernel::Memory},
+    domain::rng::SystemRng,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -32,12 +36,18 @@ fn why(source: Source, row: serde_json::Value) -> String {
 }
 fn kept(user: &NewUser) -> &str {
     match &user.secret {
-        Secret::Hash(crate::credentials::formats::foreign::Imported::Kept(hash)) => hash.reveal(),
+        Secret::Hash(Imported::Kept(hash)) => hash.reveal(),
         other => panic!("{other:?}"),
     }
 }
+/// What a weak hash is stored as.
+fn wrapped(user: &NewUser) -> String {
+    let Secret::Hash(Imported::Weak(weak)) = &user.secret else { panic!("{:?}", user.secret) };
+    let mut memory = Memory::map(19_456).unwrap();
+    weak.wrap(&Argon2Params::default(), &SystemRng, &mut memory).unwrap().reveal().to_owned()
+}
 
-const BCRYPT: &str = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+const BCRYPT: &str = "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
 
 #[test]
 fn lines_arrays_and_wrapped_arrays_give_the_same_rows() {
@@ -141,7 +151,7 @@ fn our_own_format() {
         (json!({"email": "a@example.com", "password": "x", "password_hash": BCRYPT}), "both"),
         (json!({"email": "a@example.com", "password": "x".repeat(300)}), "password"),
         (json!({"email": "a@example.com", "password_hash": "plain secret"}), "no supported format"),
-        (json!({"email": "a@example.com", "password_hash": BCRYPT.replace("$05$", "$15$")}), "ceilings"),
+        (json!({"email": "a@example.com", "password_hash": BCRYPT.replace("$10$", "$15$")}), "cost is at most 14"),
         (json!({"email": "a@example.com", "phone": "123"}), "phone"),
         (json!({"email": "a@example.com", "display_name": "x".repeat(201)}), "200"),
         (json!({"email": "a@example.com", "metadata": {"k": "x".repeat(17_000)}}), "16 KiB"),
@@ -166,7 +176,7 @@ fn auth0() {
     assert_eq!((kept(&user), user.display_name.as_deref(), user.email_verified), (BCRYPT, Some("ada"), true));
     assert_eq!(user.metadata["auth0_user_id"], "60425dc43519d90068f82973");
     let custom = |hash| one(Source::Auth0, json!({"email": "a@example.com", "custom_password_hash": hash}));
-    let weak = |user: NewUser| matches!(user.secret, Secret::Hash(crate::credentials::formats::foreign::Imported::Weak(_)));
+    let weak = |user: NewUser| matches!(user.secret, Secret::Hash(Imported::Weak(_)));
     let md5 = json!({"algorithm": "md5", "hash": {"value": "5f4dcc3b5aa765d61d8327deb882cf99", "encoding": "hex"},
         "salt": {"value": "NaCl", "position": "suffix"}});
     assert!(weak(custom(md5)));
@@ -174,7 +184,10 @@ fn auth0() {
     assert!(weak(custom(json!({"algorithm": "ldap", "hash": {"value": "{MD5}X03MO1qnZdYdgyfeuILPmQ=="}}))));
     let scrypt = custom(json!({"algorithm": "scrypt", "hash": {"value": "00112233445566778899aabbccddeeff", "encoding": "hex"},
         "salt": {"value": "TmFDbA==", "encoding": "base64"}, "cost": 1024, "blockSize": 8, "parallelization": 2}));
-    assert_eq!(kept(&scrypt), "$scrypt$ln=10,r=8,p=2$TmFDbA$ABEiM0RVZneImaq7zN3u/w");
+    assert!(wrapped(&scrypt).ends_with("$scrypt$ln=10,r=8,p=2$TmFDbA$l=16"));
+    let scrypt = custom(json!({"algorithm": "scrypt", "hash": {"value": "00112233445566778899aabbccddeeff", "encoding": "hex"},
+        "salt": {"value": "TmFDbA==", "encoding": "base64"}, "cost": 131_072, "blockSize": 8, "parallelization": 1}));
+    assert_eq!(kept(&scrypt), "$scrypt$ln=17,r=8,p=1$TmFDbA$ABEiM0RVZneImaq7zN3u/w");
     for hash in [
         json!({"algorithm": "md4", "hash": {"value": "x"}}),
         json!({"algorithm": "md5", "hash": {"value": "zz"}}),
@@ -204,7 +217,8 @@ fn firebase() {
     let json = json!({"users": [{"localId": "u1", "email": "a@example.com", "emailVerified": true, "passwordHash": hash, "salt": salt,
         "disabled": true, "customAttributes": "{\"admin\":true}", "providerUserInfo": []}]});
     let user = read(Source::Firebase, Some(project()), &json.to_string()).remove(0).unwrap();
-    assert!(kept(&user).starts_with("$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki"));
+    let stored = wrapped(&user);
+    assert!(stored.contains("$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki") && stored.ends_with("$42xEC+ixf3L2lw==$l=64"), "{stored}");
     assert_eq!((user.suspended, &user.metadata["custom_claims"]["admin"]), (true, &json!(true)));
     let mut cells = vec![""; 28];
     (cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[25], cells[26]) =
@@ -234,13 +248,15 @@ fn keycloak() {
     let (salt, tag) = ("MDEyMzQ1Njc4OWFiY2RlZg==", "AAECAwQFBgcICQoLDA0ODw==");
     let secret = json!({"value": tag, "salt": salt, "additionalParameters": {}});
     let user = one(Source::Keycloak, credential(json!({"hashIterations": 27500, "algorithm": "pbkdf2-sha256"}), secret.clone()));
-    assert_eq!(kept(&user), "$pbkdf2-sha256$i=27500,l=16$MDEyMzQ1Njc4OWFiY2RlZg$AAECAwQFBgcICQoLDA0ODw");
+    assert!(wrapped(&user).ends_with("$pbkdf2-sha256$i=27500,l=16$MDEyMzQ1Njc4OWFiY2RlZg$l=16"));
     assert_eq!(
         (user.locale.as_deref(), user.suspended, &user.metadata["attributes"]["team"]),
         (Some("de"), false, &json!(["blue", "red"]))
     );
     let sha1 = one(Source::Keycloak, credential(json!({"hashIterations": 20000, "algorithm": "pbkdf2"}), secret.clone()));
-    assert!(kept(&sha1).starts_with("$pbkdf2-sha1$i=20000,l=16$"));
+    assert!(wrapped(&sha1).contains("$pbkdf2-sha1$i=20000,l=16$"));
+    let sha512 = one(Source::Keycloak, credential(json!({"hashIterations": 210_000, "algorithm": "pbkdf2-sha512"}), secret.clone()));
+    assert_eq!(kept(&sha512), "$pbkdf2-sha512$i=210000,l=16$MDEyMzQ1Njc4OWFiY2RlZg$AAECAwQFBgcICQoLDA0ODw");
     let more = json!({"hashLength": ["16"], "memory": ["7168"], "type": ["id"], "version": ["1.3"], "parallelism": ["1"]});
     let argon2 = json!({"hashIterations": 5, "algorithm": "argon2", "additionalParameters": more});
     let user = one(Source::Keycloak, credential(argon2, secret.clone()));

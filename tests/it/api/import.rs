@@ -138,7 +138,7 @@ fn said(output: &Output) -> String {
 /// That many rows, of which every tenth is refused, each for one of three reasons.
 fn large(dir: &Path, rows: u64) -> (std::path::PathBuf, Vec<u64>) {
     let (mut text, mut bad) = (String::new(), Vec::new());
-    let (mark, bcrypt) = (unique(), "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
+    let (mark, bcrypt) = (unique(), "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
     for n in 1..=rows {
         let row = match n % 30 {
             10 => "not JSON".to_owned(),
@@ -201,7 +201,7 @@ async fn each_source_comes_in_with_its_passwords() {
     let app = App::own().await;
     let ours = org(&app).await;
     let [q, a, f, c, k, md5] = std::array::from_fn(|_| fresh_email());
-    let bcrypt = bcrypt::hash("correct horse", 5).unwrap();
+    let bcrypt = bcrypt::hash("correct horse", 10).unwrap();
     let scrypt =
         "$scrypt$ln=14,r=8,p=1$U29kaXVtQ2hsb3JpZGU$cCO9yzr9c0hGHAbNgf046/2o+7qQT44+qbVD9lRdofLVQylVYT8Pz2LUlwUkKpr55h6F3A1lHkDfzwF7RVdYhw";
     let lines = format!("{}\nbroken\n{}\n", json!({"email": q, "password_hash": scrypt}), json!({"email": q, "password_hash": scrypt}));
@@ -222,7 +222,12 @@ async fn each_source_comes_in_with_its_passwords() {
         "secretData": json!({"value": KEYCLOAK.0, "salt": KEYCLOAK.1}).to_string()});
     let keycloak = json!({"realm": "r", "users": [{"username": "k", "email": k, "enabled": true, "credentials": [credential]}]});
     assert_eq!(counts(&ours.upload(&app, "keycloak", "application/json", keycloak.to_string()).await.expect(200)), (1, 0));
-    assert!(app.stored_hash(&md5).await.unwrap().starts_with("$wrapped-argon2id$"));
+    assert_eq!(app.stored_hash(&a).await, Some(bcrypt));
+    for (weak, within) in [(&md5, "$md5-after$"), (&q, "$scrypt$ln=14,r=8,p=1$"), (&f, "$fbscrypt$"), (&k, "$pbkdf2-sha256$i=27500,l=64$")]
+    {
+        let stored = app.stored_hash(weak).await.unwrap();
+        assert!(stored.starts_with("$wrapped-argon2id$v=19$") && stored.contains(within), "{stored}");
+    }
     for (email, password) in
         [(&q, "pleaseletmein"), (&a, "correct horse"), (&md5, "password"), (&f, "user1password"), (&k, "correct horse")]
     {

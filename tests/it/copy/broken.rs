@@ -22,7 +22,7 @@ async fn crowded() -> App {
     let owner = app.signup().await;
     let tenant = app.post_as(&owner.access, "/v1/tenants", json!({"name": "Crowd"})).await.expect(201).str("id");
     let file = app.data_dir().join("crowd.ndjson");
-    let bcrypt = "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let bcrypt = "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     let rows = (0..USERS).map(|_| json!({"email": fresh_email(), "password_hash": bcrypt, "display_name": "Ada"}).to_string() + "\n");
     std::fs::write(&file, rows.collect::<String>()).unwrap();
     let imported = app.command().args(["import", file.to_str().unwrap(), "--source", "qeet", "--tenant", &tenant]).output().unwrap();

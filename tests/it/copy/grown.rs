@@ -61,7 +61,7 @@ async fn grow(app: &App) -> Grown {
     let role = json!({"name": "Reader", "permissions": ["user.read"]});
     app.post_as(&token, &format!("/v1/tenants/{org}/roles"), role).await.expect(201);
     let bcrypt = fresh_email();
-    let hash = bcrypt::hash("correct horse", 5).unwrap();
+    let hash = bcrypt::hash("correct horse", 10).unwrap();
     let metadata = json!({"n": 0.1, "list": [1, 2.5e-7, "ä"]});
     app.post_as(&token, "/v1/users", json!({"email": bcrypt, "password_hash": hash, "display_name": "Émile", "metadata": metadata}))
         .await

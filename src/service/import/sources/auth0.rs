@@ -69,7 +69,7 @@ fn custom(row: &Object<'_>) -> Field<Imported> {
             }
             let tag = bytes("hash.value", value, encoding.unwrap_or("hex"))?;
             let (salt, b64) = (salt(row)?.0, |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes));
-            Imported::kept(format!("$scrypt$ln={},r={r},p={p}${}${}", cost.trailing_zeros(), b64(&salt), b64(&tag))).map_err(bad)
+            Imported::of(format!("$scrypt$ln={},r={r},p={p}${}${}", cost.trailing_zeros(), b64(&salt), b64(&tag))).map_err(bad)
         }
         _ => Err("custom_password_hash is of an algorithm that is not supported".into()),
     }

@@ -89,7 +89,7 @@ impl FirebaseParams {
         let (separator, signer) = (b64("the salt separator", &self.salt_separator)?, b64("the signer key", self.signer_key.reveal())?);
         let (salt, hash) = (b64("salt", salt)?, b64("passwordHash", hash)?);
         let costs = format!("n={},r={},p=1", self.mem_cost, self.rounds);
-        Imported::kept(format!("$fbscrypt$v=1,{costs},ss={separator},sk={signer}${salt}${hash}")).map_err(|e| format!("passwordHash {e}"))
+        Imported::of(format!("$fbscrypt$v=1,{costs},ss={separator},sk={signer}${salt}${hash}")).map_err(|e| format!("passwordHash {e}"))
     }
 
     /// Whether hashes can be made with them at all.

@@ -83,5 +83,5 @@ fn argon2(data: &Object<'_>, passes: u64, salt: &[u8], tag: &[u8]) -> Field<Impo
     let (kind, m, p) = (first("type").unwrap_or("id"), first("memory").unwrap_or("7168"), first("parallelism").unwrap_or("1"));
     let b64 = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes);
     let phc = format!("$argon2{kind}$v={version}$m={m},t={passes},p={p}${}${}", b64(salt), b64(tag));
-    Imported::kept(phc).map_err(|e| format!("the credential {e}"))
+    Imported::of(phc).map_err(|e| format!("the credential {e}"))
 }

@@ -36,13 +36,18 @@ async fn a_hash_of_another_system_or_a_mailed_link() {
     let app = App::new().await;
     let org = org(&app).await;
     let password = fresh_password();
-    let hash = bcrypt::hash(&password, 5).unwrap();
+    let hash = bcrypt::hash(&password, 10).unwrap();
     let with_hash = |hash: &str| json!({"email": fresh_email(), "password_hash": hash});
     let user = org.post(&app, "/v1/users", with_hash(&hash)).await.expect(201);
     app.login(&user.str("email"), &password).await.expect(200);
     // A fast hash is wrapped before it is stored.
     let ssha = org.post(&app, "/v1/users", with_hash("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=")).await.expect(201);
     app.login(&ssha.str("email"), "password").await.expect(200);
+    // So is one of a slow format whose costs are too low.
+    let cheap = org.post(&app, "/v1/users", with_hash(&bcrypt::hash(&password, 5).unwrap())).await.expect(201);
+    app.login(&cheap.str("email"), &password).await.expect(200);
+    let dear = org.post(&app, "/v1/users", with_hash(&hash.replace("$10$", "$15$"))).await.refused(422, "validation_failed");
+    assert!(dear.text.contains("the cost is at most 14"), "{}", dear.text);
     for bad in ["plain text", "$2b$31$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW", &"$".repeat(5000)] {
         let reply = org.post(&app, "/v1/users", with_hash(bad)).await.refused(422, "validation_failed");
         assert!(reply.body["error"]["fields"]["password_hash"].is_string(), "{}", reply.text);
