@@ -5,6 +5,7 @@ use crate::{
     tally::{Operation, Outcome},
 };
 use goose::prelude::{GooseMethod, GooseUser, TransactionError};
+use reqwest::RequestBuilder;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ pub struct Ask<'a> {
 }
 
 /// After a connection that broke: a server that is gone isn't asked a million times.
-const BROKEN: Duration = Duration::from_millis(100);
+pub const BROKEN: Duration = Duration::from_millis(100);
 
 /// Something that stops a user: goose counts it as a failed transaction.
 pub type Stop = Box<TransactionError>;
@@ -42,6 +43,30 @@ pub fn judge(operation: Operation, status: u16, retry_after: Option<&str>) -> Ju
     Judged { outcome, wait }
 }
 
+/// What came back, read to its end.
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<String>,
+    /// Null if the body is no JSON.
+    pub json: Value,
+}
+
+impl Answer {
+    /// For people: the status, and the code of an error.
+    pub fn told(&self) -> String {
+        format!("{} {}", self.status, self.json["error"]["code"].as_str().unwrap_or("no error code"))
+    }
+}
+
+/// Sends a request, and reads its answer.
+pub async fn answer(request: RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let status = response.status().as_u16();
+    let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+    Ok(Answer { status, retry_after, json })
+}
+
 /// Sends it. The body of the answer if it was good, and nothing if the service is full (then it has waited as told) or the answer was
 /// unexpected.
 pub async fn send(user: &mut GooseUser, run: &Run, ask: Ask<'_>) -> Result<Option<Value>, Stop> {
@@ -55,16 +80,10 @@ pub async fn send(user: &mut GooseUser, run: &Run, ask: Ask<'_>) -> Result<Optio
         request = request.json(body);
     }
     let began = Instant::now();
-    let answered = async {
-        let response = request.send().await?;
-        let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
-        Ok::<_, reqwest::Error>((response.status().as_u16(), retry_after, response.bytes().await?))
-    };
-    let (status, judged, error, json) = match answered.await {
-        Ok((status, retry_after, body)) => {
-            let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let code = json["error"]["code"].as_str().unwrap_or("no error code");
-            (Some(status), judge(operation, status, retry_after.as_deref()), format!("{status} {code}"), json)
+    let (status, judged, error, json) = match answer(request).await {
+        Ok(answer) => {
+            let judged = judge(operation, answer.status, answer.retry_after.as_deref());
+            (Some(answer.status), judged, answer.told(), answer.json)
         }
         Err(error) => {
             let judged = Judged { outcome: Outcome::Unexpected, wait: BROKEN };
@@ -90,7 +109,7 @@ pub async fn note(
 ) -> Result<(), Stop> {
     run.tally.add(operation, outcome, run.plan.part(user.started.elapsed()), took);
     if outcome == Outcome::Unexpected {
-        run.remember(operation, error);
+        run.tally.remember(operation, error);
     }
     let name = match outcome {
         Outcome::Refused => format!("{}, refused for now", operation.name()),

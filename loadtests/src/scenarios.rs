@@ -33,6 +33,8 @@ pub enum Scenario {
     MixedDay,
     /// Sign-ins with light requests between; in the middle ten times the users
     Spike,
+    /// One free account does all it may as fast as it can, while others sign in; on a server whose limits are on
+    NoisyNeighbour,
 }
 
 impl Scenario {
@@ -44,6 +46,7 @@ impl Scenario {
             Self::ForgotFlood => "forgot-flood",
             Self::MixedDay => "mixed-day",
             Self::Spike => "spike",
+            Self::NoisyNeighbour => "noisy-neighbour",
         }
     }
     /// Users, where nobody says how many.
@@ -51,8 +54,13 @@ impl Scenario {
         match self {
             Self::MixedDay => 100,
             Self::Spike => 32,
+            Self::NoisyNeighbour => 40,
             _ => 64,
         }
+    }
+    /// Seconds, where nobody says how many.
+    pub fn time(self) -> u64 {
+        if self == Self::NoisyNeighbour { 60 } else { 20 }
     }
     /// What goose runs.
     pub fn steps(self, run: &Arc<Run>) -> Result<Steps, GooseError> {
@@ -75,6 +83,8 @@ impl Scenario {
                 .register_transaction(step(Step::Login, 8)?)
                 .register_transaction(step(Step::Me, 1)?)
                 .register_transaction(step(Step::Refresh, 1)?),
+            // goose does not run it: see `crate::noisy`.
+            Self::NoisyNeighbour => steps,
         })
     }
 }

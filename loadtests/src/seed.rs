@@ -12,8 +12,10 @@ use std::{
 pub const MAIL: Duration = Duration::from_secs(30);
 /// Requests at a time.
 const LANES: usize = 8;
-/// So often a sign-up is sent again that a full service put off.
-const TRIES: usize = 20;
+/// So often a request is sent again that a full service put off.
+pub const TRIES: usize = 20;
+/// Of requests to `/v1/auth/*` from one network, a noisy neighbour and the others together.
+const REQUESTS: u64 = 1_000_000;
 
 /// The tokens of one session.
 #[derive(Debug, Clone)]
@@ -63,19 +65,36 @@ pub async fn look(client: &Client, host: &str, scenario: Scenario) -> Result<(),
     if ready.status() != 200 {
         return Err(format!("{host} is not ready: GET /readyz answers {}", ready.status()));
     }
-    if scenario == Scenario::Journey {
+    if matches!(scenario, Scenario::Journey | Scenario::NoisyNeighbour) {
         let answer = get(client, host, &mailbox("nobody@example.com")).await?;
         if answer.status() != 200 {
             return Err(no_mailbox(&format!("has no development mailbox: GET /dev/mailbox/messages answers {}", answer.status()), host));
         }
     }
+    if scenario == Scenario::NoisyNeighbour {
+        // Refused without a token, and counted against the network all the same.
+        let answer = get(client, host, "/v1/auth/me").await?;
+        return limits_fit(answer.headers().get("ratelimit-limit").and_then(|v| v.to_str().ok()?.parse().ok()));
+    }
     Ok(())
+}
+
+/// The limits have to be on; but the one of a network must not stand for those of the account, since all of it comes from one address.
+fn limits_fit(of_network: Option<u64>) -> Result<(), String> {
+    let raised = "QEETID_LIMIT__AUTH_REQUESTS=10000000/1m and QEETID_LIMIT__SIGNUPS=100000/1h";
+    match of_network {
+        None => Err(format!("the server's limits are off, and they are what is tested. Start it with QEETID_LIMITS=on, {raised}")),
+        Some(few) if few < REQUESTS => {
+            Err(format!("{few} requests to /v1/auth/* are too few for all who come from this address. Start the server with {raised}"))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 fn no_mailbox(what: &str, host: &str) -> String {
     format!(
-        "{host} {what}. The step \"verify\" of the journey reads its code there. Start the server with QEETID_MAIL_URL=mailbox:// (the \
-         default) on a loopback address or with QEETID_DEV=on, or run another scenario"
+        "{host} {what}. The scenario reads a code there. Start the server with QEETID_MAIL_URL=mailbox:// (the default) on a \
+         loopback address or with QEETID_DEV=on, or run another scenario"
     )
 }
 
@@ -84,19 +103,26 @@ pub async fn mail_comes(client: &Client, host: &str, person: &Person) -> Result<
     let access =
         person.pair.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|pair| (pair.access.clone(), pair.user_id.clone()));
     let (access, user_id) = access.ok_or("nobody has signed up")?;
+    code_of(client, host, &person.email, &access, &user_id).await.map(drop)
+}
+
+/// Has a code mailed to the address of an account, and reads it in the development mailbox.
+pub async fn code_of(client: &Client, host: &str, email: &str, access: &str, user_id: &str) -> Result<String, String> {
     let start = client.post(format!("{host}/v1/users/{user_id}/verify/email/start")).bearer_auth(access);
     let status = start.send().await.map_err(|e| format!("verify: {}", e.without_url()))?.status();
     if status != 200 {
         return Err(format!("verify, start answers {status}"));
     }
-    let began = Instant::now();
-    while code(client, &format!("{host}{}", mailbox(&person.email))).await.is_none() {
+    let (url, began) = (format!("{host}{}", mailbox(email)), Instant::now());
+    loop {
+        if let Some(code) = code(client, &url).await {
+            return Ok(code);
+        }
         if began.elapsed() > MAIL {
             return Err(no_mailbox("sends its mails elsewhere than to its development mailbox", host));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(())
 }
 
 async fn get(client: &Client, host: &str, path: &str) -> Result<Response, String> {
@@ -138,9 +164,25 @@ async fn sign_up(client: &Client, host: &str, email: &str, password: &str) -> Re
             (202, _) => {
                 return Err("sign-up answers 202: the server is in verify_first mode. Start it with QEETID_SIGNUP_MODE=instant".into());
             }
-            (429, _) => return Err("sign-up answers 429: the server limits it. Start it with QEETID_LIMITS=off".into()),
+            (429, _) => {
+                let why = "sign-up answers 429: the server limits it. Start it with QEETID_LIMITS=off (for noisy-neighbour, whose limits \
+                           have to be on, with QEETID_LIMIT__SIGNUPS=100000/1h)";
+                return Err(why.into());
+            }
             (status, _) => return Err(format!("sign-up answers {status}: {}", answer.text().await.unwrap_or_default())),
         }
     }
     Err(format!("the server was full {TRIES} times in a row: nobody could be signed up"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noisy_neighbour_needs_limits_and_room_for_all_in_one_network() {
+        assert!(limits_fit(None).unwrap_err().contains("QEETID_LIMITS=on"));
+        assert!(limits_fit(Some(100)).unwrap_err().contains("QEETID_LIMIT__AUTH_REQUESTS"));
+        assert_eq!(limits_fit(Some(10_000_000)), Ok(()));
+    }
 }

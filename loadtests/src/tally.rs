@@ -83,13 +83,13 @@ impl Default for Times {
 }
 
 impl Times {
-    fn add(&mut self, took: Duration) {
+    pub fn add(&mut self, took: Duration) {
         let micros = took.as_secs_f64() * 1e6;
         let at = (micros.max(1.0).ln() / STEP.ln()) as usize;
         self.buckets[at.min(BUCKETS - 1)] += 1;
         self.count += 1;
     }
-    fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         for (mine, others) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine += others;
         }
@@ -114,11 +114,23 @@ type Key = (Operation, Outcome, Part);
 
 /// All of a run. The users of the load test write into it side by side.
 #[derive(Debug, Default)]
-pub struct Tally(Mutex<BTreeMap<Key, Times>>);
+pub struct Tally {
+    times: Mutex<BTreeMap<Key, Times>>,
+    /// Unexpected answers, and how many.
+    strange: Mutex<BTreeMap<(Operation, String), u64>>,
+}
 
 impl Tally {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Times>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// What an unexpected answer was.
+    pub fn remember(&self, operation: Operation, error: &str) {
+        let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
+        *strange.entry((operation, error.to_owned())).or_default() += 1;
+    }
+    pub fn strange(&self) -> BTreeMap<(Operation, String), u64> {
+        self.strange.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     pub fn add(&self, operation: Operation, outcome: Outcome, part: Part, took: Duration) {
         self.lock().entry((operation, outcome, part)).or_default().add(took);
@@ -162,5 +174,21 @@ mod tests {
         assert_eq!(tally.times(|_, _, _| true).count(), 1002);
         assert_eq!(tally.times(|_, _, part| part == Part::Recovery).quantile_ms(0.99), None);
         assert_eq!(tally.operations(), [Operation::Login, Operation::Me]);
+    }
+
+    #[test]
+    fn a_quantile_of_few_times_is_one_of_them() {
+        let mut few = Times::default();
+        assert_eq!(few.quantile_ms(0.5), None);
+        for ms in [1, 2, 100] {
+            few.add(Duration::from_millis(ms));
+        }
+        for (share, ms) in [(0.0, 1.0), (0.5, 2.0), (0.99, 100.0), (1.0, 100.0)] {
+            let seen = few.quantile_ms(share).unwrap();
+            assert!((seen / ms - 1.0).abs() < 0.025, "{seen} for {ms}");
+        }
+        let mut both = few.clone();
+        both.merge(&few);
+        assert_eq!((both.count(), both.quantile_ms(0.99)), (6, few.quantile_ms(0.99)));
     }
 }

@@ -21,10 +21,31 @@ pub enum Measure {
     Goodput,
     /// Sign-ins a second that succeed during the spike, as a share of those before it.
     SpikeGoodput,
+    /// p99 of others' `me` beside a noisy neighbour, less twice what it was before, ms.
+    NoiseMe,
+    /// The same of their sign-ins.
+    NoiseLogin,
+    /// How many answers to others had a status of 500 or above: a 503 is one, whatever it says.
+    NoiseOthers,
+    /// How many answers to the neighbour had one, a 503 left out.
+    NoiseOwn,
+    /// By how much the server's memory grew in the second half of the noise.
+    NoiseMemory,
+}
+
+/// What is known of a run with a noisy neighbour beside the times of the others.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside {
+    /// Answers of 500 and above to others.
+    pub others: u64,
+    /// Those to the neighbour, without 503.
+    pub neighbour: u64,
+    /// Of the server's memory in the second half, as a share of what it had in the middle.
+    pub growth: Option<f64>,
 }
 
 impl Measure {
-    const ALL: [(Self, &str, &str, f64); 6] = [
+    const ALL: [(Self, &str, &str, f64); 11] = [
         (Self::Unexpected, "unexpected", "", 0.001),
         (Self::LightP99, "light-p99", "ms", 250.0),
         // The pool's deadline of 2 s, and a hash.
@@ -32,10 +53,23 @@ impl Measure {
         (Self::RefusedP99, "refused-p99", "ms", 250.0),
         (Self::Goodput, "goodput", "/s", 1.0),
         (Self::SpikeGoodput, "spike-goodput", "", 0.9),
+        (Self::NoiseMe, "noise-me", "ms", 5.0),
+        (Self::NoiseLogin, "noise-login", "ms", 5.0),
+        (Self::NoiseOthers, "noise-others-5xx", "answers", 0.0),
+        (Self::NoiseOwn, "noise-own-5xx", "answers", 0.0),
+        (Self::NoiseMemory, "noise-memory", "", 0.1),
     ];
     /// More is better.
     fn at_least(self) -> bool {
         matches!(self, Self::Goodput | Self::SpikeGoodput)
+    }
+    /// It is about a run with a noisy neighbour.
+    fn is_of_noise(self) -> bool {
+        matches!(self, Self::NoiseMe | Self::NoiseLogin | Self::NoiseOthers | Self::NoiseOwn | Self::NoiseMemory)
+    }
+    /// A run that gave nothing to measure it by has not kept to it.
+    fn is_needed(self) -> bool {
+        matches!(self, Self::Unexpected | Self::NoiseMe | Self::NoiseLogin)
     }
     /// What the run came to; `None` if there was nothing to measure.
     fn of(self, tally: &Tally, plan: &Plan) -> Option<f64> {
@@ -43,11 +77,7 @@ impl Measure {
             tally.times(|operation, outcome, _| wanted(operation) && outcome == which).quantile_ms(0.99)
         };
         match self {
-            Self::Unexpected => {
-                let all = tally.times(|_, _, _| true).count();
-                let wrong = tally.times(|_, outcome, _| outcome == Outcome::Unexpected).count();
-                (all > 0).then(|| wrong as f64 / all as f64)
-            }
+            Self::Unexpected => unexpected(tally),
             Self::LightP99 => p99(Operation::is_light, Outcome::Good),
             Self::HashP99 => p99(Operation::hashes, Outcome::Good),
             Self::RefusedP99 => p99(|_| true, Outcome::Refused),
@@ -60,8 +90,31 @@ impl Measure {
                 let usual = sign_ins(Part::Steady);
                 plan.has_spike().then_some(if usual > 0.0 { sign_ins(Part::Spike) / usual } else { 0.0 })
             }
+            Self::NoiseMe | Self::NoiseLogin | Self::NoiseOthers | Self::NoiseOwn | Self::NoiseMemory => None,
         }
     }
+    /// What a run with a noisy neighbour came to; `None` if there was nothing to measure.
+    fn of_noise(self, tally: &Tally, beside: &Beside) -> Option<f64> {
+        let beyond_twice = |of: Operation| {
+            let good = |when: Part| tally.times(|operation, outcome, part| operation == of && outcome == Outcome::Good && part == when);
+            Some(good(Part::Noisy).quantile_ms(0.99)? - 2.0 * good(Part::Idle).quantile_ms(0.99)?)
+        };
+        match self {
+            Self::Unexpected => unexpected(tally),
+            Self::NoiseMe => beyond_twice(Operation::Me),
+            Self::NoiseLogin => beyond_twice(Operation::Login),
+            Self::NoiseOthers => Some(beside.others as f64),
+            Self::NoiseOwn => Some(beside.neighbour as f64),
+            Self::NoiseMemory => beside.growth,
+            Self::LightP99 | Self::HashP99 | Self::RefusedP99 | Self::Goodput | Self::SpikeGoodput => None,
+        }
+    }
+}
+
+fn unexpected(tally: &Tally) -> Option<f64> {
+    let all = tally.times(|_, _, _| true).count();
+    let wrong = tally.times(|_, outcome, _| outcome == Outcome::Unexpected).count();
+    (all > 0).then(|| wrong as f64 / all as f64)
 }
 
 /// `NAME=VALUE` as it is typed; `NAME=off` takes one away.
@@ -98,15 +151,25 @@ pub struct Verdict {
 
 /// Judges the run. What could not be measured is kept to, but for a run without any answer at all.
 pub fn judge(changes: &[Change], tally: &Tally, plan: &Plan) -> Vec<Verdict> {
+    verdicts(changes, |measure| !measure.is_of_noise(), |measure| measure.of(tally, plan))
+}
+
+/// Judges a run with a noisy neighbour, in which `tally` has what others asked for.
+pub fn judge_noise(changes: &[Change], tally: &Tally, beside: &Beside) -> Vec<Verdict> {
+    let wanted = |measure: Measure| measure.is_of_noise() || measure == Measure::Unexpected;
+    verdicts(changes, wanted, |measure| measure.of_noise(tally, beside))
+}
+
+fn verdicts(changes: &[Change], wanted: impl Fn(Measure) -> bool, of: impl Fn(Measure) -> Option<f64>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for (measure, name, unit, default) in Measure::ALL {
+    for (measure, name, unit, default) in Measure::ALL.into_iter().filter(|(measure, ..)| wanted(*measure)) {
         let changed = changes.iter().rev().find(|change| change.measure == measure);
         let Some(limit) = changed.map_or(Some(default), |change| change.limit) else { continue };
-        let seen = measure.of(tally, plan);
+        let seen = of(measure);
         let passed = match seen {
             Some(seen) if measure.at_least() => seen >= limit,
             Some(seen) => seen <= limit,
-            None => measure != Measure::Unexpected,
+            None => !measure.is_needed(),
         };
         let sign = if measure.at_least() { "≥" } else { "≤" };
         let seen = seen.map_or_else(|| "nothing measured".into(), |seen| with_unit(seen, unit));
@@ -156,6 +219,40 @@ mod tests {
         add(1, Operation::Me, Outcome::Unexpected, Part::Recovery, 5);
         assert_eq!(failed(&[], &tally, &plan), ["unexpected"]);
         assert!(failed(&["unexpected=0.01"], &tally, &plan).is_empty());
+    }
+
+    #[test]
+    fn beside_noise_others_have_twice_the_time_and_5_ms() {
+        let tally = Tally::default();
+        let add = |times: usize, operation, part, micros| {
+            for _ in 0..times {
+                tally.add(operation, Outcome::Good, part, Duration::from_micros(micros));
+            }
+        };
+        let failed = |changes: &[&str], beside: Beside| -> Vec<&'static str> {
+            let changes: Vec<Change> = changes.iter().map(|text| text.parse().unwrap()).collect();
+            judge_noise(&changes, &tally, &beside).into_iter().filter(|v| !v.passed).map(|v| v.name).collect()
+        };
+        let calm = Beside::default();
+        assert_eq!(failed(&[], calm), ["unexpected", "noise-me", "noise-login"], "nothing came back");
+        for (operation, micros) in [(Operation::Me, 2_000), (Operation::Login, 30_000)] {
+            add(100, operation, Part::Idle, micros);
+        }
+        assert_eq!(failed(&[], calm), ["noise-me", "noise-login"], "nothing came back beside the noise");
+        add(100, Operation::Me, Part::Noisy, 8_500);
+        add(100, Operation::Login, Part::Noisy, 60_000);
+        // What comes before the counting says nothing.
+        add(100, Operation::Me, Part::Between, 900_000);
+        assert!(failed(&[], calm).is_empty());
+        assert_eq!(failed(&["noise-me=4"], calm), ["noise-me"]);
+        add(3, Operation::Me, Part::Noisy, 10_000);
+        add(3, Operation::Login, Part::Noisy, 70_000);
+        assert_eq!(failed(&[], calm), ["noise-me", "noise-login"]);
+        let off = ["noise-me=off", "noise-login=off"];
+        assert_eq!(failed(&off, Beside { others: 1, ..calm }), ["noise-others-5xx"]);
+        assert_eq!(failed(&off, Beside { neighbour: 1, ..calm }), ["noise-own-5xx"]);
+        assert_eq!(failed(&off, Beside { growth: Some(0.11), ..calm }), ["noise-memory"]);
+        assert!(failed(&off, Beside { growth: Some(-0.2), ..calm }).is_empty());
     }
 
     #[test]

@@ -218,6 +218,35 @@ mod long {
         assert!(refused > 0, "{}", ended.out);
         assert!(ended.report.contains("login, refused for now"), "goose counts them apart");
     }
+
+    #[test]
+    fn a_noisy_neighbour_does_all_it_may_beside_others() {
+        let raised = [("QEETID_LIMITS", "on"), ("QEETID_LIMIT__AUTH_REQUESTS", "10000000/1m"), ("QEETID_LIMIT__SIGNUPS", "100000/1h")];
+        let server = Server::start(&raised);
+        let slow = ["noise-me=off", "noise-login=off", "noise-others-5xx=off", "noise-memory=off"];
+        let mut arguments = vec!["--users", "20", "--time", "12", "--organizations", "3", "--refused-pause", "50"];
+        arguments.extend(slow.into_iter().flat_map(|threshold| ["--threshold", threshold]));
+        let ended = run(&server.url, "noisy-neighbour", &arguments);
+        assert_eq!(ended.code, Some(0), "{}\n{}", ended.out, ended.err);
+        for answered in [
+            "me",
+            "login",
+            "profile, change",
+            "tenant, change",
+            "auth policy, change",
+            "export",
+            "bulk",
+            "sign-in",
+            "invite",
+            "code, start",
+        ] {
+            assert!(good(&ended, answered) > 0, "{answered}:\n{}", ended.out);
+        }
+        assert!(ended.out.contains("429: "), "its limits were reached:\n{}", ended.out);
+        let pid = format!("process {}\n", server.child.id());
+        assert!(ended.out.contains(&pid) && ended.out.contains("noise, middle"), "{}", ended.out);
+        assert!(ended.report.contains("<h2>Thresholds</h2>") && ended.report.contains("<td>noise, end</td>"));
+    }
 }
 
 #[test]
@@ -256,8 +285,11 @@ fn what_the_scenario_needs_is_told() {
     told(run(&for_texts_alone.url, "journey", &["--time", "2"]), "sends its mails elsewhere");
     let limited = Server::start(&[("QEETID_LIMITS", "on")]);
     told(run(&limited.url, "login-storm", &["--time", "2"]), "QEETID_LIMITS=off");
+    told(run(&limited.url, "noisy-neighbour", &["--time", "2"]), "QEETID_LIMIT__AUTH_REQUESTS");
     let careful = Server::start(&[("QEETID_SIGNUP_MODE", "verify_first")]);
     told(run(&careful.url, "login-storm", &["--time", "2"]), "QEETID_SIGNUP_MODE=instant");
+    told(run(&careful.url, "noisy-neighbour", &["--time", "2"]), "QEETID_LIMITS=on");
+    told(run(&careful.url, "noisy-neighbour", &["--time", "601"]), "600 s at most");
     told(run("http://127.0.0.1:9", "login-storm", &["--time", "2"]), "no server at http://127.0.0.1:9");
     told(run(&careful.url, "spike", &["--threshold", "lights-p99=1"]), "there is no threshold lights-p99");
 }
