@@ -65,7 +65,7 @@ async fn a_sweep_takes_all_that_is_over_in_one_call() {
     let store = Arc::new(open(&dir).await);
     let codes = 2 * SWEPT_AT_ONCE + 7;
     let insert = move |c: &Connection| {
-        let mut row = c.prepare("INSERT INTO codes SELECT 'email', ?1, x'00', x'00', 1, 1, x'00', 0, 1, 1000")?;
+        let mut row = c.prepare("INSERT INTO codes SELECT 'email', ?1, x'00', x'00', 1, 1, x'00', 0, 1, 1000, 6")?;
         (0..codes).try_for_each(|n: u32| row.execute([n.to_be_bytes()]).map(drop))
     };
     store.file.write(insert).await.unwrap();

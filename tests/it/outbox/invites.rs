@@ -21,7 +21,7 @@ use qeetid::{
 };
 use std::time::Duration;
 
-pub const EVIL: &str = "Win a prize at https://evil.example <b>now</b>";
+pub const EVIL: &str = "Win a prize, evil <b>now</b>";
 
 pub async fn organization(w: &World, owner: UserId, managed: bool) -> TenantId {
     let now = w.now();
