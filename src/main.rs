@@ -203,6 +203,9 @@ struct Doctor {
     /// Addresses that have accounts, one a line [default: 64 new ones]
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
+    /// An access token of somebody who may invite people in an organization: invites, handed-over ones and codes to new addresses are asked for as well
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -272,8 +275,8 @@ fn main() -> ExitCode {
     if matches!(cli.command, Some(Command::Openapi)) {
         return finish(print(&app::openapi()));
     }
-    if let Some(Command::Doctor(Doctor { enumeration, samples, known })) = cli.command {
-        let order = app::doctor::Order { url: enumeration, samples: samples as usize, known };
+    if let Some(Command::Doctor(Doctor { enumeration, samples, known, token_file })) = cli.command {
+        let order = app::doctor::Order { url: enumeration, samples: samples as usize, known, token_file };
         return finish(run(app::doctor::enumeration(order, &SystemRng)).and_then(|(report, silent)| {
             print(&report)?;
             if silent { Ok(()) } else { Err("it can be told who has an account".into()) }

@@ -5,7 +5,7 @@ use super::{
     keys::{self, FROM_FILE, KEYS, Origin, Origins},
     values,
 };
-use crate::domain::policy::AuthPolicy;
+use crate::domain::policy::{AuthPolicy, Preset};
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
     providers::{Format, Toml},
@@ -128,7 +128,10 @@ impl Layers {
     }
 
     pub(super) fn policy(&self) -> Result<AuthPolicy, ConfigError> {
-        let mut fields = policy_fields();
+        // A preset is what the others are changes of.
+        let named = |text: &str| text.parse::<Preset>().map_err(|()| format!("{text:?} is neither default nor nist-800-63b-4"));
+        let preset = self.get(PRESET, named)?.unwrap_or(Preset::Default);
+        let mut fields = fields_of(&AuthPolicy::default().with_preset(preset));
         for (field, value) in &mut fields {
             if let Some(given) = self.get(&format!("policy.{field}"), |text| values::like(value, text))? {
                 *value = given;
@@ -155,9 +158,16 @@ impl Layers {
     }
 }
 
+/// The rules of passwords that a policy begins with.
+const PRESET: &str = "policy.preset";
+
 /// Field → default value; tells which fields there are, and what type each has.
 pub(super) fn policy_fields() -> BTreeMap<String, Json> {
-    match serde_json::to_value(AuthPolicy::default()) {
+    fields_of(&AuthPolicy::default())
+}
+
+fn fields_of(policy: &AuthPolicy) -> BTreeMap<String, Json> {
+    match serde_json::to_value(policy) {
         Ok(Json::Object(map)) => map.into_iter().collect(),
         _ => unreachable!("a struct of plain fields is an object"),
     }
@@ -166,7 +176,7 @@ pub(super) fn policy_fields() -> BTreeMap<String, Json> {
 fn known() -> BTreeSet<String> {
     let policy = policy_fields().into_keys().map(|f| format!("policy.{f}"));
     let limits = Limits::NAMES.iter().map(|n| format!("limit.{n}"));
-    KEYS.iter().map(ToString::to_string).chain(policy).chain(limits).collect()
+    KEYS.iter().map(ToString::to_string).chain([PRESET.to_owned()]).chain(policy).chain(limits).collect()
 }
 
 impl Layer {

@@ -100,11 +100,23 @@ fn wrong_values_are_refused_by_name() {
         ("QEETID_LOG", "qeetid=loud"),
         ("QEETID_DEV", "perhaps"),
         ("QEETID_POLICY__PASSWORD_MIN_LENGTH", "7"),
+        ("QEETID_POLICY__PRESET", "nist"),
+        ("QEETID_POLICY__PASSWORD_CONTEXT_WORDS", "abc"),
+        ("QEETID_DNS", "127.0.0.1"),
         ("QEETID_POLICY__SMS_COUNTRIES", "Germany"),
         ("QEETID_LIMIT__SIGNUPS", "many"),
     ] {
         refused(&[(key, value)], &[key]);
     }
+}
+
+#[test]
+fn a_preset_is_what_the_other_settings_of_passwords_change() {
+    let preset = ("QEETID_POLICY__PRESET", "nist-800-63b-4");
+    let nist = load(&[preset]).unwrap().policy;
+    assert_eq!((nist.password_min_length, nist.session_ttl_days, nist.breached_password_check.name()), (15, 30, "on"));
+    let longer = load(&[preset, ("QEETID_POLICY__PASSWORD_MIN_LENGTH", "20")]).unwrap().policy;
+    assert_eq!((longer.password_min_length, longer.breached_password_check.name()), (20, "on"));
 }
 
 #[test]

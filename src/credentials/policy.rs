@@ -6,11 +6,12 @@ use super::{
     strength::Guess,
 };
 use crate::domain::{contact::Email, policy::AuthPolicy, secret::Password};
+use zeroize::Zeroizing;
 
 /// Why a password is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weak {
-    /// Stable, snake_case: `too_short`, `common`, `same_as_email`, `missing_uppercase`, `missing_number`, `missing_symbol`, `too_weak`.
+    /// Stable, snake_case: `too_short`, `common`, `same_as_email`, `context_word`, `missing_uppercase`, `missing_number`, `missing_symbol`, `too_weak`.
     pub reason: &'static str,
     /// For the person: says which rule, never repeats the password.
     pub detail: String,
@@ -20,8 +21,49 @@ impl Weak {
     fn new(reason: &'static str, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
+    fn context_word() -> Self {
+        let detail = "The password is mostly made of names that an attacker would try first: of the service, the organization, or yours. Add other words.";
+        Self::new("context_word", detail)
+    }
     fn too_weak() -> Self {
         Self::new("too_weak", "The password is easy to guess: use more words, or less usual ones.")
+    }
+}
+
+/// Words have at least this many letters to count as names: shorter ones are in too many good passwords.
+const CONTEXT_WORD: usize = 4;
+
+/// Whose password it is: what an attacker who knows that would try (OWASP ASVS 5.0, 6.1.2 and 6.2.11).
+#[derive(Debug, Clone)]
+pub struct Owner<'a> {
+    /// The address.
+    pub email: &'a Email,
+    /// In lower case: the names of the service, of the organizations and of the person, and what policies add.
+    words: Vec<String>,
+}
+
+impl<'a> Owner<'a> {
+    /// With the words of these names.
+    pub fn new<'n>(email: &'a Email, names: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut words: Vec<String> = names
+            .into_iter()
+            .flat_map(|name| name.to_lowercase().split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>())
+            .filter(|word| word.chars().count() >= CONTEXT_WORD)
+            .collect();
+        // The longest first: of "acmecorp" and "acme" all of the former goes.
+        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        words.dedup();
+        Self { email, words }
+    }
+
+    /// What is left of a password, in lower case, without those words; `None` if none is in it.
+    fn without_words(&self, text: &str) -> Option<Zeroizing<String>> {
+        let lower = Zeroizing::new(text.to_lowercase());
+        let mut rest = lower.clone();
+        for word in &self.words {
+            rest = Zeroizing::new(rest.replace(word.as_str(), ""));
+        }
+        (*rest != *lower).then_some(rest)
     }
 }
 
@@ -33,29 +75,34 @@ pub async fn check(
     pool: &Pool,
     password: &Password,
     policy: &AuthPolicy,
-    email: &Email,
+    owner: &Owner<'_>,
     flow: Flow,
     class: Class,
 ) -> Result<Result<(), Weak>, PoolError> {
-    if let Err(weak) = check_cheaply(password, policy, email) {
+    if let Err(weak) = check_cheaply(password, policy, owner) {
         return Ok(Err(weak));
     }
-    let strong = match guess(password, policy, email) {
+    let (guess, weak) = guess(password, policy, owner);
+    let strong = match guess {
         Some(guess) => pool.estimate(guess, flow, class).await?,
         None => true,
     };
-    Ok(if strong { Ok(()) } else { Err(Weak::too_weak()) })
+    Ok(if strong { Ok(()) } else { Err(weak) })
 }
 
-/// What is asked about the password's strength, if the policy asks at all.
-fn guess(password: &Password, policy: &AuthPolicy, email: &Email) -> Option<Guess> {
+/// What is asked about the password's strength, if the policy asks at all, and what it is if it has none. Where there are names in it, the rest must
+/// be strong by itself.
+fn guess(password: &Password, policy: &AuthPolicy, owner: &Owner<'_>) -> (Option<Guess>, Weak) {
     let least = policy.password_min_strength;
-    (least > 0).then(|| Guess::new(password, email, least))
+    match owner.without_words(&password.normalized()) {
+        Some(rest) => ((least > 0).then(|| Guess::of(rest, owner.email, least)), Weak::context_word()),
+        None => ((least > 0).then(|| Guess::new(password, owner.email, least)), Weak::too_weak()),
+    }
 }
 
 /// All rules but the strength.
-fn check_cheaply(password: &Password, policy: &AuthPolicy, email: &Email) -> Result<(), Weak> {
-    let text = password.normalized();
+fn check_cheaply(password: &Password, policy: &AuthPolicy, owner: &Owner<'_>) -> Result<(), Weak> {
+    let (text, email) = (password.normalized(), owner.email);
     let min = policy.password_min_length as usize;
     if text.chars().count() < min {
         return Err(Weak::new("too_short", format!("The password must have at least {min} characters.")));
@@ -66,6 +113,9 @@ fn check_cheaply(password: &Password, policy: &AuthPolicy, email: &Email) -> Res
     }
     if common::contains(&lower) {
         return Err(Weak::new("common", "The password is one of the most common ones, which are tried first."));
+    }
+    if owner.without_words(&text).is_some_and(|rest| rest.chars().count() < min) {
+        return Err(Weak::context_word());
     }
     let has = |class: fn(char) -> bool| text.chars().any(class);
     if policy.password_require_uppercase && !has(char::is_uppercase) {
@@ -87,8 +137,12 @@ mod tests {
 
     /// What [`check`] finds, without a pool.
     fn check_here(password: &Password, policy: &AuthPolicy, email: &Email) -> Result<(), Weak> {
-        check_cheaply(password, policy, email)?;
-        if guess(password, policy, email).is_none_or(|guess| guess.is_strong()) { Ok(()) } else { Err(Weak::too_weak()) }
+        check_of(password, policy, &Owner::new(email, []))
+    }
+    fn check_of(password: &Password, policy: &AuthPolicy, owner: &Owner<'_>) -> Result<(), Weak> {
+        check_cheaply(password, policy, owner)?;
+        let (guess, weak) = guess(password, policy, owner);
+        if guess.is_none_or(|guess| guess.is_strong()) { Ok(()) } else { Err(weak) }
     }
 
     fn reason(password: &str, policy: &AuthPolicy) -> Option<&'static str> {
@@ -97,6 +151,21 @@ mod tests {
             assert!(password == "password" || !weak.detail.contains(password), "{}", weak.detail);
             weak.reason
         })
+    }
+
+    #[test]
+    fn names_are_refused_only_if_the_rest_would_not_do() {
+        let email = "margaret.hamilton@apollo.example".parse().unwrap();
+        let owner = Owner::new(&email, ["Analytical Engines", "acme-corp", "Ada Lovelace", "id.service.example"]);
+        let policy = AuthPolicy::default();
+        let reason = |password: &str| check_of(&Password::new(password).unwrap(), &policy, &owner).err().map(|weak| weak.reason);
+        for names in ["Analytical2024", "LOVELACE-lovelace", "acmecorp1", "engines-service", "Lovelace12345678"] {
+            assert_eq!(reason(names), Some("context_word"), "{names}");
+        }
+        // Three letters are no name, and what is good without names is good.
+        for good in ["Ada violet harbour", "lovelace kd8$Qxv2p!", "acme violet harbour tangent", "violet anchor meadow"] {
+            assert_eq!(reason(good), None, "{good}");
+        }
     }
 
     #[test]

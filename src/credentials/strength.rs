@@ -23,7 +23,11 @@ pub struct Guess {
 impl Guess {
     /// Whether `password`, chosen by whoever has `email`, reaches a score of `least`.
     pub fn new(password: &Password, email: &Email, least: u8) -> Self {
-        Self { text: password.normalized(), known: [email.as_str().to_owned(), email.local_part().to_owned()], least }
+        Self::of(password.normalized(), email, least)
+    }
+    /// The same of a part of a password.
+    pub fn of(text: Zeroizing<String>, email: &Email, least: u8) -> Self {
+        Self { text, known: [email.as_str().to_owned(), email.local_part().to_owned()], least }
     }
 
     /// Whether zxcvbn gives the first or the last characters at least that score: what is strong in part is strong.

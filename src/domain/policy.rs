@@ -76,6 +76,8 @@ pub struct AuthPolicy {
     pub password_min_strength: u8,
     /// Off, or on.
     pub breached_password_check: BreachCheck,
+    /// Words that a password must not be made of, beside the names of the service, the tenant and the person; at most 100, of 4 to 64 characters.
+    pub password_context_words: Vec<String>,
     /// Codes by mail may be asked for.
     pub otp_email_enabled: bool,
     /// Codes by SMS may be asked for.
@@ -105,6 +107,7 @@ impl Default for AuthPolicy {
             password_require_symbol: false,
             password_min_strength: 1,
             breached_password_check: BreachCheck::Off,
+            password_context_words: Vec::new(),
             otp_email_enabled: true,
             otp_sms_enabled: true,
             invite_ttl_hours: 168,
@@ -137,6 +140,10 @@ impl AuthPolicy {
         let iso = |c: &String| c.parse::<phonenumber::country::Id>().is_ok_and(|id| id.as_ref() == c);
         if self.sms_countries.len() > 250 || !self.sms_countries.iter().all(iso) {
             out.insert("sms_countries", "must be ISO 3166-1 alpha-2 codes, such as US".into());
+        }
+        let word = |w: &String| (4..=64).contains(&w.chars().count()) && w.chars().all(char::is_alphanumeric);
+        if self.password_context_words.len() > 100 || !self.password_context_words.iter().all(word) {
+            out.insert("password_context_words", "must be at most 100 words of 4 to 64 letters and digits".into());
         }
         if self.notices.len() > NoticeKind::ALL.len() || self.notices.iter().any(|name| NoticeKind::from_name(name).is_none()) {
             out.insert("notices", format!("must be among {}, each once", NoticeKind::ALL.map(NoticeKind::name).join(", ")));
@@ -185,6 +192,7 @@ impl AuthPolicy {
         self.password_require_number |= other.password_require_number;
         self.password_require_symbol |= other.password_require_symbol;
         self.password_min_strength = self.password_min_strength.max(other.password_min_strength);
+        self.password_context_words.extend(other.password_context_words.iter().cloned());
         if other.breached_password_check == BreachCheck::On {
             self.breached_password_check = BreachCheck::On;
         }

@@ -38,7 +38,7 @@ same caller (person and tenant, API key, or client network on public routes) on 
 run did is found and not done twice, which holds even if the kept answers were lost: then the first try after that may be answered 503, and the next one as the first request was, or, for \
 what can be done but once (a code, a link, an invite), as something that was done before. Answers over 64 KiB are not kept: the second time is 409.
 
-**Passwords** that are refused say why: the `detail` of `weak_password` begins with the rule's stable name and a colon (`too_short`, `same_as_email`, `common`, \
+**Passwords** that are refused say why: the `detail` of `weak_password` begins with the rule's stable name and a colon (`too_short`, `same_as_email`, `context_word`, `common`, \
 `missing_uppercase`, `missing_number`, `missing_symbol`, `too_weak`), `fields` names the field.
 
 **Bodies** are JSON in UTF-8, at most 1 MiB. Unknown fields and unknown query parameters are ignored. Ids are UUIDs, times RFC 3339 in UTC; what is absent is null.";

@@ -32,6 +32,8 @@ pub struct AuthPolicy {
     password_min_strength: u32,
     /// `on`: new passwords are looked up in a corpus of breaches (k-anonymity: 5 hex digits of a hash leave).
     breached_password_check: String,
+    /// Words that a password must not be made of, beside the names of the service, the tenant and the person.
+    password_context_words: Vec<String>,
     /// Codes may be sent by mail.
     otp_email_enabled: bool,
     /// Codes may be sent by text message.
@@ -68,6 +70,7 @@ impl From<policy::AuthPolicy> for AuthPolicy {
             password_require_symbol: p.password_require_symbol,
             password_min_strength: p.password_min_strength.into(),
             breached_password_check: p.breached_password_check.name().to_owned(),
+            password_context_words: p.password_context_words,
             otp_email_enabled: p.otp_email_enabled,
             otp_sms_enabled: p.otp_sms_enabled,
             invite_ttl_hours: p.invite_ttl_hours,
@@ -100,6 +103,8 @@ pub struct AuthPolicyChange {
     password_min_strength: Option<i64>,
     /// `off` or `on`.
     breached_password_check: Option<String>,
+    /// At most 100 words of 4 to 64 letters and digits.
+    password_context_words: Option<Vec<String>>,
     /// Whether codes may be sent by mail.
     otp_email_enabled: Option<bool>,
     /// Whether codes may be sent by text message.
@@ -148,6 +153,7 @@ impl AuthPolicyChange {
         set(&mut p.password_require_symbol, self.password_require_symbol);
         set(&mut p.password_min_strength, number(self.password_min_strength, u8::MAX));
         set(&mut p.breached_password_check, breach_check);
+        set(&mut p.password_context_words, self.password_context_words.clone());
         set(&mut p.otp_email_enabled, self.otp_email_enabled);
         set(&mut p.otp_sms_enabled, self.otp_sms_enabled);
         set(&mut p.invite_ttl_hours, number(self.invite_ttl_hours, u32::MAX));

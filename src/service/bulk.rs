@@ -24,6 +24,7 @@ use crate::{
         ids::{AuditId, JobId, RoleId, UserId},
         outbox::{Job, Message},
         rng::Rng,
+        tenant::Tenant,
     },
     store::imports::{Holder, ImportOutcome, ImportUser, ImportUsers, Outcomes, RowOutcome},
 };
@@ -63,6 +64,8 @@ pub struct Bulk<'a> {
     roles: HashMap<RoleId, bool>,
     /// The tenant has been told of as many foreign accounts as it may today: nothing more is looked at.
     told_all: bool,
+    /// The tenant, or the person, has invited as many as they may today.
+    too_many: bool,
     once: Arc<dyn Rng>,
     report: BulkReport,
     _heavy: Option<Heavy>,
@@ -88,7 +91,7 @@ impl Services {
         }
         let heavy = self.heavy_of(by)?;
         self.may_still_reveal(by).await?;
-        let policy = self.scope(by.tenant_id).await?.policy;
+        let Tenant { policy, name, slug, .. } = self.scope(by.tenant_id).await?;
         // What a row becomes is known by its address, not by its id; and rows are made in another order each time.
         let once: Arc<dyn Rng> = Arc::new(OfThisRun(self.rng.clone()));
         let importer = Importer {
@@ -98,6 +101,7 @@ impl Services {
             rng: once.clone(),
             tenant: by.tenant_id,
             policy,
+            names: vec![name, slug],
             role: RoleId::MEMBER,
             trusted: false,
             flow: Flow { group: *by.tenant_id.as_bytes(), network: caller.network },
@@ -109,6 +113,7 @@ impl Services {
             importer,
             roles: HashMap::new(),
             told_all: false,
+            too_many: false,
             once,
             report: BulkReport::default(),
             _heavy: heavy,
@@ -253,7 +258,20 @@ impl Bulk<'_> {
         }
         // Each is an invite to an address: it is counted as one, and its owner is told.
         if !self.by.place.managed {
-            match self.services.limits.invite(&Inviting::of(self.by, self.caller), &row.email.digest(), self.services.clock.now()).await {
+            let (limits, by, now) = (&self.services.limits, Inviting::of(self.by, self.caller), self.services.clock.now());
+            // Past its share of the day, nothing is counted for the rows that are left.
+            if self.too_many {
+                return Ok(Err(TOO_MANY));
+            }
+            match limits.invite_of(&by, now).await {
+                Ok(()) => {}
+                Err(Error::RateLimited { .. }) => {
+                    self.too_many = true;
+                    return Ok(Err(TOO_MANY));
+                }
+                Err(e) => return Err(e),
+            }
+            match limits.invite_to(&by, &row.email.digest(), now).await {
                 Ok(true) => {}
                 Ok(false) | Err(Error::RateLimited { .. }) => return Ok(Err(TOO_MANY)),
                 Err(e) => return Err(e),

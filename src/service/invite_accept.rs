@@ -5,6 +5,7 @@ use super::{
     api::{Caller, TokenPair},
     error::{Error, Result},
     login::flow,
+    new_password::PasswordRules,
     reveals::{self, Told},
     tenant::unexpected,
 };
@@ -114,13 +115,19 @@ impl Services {
         // What it answers to a wrong password tells whoever handed it over of an account: it is one of the day's answers to them, asked for before
         // anything is looked up. Of its own domains a tenant may know.
         let own_domain = Place::of(&shown.tenant).has_proved(&shown.invite.email);
-        let place = if shown.mailed || own_domain { None } else { Some(self.place_of_inviter(caller, shown).await?) };
+        let tenant = shown.tenant.id;
+        let place = if shown.mailed || own_domain || self.was_told(tenant, digest).await? {
+            None
+        } else {
+            Some(self.place_of_inviter(caller, shown).await?)
+        };
         let lookup = self.store.login_lookup(digest, caller.network).await?;
         let now = self.clock.now();
         // By the token that was handed over, of everybody: whom it refuses must not tell who has an account.
         if lookup.user.is_none() || !shown.mailed {
             let flow = flow(lookup.user.as_ref(), digest, caller);
-            self.check_new_password("password", password, &shown.tenant.policy, &shown.invite.email, flow).await?;
+            self.check_new_password("password", password, &PasswordRules::of(shown.tenant.clone()), &shown.invite.email, None, flow)
+                .await?;
         }
         let account = lookup.user.as_ref().filter(|u| u.deleted_at.is_none());
         let whose = self.count_try(caller, digest, lookup.known_network, account, Actor::Anonymous).await?;
@@ -139,6 +146,7 @@ impl Services {
         if !verified.matches || user.deleted_at.is_some() {
             if let Some(mut place) = place {
                 place.is_used();
+                self.note_told(tenant, digest).await;
             }
             let account = Some(&user).filter(|u| u.deleted_at.is_none());
             self.note_refusal(caller, *digest, account, Actor::Anonymous, "sign_in.refused");

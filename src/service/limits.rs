@@ -4,8 +4,10 @@
 mod tests;
 
 mod heavy;
+mod inviting;
 
 pub use heavy::Heavy;
+pub use inviting::Inviting;
 
 use super::{
     api::Caller,
@@ -87,6 +89,8 @@ const ACCOUNT_EXISTS: Limit = Limit { name: "account_exists_note", max: 1, windo
 const REFUSALS: Limit = Limit { name: "refusals_told", max: 10, window: Duration::from_secs(3600) };
 /// Locks of one address that it tells of.
 const LOCKS: Limit = Limit { name: "locks_told", max: 1, window: Duration::from_secs(15 * 60) };
+/// Wrong passwords for one address from one network that its account doesn't know, in a day: four networks, not one, use up what all have together.
+const WRONG_A_DAY_FROM_ONE: Limit = Limit { name: "wrong_passwords_a_day_from_one", max: 30, window: Duration::from_secs(86_400) };
 /// How many sign-ins of one address from one network may wait for each other.
 const WAITING_ATTEMPTS: usize = 16;
 
@@ -151,19 +155,6 @@ pub enum Told {
     Yes,
     /// It does, and of no more within the hour: the owner is mailed.
     AsTheLast,
-}
-
-/// Who invites.
-#[derive(Clone, Copy)]
-pub struct Inviting {
-    /// Whereto.
-    pub tenant: TenantId,
-    /// That is a managed tenant.
-    pub managed: bool,
-    /// The person, or the maker of the API key; `None`: a key of the operator's.
-    pub person: Option<UserId>,
-    /// From where.
-    pub network: Network,
 }
 
 impl PasswordOf {
@@ -330,14 +321,15 @@ impl Limits {
             return Ok(());
         }
         let (all, mut counted) = (whose.everywhere(), vec![(&self.rules.wrong_passwords, &mine)]);
-        for limit in [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day] {
-            if let Err(e) = self.allow(limit, &all, now).await {
+        let of_all = [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day].map(|limit| (limit, &all));
+        for (limit, who) in [(&WRONG_A_DAY_FROM_ONE, &mine)].into_iter().chain(of_all) {
+            if let Err(e) = self.allow(limit, who, now).await {
                 for (limit, who) in counted {
                     self.give_back(limit, who, now).await?;
                 }
                 return Err(locked(e));
             }
-            counted.push((limit, &all));
+            counted.push((limit, who));
         }
         Ok(())
     }
@@ -347,6 +339,7 @@ impl Limits {
         if self.rules.on {
             self.ephemeral.give_back(&self.rules.wrong_passwords, &whose.here(), now).await?;
             if !whose.known_network {
+                self.ephemeral.give_back(&WRONG_A_DAY_FROM_ONE, &whose.here(), now).await?;
                 for limit in [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day] {
                     self.ephemeral.give_back(limit, &whose.everywhere(), now).await?;
                 }
@@ -439,7 +432,8 @@ impl Limits {
         self.ephemeral.ping().await?;
         let who = Subject::contact(&email.digest());
         Ok(self.allow(&self.rules.code_pause, &who, now).await.is_ok()
-            && self.allow(&self.rules.codes_to_destination, &who, now).await.is_ok())
+            // Anybody may sign up with any address: that uses up nothing of what its owner may ask for.
+            && self.allow(&self.rules.codes_to_destination, &Subject::of(&[b"sign-up", email.digest().as_bytes()]), now).await.is_ok())
     }
 
     /// Gives one back.
@@ -448,23 +442,6 @@ impl Limits {
             self.ephemeral.give_back(limit, who, now).await?;
         }
         Ok(())
-    }
-
-    /// One invite (or the sending again of one) of a tenant. Organizations are free to make: whoever has many is counted over all of them. Says
-    /// whether the mail may go out: what all tenants together send to one address is bounded too, but no tenant is told, for that would tell
-    /// of the others.
-    pub async fn invite(&self, by: &Inviting, email: &ContactDigest, now: Timestamp) -> Result<bool> {
-        self.allow(&self.rules.invites_to_address, &Subject::of(&[by.tenant.as_bytes(), email.as_bytes()]), now).await?;
-        self.allow(&self.rules.invites_of_tenant, &Subject::of(&[by.tenant.as_bytes()]), now).await?;
-        if let Some(person) = by.person.filter(|_| !by.managed) {
-            self.allow(&self.rules.invites_of_person, &Subject::of(&[person.as_bytes()]), now).await?;
-            self.by_network(&self.rules.invites_from_network, by.network, now).await?;
-        }
-        match self.allow(&self.rules.invite_mails, &Subject::contact(email), now).await {
-            Ok(()) => Ok(true),
-            Err(Error::RateLimited { .. }) => Ok(false),
-            Err(other) => Err(other),
-        }
     }
 
     /// One text message out of what the whole deployment sends in a day: everybody can make tenants, each with a budget of its own.

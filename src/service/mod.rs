@@ -18,7 +18,7 @@
 //!              start_phone_code(&Caller, &Principal, UserId, PhoneStart) confirm_phone_code(&Caller, &Principal, UserId, &str)
 //! change.rs    start_email_change(&Caller, &Principal, Email, Option<Password>)
 //!              confirm_email_change(&Caller, &Principal, &str)           undo_email_change(&Caller, &str)
-//! new_password.rs check_new_password(field, &Password, &AuthPolicy, &Email, Flow)
+//! new_password.rs check_new_password(field, &Password, &PasswordRules, &Email, display_name, Flow)
 //! me.rs        profile(&Principal) -> UserView                           update_profile(&Caller, &Principal, ProfileChange) -> UserView
 //!              delete_me(&Caller, &Principal, Password)
 //! tenant.rs    tenants(&Principal) -> Vec<(Tenant, Membership)>          create_tenant(&Caller, &Principal, String, Option<String>) -> Tenant

@@ -55,7 +55,15 @@ impl Services {
             return Err(Error::LinkInvalid);
         }
         let flow = flow(Some(&user), &user.email.digest(), caller);
-        self.check_new_password("new_password", &new, &self.password_policy_of(user.id).await?, &user.email, flow).await?;
+        self.check_new_password(
+            "new_password",
+            &new,
+            &self.password_policy_of(user.id).await?,
+            &user.email,
+            user.display_name.as_deref(),
+            flow,
+        )
+        .await?;
         let new_hash = self.pool.hash(new, flow, Class::Interactive).await?;
         let cmd = CompleteReset {
             user_id: user.id,

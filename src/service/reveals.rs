@@ -10,21 +10,24 @@ use super::{
 use crate::{
     domain::{
         audit::AuditEvent,
+        contact::ContactDigest,
         ids::{TenantId, UserId},
         time::Timestamp,
     },
     ephemeral::{Limit, Subject},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 /// To one tenant, and to one person in all of theirs.
 const REVEALED: Limit = Limit { name: "accounts_revealed", max: 20, window: Duration::from_secs(86_400) };
 /// Once that is used up, an hour's refusals are one event.
 const REFUSAL_AUDITED: Limit = Limit { name: "accounts_revealed_audit", max: 1, window: Duration::from_secs(3600) };
-/// How long a request waits for others that may tell nothing, and give their places back.
-const PATIENCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(20);
+/// What one tenant was told of one address: the same again tells nothing.
+const TOLD: Limit = Limit { name: "account_revealed", max: 1, window: Duration::from_secs(86_400) };
+/// How long a request waits for others that may tell nothing, and give their places back: so many times, each twice as long as before (3.2 s in all).
+const WAITS: u32 = 7;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Who is told.
 #[derive(Debug, Clone, Copy)]
@@ -46,25 +49,30 @@ impl Told {
 }
 
 /// A place among the day's answers: taken before anything is looked up, so that requests at once are told no more than one after the other. It is
-/// given back when it is dropped, unless [`Place::is_used`] was called.
+/// given back when it is dropped, unless something may be told by then.
 pub(super) struct Place {
     limits: Limits,
     background: TaskTracker,
     taken: Vec<Subject>,
+    used: bool,
     now: Timestamp,
 }
 
 impl Place {
-    /// The answer tells of an account.
+    /// From now on the answer may tell of an account, or what comes of a request whose answer nobody waits for.
     pub(super) fn is_used(&mut self) {
-        self.taken.clear();
+        self.used = true;
+    }
+    /// It told of none.
+    pub(super) fn told_nothing(&mut self) {
+        self.used = false;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let (taken, limits, now) = (std::mem::take(&mut self.taken), self.limits.clone(), self.now);
-        if taken.is_empty() {
+        if self.used || taken.is_empty() {
             return;
         }
         self.background.spawn(async move {
@@ -82,9 +90,10 @@ impl Services {
     /// # Errors
     /// `RateLimited` if the day's answers are used up.
     pub(super) async fn place_to_tell(&self, told: Told) -> Result<Place> {
-        let (begun, now) = (Instant::now(), self.clock.now());
+        let now = self.clock.now();
+        let mut waits = 0;
         loop {
-            let mut place = Place { limits: self.limits.clone(), background: self.background.clone(), taken: Vec::new(), now };
+            let mut place = Place { limits: self.limits.clone(), background: self.background.clone(), taken: Vec::new(), used: false, now };
             let mut refused = None;
             for who in told.subjects() {
                 match self.limits.by_subject(&REVEALED, &who, now).await {
@@ -97,13 +106,32 @@ impl Services {
             }
             match refused {
                 None => return Ok(place),
-                Some(Error::RateLimited { .. }) if begun.elapsed() < PATIENCE => {
+                Some(Error::RateLimited { .. }) if waits < WAITS => {
                     drop(place);
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(PAUSE * (1 << waits)).await;
+                    waits += 1;
                 }
                 Some(e) => return Err(e),
             }
         }
+    }
+
+    /// Whether a tenant was told within the day that an address has an account.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) async fn was_told(&self, tenant: TenantId, email: &ContactDigest) -> Result<bool> {
+        match self.limits.within(&TOLD, &Subject::of(&[tenant.as_bytes(), email.as_bytes()]), self.clock.now()).await {
+            Ok(()) => Ok(false),
+            Err(Error::RateLimited { .. }) => Ok(true),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// It is told now.
+    pub(super) async fn note_told(&self, tenant: TenantId, email: &ContactDigest) {
+        // Best effort: else the next time takes a place, too.
+        let _ = self.limits.by_subject(&TOLD, &Subject::of(&[tenant.as_bytes(), email.as_bytes()]), self.clock.now()).await;
     }
 
     /// The same for an operator; that it is refused is audited.

@@ -39,7 +39,8 @@ impl Services {
     pub async fn signup(&self, caller: &Caller, input: SignupInput) -> Result<SignupOutcome> {
         self.limits.signup(caller, self.clock.now()).await?;
         let flow = flow(None, &input.email.digest(), caller);
-        self.check_new_password("password", &input.password, &self.rules.policy, &input.email, flow).await?;
+        self.check_new_password("password", &input.password, &self.password_rules(), &input.email, input.display_name.as_deref(), flow)
+            .await?;
         match self.rules.signup_mode {
             SignupMode::Instant => self.signup_now(caller, input).await,
             SignupMode::VerifyFirst => self.signup_later(caller, input).await,

@@ -6,6 +6,7 @@ use super::{
     api::{Caller, UserView},
     error::{Error, Result},
     limits::Inviting,
+    new_password::PasswordRules,
     session::unexpected,
     tenant,
 };
@@ -131,7 +132,7 @@ impl Services {
         }
         // Asked before anything is looked up: a refusal must not depend on who has an account. Of its own domains a tenant may know.
         let own_domain = by.place.has_proved(&new.email);
-        let place = if own_domain { None } else { Some(self.may_reveal(caller, by).await?) };
+        let mut place = if own_domain { None } else { Some(self.may_reveal(caller, by).await?) };
         let now = self.clock.now();
         // A mail to whoever it may be: like an invite, and out of the same share.
         let mailed =
@@ -173,18 +174,22 @@ impl Services {
             user: user.clone(),
         };
         let ctx = self.ctx_of(caller, by);
-        match self.ask_tenant(caller, by.tenant_id, TenantCommand::CreateMember(Box::new((ctx, cmd)))).await? {
+        // The command goes on although nobody waits for its answer any more, and what it made is seen in the list of users.
+        if let Some(place) = &mut place {
+            place.is_used();
+        }
+        let reply = self.ask_tenant(caller, by.tenant_id, TenantCommand::CreateMember(Box::new((ctx, cmd)))).await?;
+        if let (Some(place), TenantReply::MemberMade(outcome)) = (&mut place, &reply)
+            && *outcome != CreateMemberOutcome::TakenOutside
+        {
+            place.told_nothing();
+        }
+        match reply {
             TenantReply::MemberMade(CreateMemberOutcome::Created) => {
                 let names = self.role_names_in(by.tenant_id, [&role]).await?;
                 Ok(UserView { user, tenant_id: by.tenant_id, roles: names.of(&[role]) })
             }
-            TenantReply::MemberMade(CreateMemberOutcome::TakenInside) => Err(Error::EmailTaken),
-            TenantReply::MemberMade(CreateMemberOutcome::TakenOutside) => {
-                if let Some(mut place) = place {
-                    place.is_used();
-                }
-                Err(Error::EmailTaken)
-            }
+            TenantReply::MemberMade(CreateMemberOutcome::TakenInside | CreateMemberOutcome::TakenOutside) => Err(Error::EmailTaken),
             TenantReply::MemberMade(CreateMemberOutcome::NoTenant) => Err(Error::Forbidden),
             TenantReply::MemberMade(CreateMemberOutcome::NoRole) => Err(Error::NotFound),
             TenantReply::MemberMade(CreateMemberOutcome::Denied(why)) => Err(why.into()),
@@ -198,7 +203,8 @@ impl Services {
         let bad = |e: crate::credentials::formats::BadHash| Error::field("password_hash", e.to_string());
         Ok(match secret {
             NewSecret::Password(password) => {
-                self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, email, flow).await?;
+                self.check_new_password("password", &password, &PasswordRules::of(self.scope(by.tenant_id).await?), email, None, flow)
+                    .await?;
                 Some(self.pool.hash(password, flow, Class::Interactive).await?)
             }
             NewSecret::Hash(text) => Some(match Imported::parse(text.reveal()).map_err(bad)? {
@@ -266,7 +272,9 @@ impl Services {
             return Err(Error::NotFound);
         }
         let flow = Flow { group: *by.tenant_id.as_bytes(), network: caller.network };
-        self.check_new_password("password", &password, &self.scope(by.tenant_id).await?.policy, &member.user.email, flow).await?;
+        let rules = PasswordRules::of(self.scope(by.tenant_id).await?);
+        let name = member.user.display_name.as_deref();
+        self.check_new_password("password", &password, &rules, &member.user.email, name, flow).await?;
         let hash = self.pool.hash(password, flow, Class::Interactive).await?;
         let what = MemberChange::SetPassword { hash, must_change, job: Some(self.job(Message::PasswordChanged { user_id })) };
         self.change_member(caller, by, user_id, what, "password.set", &[]).await?;

@@ -30,6 +30,9 @@ const TOKEN_REUSED: Limit = Limit { name: "notice_token_reused", max: 1, window:
 const PHONE_CHANGED: Limit = Limit { name: "notice_phone_changed", max: 1, window: A_DAY };
 const SIGN_INS_REFUSED: Limit = Limit { name: "notice_sign_ins_refused", max: 1, window: A_DAY };
 
+/// Mails about API keys to one address.
+const KEY_NOTES: Limit = Limit { name: "api_key_notes", max: 20, window: A_DAY };
+
 const fn limit_of(what: NoticeKind) -> &'static Limit {
     match what {
         NoticeKind::NewSignIn => &NEW_SIGN_IN,
@@ -127,7 +130,7 @@ impl Preparing<'_> {
             return Ok(Prepared::Dead("the API key has ended"));
         }
         let not_me = maker.then(|| self.not_me(user_id));
-        self.mail(user.email, &Letter::ApiKeyMade { prefix: key.prefix, not_me })
+        self.key_note(user, &Letter::ApiKeyMade { prefix: key.prefix, not_me }).await
     }
 
     pub(super) async fn api_key_stopped(&self, user_id: UserId, tenant_id: TenantId, key_id: ApiKeyId) -> Result<Prepared> {
@@ -135,12 +138,23 @@ impl Preparing<'_> {
         if key.revoked_at.is_some() || key.expires_at.is_some_and(|end| end <= self.now) {
             return Ok(Prepared::Dead("the API key has ended"));
         }
-        self.mail(user.email, &Letter::ApiKeyStopped { prefix: key.prefix })
+        self.key_note(user, &Letter::ApiKeyStopped { prefix: key.prefix }).await
     }
 
     pub(super) async fn api_key_ended(&self, user_id: UserId, tenant_id: TenantId, key_id: ApiKeyId) -> Result<Prepared> {
         let Some((user, key)) = self.reader_and_key(user_id, tenant_id, key_id).await? else { return Ok(Prepared::Dead(NO_READER)) };
-        self.mail(user.email, &Letter::ApiKeyEnded { prefix: key.prefix })
+        self.key_note(user, &Letter::ApiKeyEnded { prefix: key.prefix }).await
+    }
+
+    /// Keys are free to make, also with an address that is somebody else's: it gets some mails about them a day, and no flood.
+    async fn key_note(&self, user: User, letter: &Letter) -> Result<Prepared> {
+        let who = Subject::contact(&user.email.digest());
+        let mail = self.letter(user.email, letter)?;
+        Ok(match self.deps.ephemeral.hit(&KEY_NOTES, &who, self.now).await {
+            Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told of enough API keys today"),
+            Ok(_) => Prepared::CountedMail(mail, &KEY_NOTES, who),
+            Err(_) => Prepared::Mail(mail),
+        })
     }
 
     /// Who is told of an API key, if their account is live, and the key.

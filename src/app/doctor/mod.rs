@@ -1,12 +1,16 @@
 //! `qeetid doctor --enumeration`: asks a running server, from outside, whether addresses with an account can be told from others.
 //!
-//! Known and unknown addresses come in random order over one connection, so that whatever else the machines do meets both
+//! Known and unknown addresses come in random order, several at once, so that whatever else the machines do meets both
 //! alike. Times are compared by the area under the ROC curve, whose band by chance is known; answers are compared as they are.
 
 pub mod stats;
 
 use super::AppError;
-use crate::domain::rng::{self, Rng};
+use crate::domain::{
+    rng::{self, Rng},
+    secret::SecretText,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use std::{
@@ -20,6 +24,8 @@ use std::{
 const MADE: usize = 64;
 /// Requests of each flow that are not counted: connections, caches and branch predictors warm up on them.
 const WARM_UP: usize = 20;
+/// Requests under way at once, of both kinds: a refused sign-in may take two seconds, and a thousand of them should not take an hour.
+const AT_ONCE: usize = 8;
 /// A flow tells if it is further from a half than this many standard deviations: by chance, one of a thousand does.
 const TELLS: f64 = 3.29;
 
@@ -32,6 +38,8 @@ pub struct Order {
     pub samples: usize,
     /// A file with addresses that have accounts, one a line; without one, accounts are made by sign-up.
     pub known: Option<PathBuf>,
+    /// A file with an access token of somebody who may invite people in an organization; without one, flows that need it are left out.
+    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +47,12 @@ enum Flow {
     Login,
     Forgot,
     Signup,
+    /// Needs a token.
+    Invite,
+    /// A token that was handed over, with a wrong password. Needs a token, and a server in `verify_first`.
+    HandedInvite,
+    /// A code to a new address of one's own. Needs a token.
+    EmailChange,
 }
 
 impl Flow {
@@ -47,6 +61,9 @@ impl Flow {
             Self::Login => "login, wrong password",
             Self::Forgot => "forgot password",
             Self::Signup => "sign-up and its code",
+            Self::Invite => "invite",
+            Self::HandedInvite => "invite, handed over",
+            Self::EmailChange => "code to a new address",
         }
     }
 }
@@ -65,7 +82,14 @@ struct Found {
 /// The server can't be reached, limits requests (its limits must be off for this), or no accounts can be made.
 pub async fn enumeration(order: Order, rng: &dyn Rng) -> Result<(String, bool), AppError> {
     let client = Client::builder().timeout(Duration::from_secs(30)).build().map_err(|e| AppError::new("client", e))?;
-    let asking = Asking { client, base: order.url.trim_end_matches('/').to_owned(), rng };
+    let token = match &order.token_file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).map_err(|e| AppError::new(&file.display().to_string(), e))?;
+            Some(SecretText::new(text.trim()))
+        }
+        None => None,
+    };
+    let asking = Asking { client, base: order.url.trim_end_matches('/').to_owned(), token, rng };
     let known = match &order.known {
         Some(file) => {
             let text = std::fs::read_to_string(file).map_err(|e| AppError::new(&file.display().to_string(), e))?;
@@ -78,8 +102,13 @@ pub async fn enumeration(order: Order, rng: &dyn Rng) -> Result<(String, bool), 
     }
     let mut flows = vec![Flow::Login, Flow::Forgot];
     let mut text = String::new();
-    if asking.send(Flow::Signup, &asking.stranger()).await?.status() == 202 {
+    let verify_first = asking.send(Flow::Signup, &asking.stranger()).await?.status() == 202;
+    if asking.token.is_some() {
+        flows.extend([Flow::Invite, Flow::EmailChange]);
+    }
+    if verify_first {
         flows.push(Flow::Signup);
+        flows.extend(asking.token.is_some().then_some(Flow::HandedInvite));
     } else {
         text.push_str("sign-up: makes accounts at once here, so its answer itself tells of a taken address (signup_mode = \"verify_first\" hides it)\n");
     }
@@ -120,6 +149,7 @@ impl Found {
 struct Asking<'a> {
     client: Client,
     base: String,
+    token: Option<SecretText>,
     rng: &'a dyn Rng,
 }
 
@@ -154,35 +184,71 @@ impl Asking<'_> {
 
     async fn send(&self, flow: Flow, email: &str) -> Result<Response, AppError> {
         let (path, body) = match flow {
-            Flow::Login => ("login", json!({"email": email, "password": self.password()})),
-            Flow::Forgot => ("forgot-password", json!({"email": email})),
-            Flow::Signup => ("signup", json!({"email": email, "password": self.password()})),
+            Flow::Login => ("auth/login", json!({"email": email, "password": self.password()})),
+            Flow::Forgot => ("auth/forgot-password", json!({"email": email})),
+            Flow::Signup => ("auth/signup", json!({"email": email, "password": self.password()})),
+            Flow::Invite => ("invites", json!({"email": email})),
+            Flow::EmailChange => ("me/email/change/start", json!({"email": email})),
+            // Its token is made first, see `ask`.
+            Flow::HandedInvite => ("invites/accept", json!({"token": email, "password": self.password()})),
         };
-        let request = self.client.post(format!("{}/v1/auth/{path}", self.base)).json(&body);
+        let mut request = self.client.post(format!("{}/v1/{path}", self.base)).json(&body);
+        if let (Flow::Invite | Flow::EmailChange, Some(token)) = (flow, &self.token) {
+            request = request.bearer_auth(token.reveal());
+        }
         request.send().await.map_err(|e| AppError::new("request", e.without_url()))
+    }
+
+    /// One request: how long it took, and how its answer looks.
+    async fn ask(&self, flow: Flow, email: String) -> Result<(f64, String), AppError> {
+        let what = if flow == Flow::HandedInvite { self.handed_over(&email).await? } else { email };
+        let began = Instant::now();
+        let answer = self.send(flow, &what).await?;
+        let status = answer.status().as_u16();
+        let mut headers: Vec<_> = answer.headers().keys().map(|name| name.as_str().to_owned()).collect();
+        headers.sort();
+        let body = answer.text().await.map_err(|e| AppError::new("answer", e))?;
+        let took = began.elapsed().as_secs_f64();
+        if status == 429 || status >= 500 || (status == 401 && flow != Flow::Login) {
+            let why = "the server must have its limits off (QEETID_LIMITS=off) and be idle, and the token must be good";
+            return Err(format!("{} answered {status}; {why}", flow.name()).into());
+        }
+        Ok((took, format!("{status} {} {}", headers.join(","), shape(&body))))
+    }
+
+    /// The token of a new invite that is for handing over.
+    async fn handed_over(&self, email: &str) -> Result<String, AppError> {
+        let answer = self.send(Flow::Invite, email).await?;
+        let body: Value = answer.json().await.map_err(|e| AppError::new("answer", e.without_url()))?;
+        body["token"].as_str().map(str::to_owned).ok_or_else(|| format!("no invite can be made: {body}").into())
     }
 
     async fn run(&self, flow: Flow, known: &[String], samples: usize) -> Result<Found, AppError> {
         let mut found = Found { flow, known: Vec::new(), unknown: Vec::new(), answers: Default::default() };
         let mut at = usize::from(u16::from_le_bytes(rng::bytes(self.rng)));
-        for (n, is_known) in self.schedule(samples).into_iter().enumerate() {
-            at += usize::from(is_known);
-            let email = if is_known { known[at % known.len()].clone() } else { self.stranger() };
-            let began = Instant::now();
-            let answer = self.send(flow, &email).await?;
-            let status = answer.status().as_u16();
-            let mut headers: Vec<_> = answer.headers().keys().map(|name| name.as_str().to_owned()).collect();
-            headers.sort();
-            let body = answer.text().await.map_err(|e| AppError::new("answer", e))?;
-            let took = began.elapsed().as_secs_f64();
-            if status == 429 || status >= 500 {
-                let why = "the server must have its limits off (QEETID_LIMITS=off) and be idle";
-                return Err(format!("{} answered {status}; {why}", flow.name()).into());
-            }
-            if n >= WARM_UP {
-                if is_known { &mut found.known } else { &mut found.unknown }.push(took);
-                found.answers[usize::from(!is_known)].insert(format!("{status} {} {}", headers.join(","), shape(&body)));
-            }
+        // What a server keeps for addresses that were asked about before must be the same for both: as many strangers, as often.
+        let strangers: Vec<String> = known.iter().map(|_| self.stranger()).collect();
+        let again = matches!(flow, Flow::Invite | Flow::HandedInvite | Flow::EmailChange);
+        let asked: Vec<(bool, String)> = self
+            .schedule(samples)
+            .into_iter()
+            .map(|is_known| {
+                at += 1;
+                let email = match (is_known, again) {
+                    (true, _) => known[at % known.len()].clone(),
+                    (false, true) => strangers[at % strangers.len()].clone(),
+                    (false, false) => self.stranger(),
+                };
+                (is_known, email)
+            })
+            .collect();
+        // Codes to one person's new address replace each other, so they come one after the other.
+        let at_once = if flow == Flow::EmailChange { 1 } else { AT_ONCE };
+        let answers = stream::iter(asked).map(async |(is_known, email)| Ok::<_, AppError>((is_known, self.ask(flow, email).await?)));
+        let answers: Vec<_> = answers.buffered(at_once).try_collect().await?;
+        for (is_known, (took, looks)) in answers.into_iter().skip(WARM_UP) {
+            if is_known { &mut found.known } else { &mut found.unknown }.push(took);
+            found.answers[usize::from(!is_known)].insert(looks);
         }
         Ok(found)
     }
@@ -206,6 +272,8 @@ fn shape(body: &str) -> String {
         match value {
             Value::Object(map) => map.iter_mut().for_each(|(name, inner)| plain(inner, name)),
             Value::Array(all) => all.iter_mut().for_each(|inner| plain(inner, name)),
+            // It is the address that was asked for.
+            Value::String(text) if name == "email" => *text = "an address".to_owned(),
             Value::String(text) if name != "code" && name != "message" => *text = format!("{} bytes", text.len()),
             _ => {}
         }

@@ -85,6 +85,7 @@ pub async fn import(settings: &Settings, order: ImportOrder) -> Result<String, A
         rng: parts.rng.clone(),
         tenant: tenant.id,
         policy: tenant.policy,
+        names: vec![tenant.name, tenant.slug],
         role,
         trusted: order.trust_verified,
         flow: Flow { group: *tenant.id.as_bytes(), network: Network::of(std::net::Ipv4Addr::LOCALHOST.into()) },

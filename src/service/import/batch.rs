@@ -41,6 +41,8 @@ pub struct Importer {
     pub tenant: TenantId,
     /// What passwords in clear must obey.
     pub policy: AuthPolicy,
+    /// Names of the tenant, which passwords must not be made of.
+    pub names: Vec<String>,
     /// The role of rows that name none.
     pub role: RoleId,
     /// The source's word that an address is proved is taken for a proof: only the server's own operator may say so.
@@ -94,7 +96,9 @@ impl Importer {
 
     /// Why a password in clear is not taken.
     async fn refusal(&self, password: &Password, row: &NewUser) -> Result<Option<String>, PoolError> {
-        if let Err(weak) = policy::check(&self.pool, password, &self.policy, &row.email, self.flow, Class::Background).await? {
+        let names = self.policy.password_context_words.iter().chain(&self.names).map(String::as_str).chain(row.display_name.as_deref());
+        let owner = policy::Owner::new(&row.email, names);
+        if let Err(weak) = policy::check(&self.pool, password, &self.policy, &owner, self.flow, Class::Background).await? {
             return Ok(Some(weak.detail));
         }
         let asked = self.policy.breached_password_check == BreachCheck::On;

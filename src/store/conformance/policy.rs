@@ -17,6 +17,7 @@ fn strict() -> AuthPolicy {
         password_require_symbol: true,
         password_min_strength: 4,
         breached_password_check: BreachCheck::On,
+        password_context_words: vec!["apollo".into()],
         otp_email_enabled: false,
         otp_sms_enabled: false,
         invite_ttl_hours: 720,

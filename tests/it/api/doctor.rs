@@ -11,9 +11,12 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use std::{path::Path, process::Output, time::Duration};
 
-async fn doctor(url: &str, samples: u32, known: &Path) -> Output {
+async fn doctor(url: &str, samples: u32, known: &Path, token: Option<&Path>) -> Output {
     let mut command = command(&[]);
     command.args(["doctor", "--enumeration", url, "--samples", &samples.to_string(), "--known"]).arg(known);
+    if let Some(token) = token {
+        command.arg("--token-file").arg(token);
+    }
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
@@ -79,10 +82,16 @@ mod alone {
         let list = app.data_dir().join("known");
         std::fs::write(&list, known).unwrap();
 
-        let output = doctor(&app.base, 60, &list).await;
+        let pair = app.login(&owner.email, &owner.password).await.expect(200).pair();
+        let pair = app.post_as(&pair.access, "/v1/auth/switch-tenant", json!({"tenant_id": org})).await.expect(200).pair();
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, &pair.access).unwrap();
+
+        let output = doctor(&app.base, 60, &list, Some(&token)).await;
         let report = said(&output);
         assert_eq!(output.status.code(), Some(0), "{report}");
-        for flow in ["login", "forgot password", "sign-up"] {
+        for flow in ["login", "forgot password", "sign-up", "invite  ", "invite, handed over", "code to a new address"] {
             assert!(line(&report, flow).ends_with("nothing to be told"), "{report}");
         }
     }
@@ -93,17 +102,17 @@ mod alone {
         let list = dir.path().join("known");
         std::fs::write(&list, "known-1@example.com\nknown-2@example.com\n").unwrap();
         for (by_answer, verdict) in [(false, "TELLS by its time"), (true, "TELLS by its answer")] {
-            let output = doctor(&telltale(by_answer).await, 40, &list).await;
+            let output = doctor(&telltale(by_answer).await, 40, &list, None).await;
             let report = said(&output);
             assert_eq!(output.status.code(), Some(1), "{report}");
             assert!(line(&report, "login").ends_with(verdict), "{report}");
             assert!(line(&report, "forgot password").ends_with("nothing to be told"), "{report}");
         }
         // Nobody there, or limits in the way: no verdict at all.
-        let output = doctor("http://127.0.0.1:1", 40, &list).await;
+        let output = doctor("http://127.0.0.1:1", 40, &list, None).await;
         assert!(output.status.code() == Some(1) && said(&output).contains("request"), "{}", said(&output));
         let app = App::builder().env("QEETID_LIMITS", "on").env("QEETID_LIMIT__AUTH_REQUESTS", "30/60s").start().await;
-        let output = doctor(&app.base, 40, &list).await;
+        let output = doctor(&app.base, 40, &list, None).await;
         assert!(output.status.code() == Some(1) && said(&output).contains("QEETID_LIMITS=off"), "{}", said(&output));
     }
 }

@@ -136,11 +136,11 @@ async fn requests_at_once_are_told_of_no_more_than_twenty_accounts() {
     let other = app.signup().await;
     app.verify(&other).await;
     let (_, scoped) = app.organization_of(&other, "Theirs").await;
-    let asked = (0..60).map(|_| {
+    let asked = (0..24).map(|_| {
         let (client, token, body) = (app.other_client(), scoped.access.clone(), json!({"email": fresh_email()}));
         async move { client.post_as(&token, "/v1/users", body).await }
     });
-    assert_eq!(count(&all(asked).await, 201), 60);
+    assert_eq!(count(&all(asked).await, 201), 24);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,4 +177,35 @@ async fn names_that_look_like_links_stay_out_of_mails() {
     app.post_as(&scoped.access, "/v1/invites", json!({"email": who.email})).await.expect(201);
     let mail = app.mail(&who.email, before + 1, "an invite", |m| m.link.is_some()).await;
     assert!(!mail.text.contains("evil") && !mail.html.unwrap().contains("evil"), "{}", mail.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invites_are_counted_over_all_tenants_of_a_person_and_lists_stop_at_the_limit() {
+    let app = start(&[("QEETID_LIMIT__INVITES_OF_PERSON", "5/1d")]).await;
+    let owner = app.signup().await;
+    app.verify(&owner).await;
+    let (_, one) = app.organization_of(&owner, "One").await;
+    let (_, two) = app.organization_of(&owner, "Two").await;
+    for pair in [&one, &two] {
+        app.post_as(&pair.access, "/v1/invites", json!({"email": fresh_email()})).await.expect(201);
+    }
+    let rows: Vec<_> = (0..8).map(|_| json!({"email": fresh_email()})).collect();
+    let report = app.post_as(&two.access, "/v1/users/bulk", json!({"users": rows})).await.expect(200);
+    assert_eq!((&report.body["succeeded"], &report.body["failed"]), (&json!(3), &json!(5)), "{}", report.text);
+    app.post_as(&one.access, "/v1/invites", json!({"email": fresh_email()})).await.refused(429, "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_keys_flood_nobodys_mailbox() {
+    let app = App::builder().start().await;
+    let who = app.signup().await;
+    for n in 0..25 {
+        let made = app.post_as(&who.access, "/v1/api-keys", json!({"name": format!("k{n}"), "scopes": ["user.read"]})).await.expect(201);
+        let id = made.body["api_key"]["id"].as_str().unwrap().to_owned();
+        // One after the other: a key that has ended is not told of.
+        app.mail(&who.email, (n + 1).min(20), "a new key", |m| m.text.contains("API key")).await;
+        app.delete_as(&who.access, &format!("/v1/api-keys/{id}")).await.expect(204);
+    }
+    app.mails_are_out().await;
+    assert_eq!(app.messages(&who.email).iter().filter(|m| m.text.contains("API key")).count(), 20);
 }

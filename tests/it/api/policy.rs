@@ -164,3 +164,25 @@ mod alone {
         app.post_as(&who.access, "/v1/auth/password", change).await.expect(200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_words_of_the_policy_are_no_passwords() {
+    let app = App::new().await;
+    let owner = app.signup().await;
+    app.verify(&owner).await;
+    let (tenant, scoped) = app.organization_of(&owner, "Analytical Engines").await;
+    app.manage(&tenant).await;
+    let path = format!("/v1/tenants/{tenant}/auth-policy");
+    let set = async |words: Value| app.send(Method::PUT, &path, Some(&scoped.access), Some(json!({"password_context_words": words}))).await;
+    for bad in [json!(["abc"]), json!(["two words"]), json!(["x".repeat(65)])] {
+        let refused = set(bad).await.refused(422, "validation_failed");
+        assert!(refused.body["error"]["fields"]["password_context_words"].is_string(), "{}", refused.text);
+    }
+    set(json!(["Babbage"])).await.expect(200);
+    let make = async |password: &str| app.post_as(&scoped.access, "/v1/users", json!({"email": fresh_email(), "password": password})).await;
+    for bad in ["Analytical-2024!", "engines-babbage-1", "BabbageBabbage"] {
+        let refused = make(bad).await.refused(422, "weak_password");
+        assert!(refused.body["error"]["detail"].as_str().unwrap().starts_with("context_word:"), "{}", refused.text);
+    }
+    make("babbage violet harbour").await.expect(201);
+}

@@ -261,8 +261,9 @@ async fn each_step_is_one_round_trip() {
     asked("who am I", &["EVALSHA"]).await;
     start_phone(&app, &who).await.expect(200);
     let code = app.code(PHONE, 1).await;
-    // Whether it can be asked; the pause, the user's share, the number's, the network's, the budgets of the tenant and of all; the code; its message.
-    asked("code", &["SET", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "HMGET"]).await;
+    // Whether it can be asked; the pause, the user's share, the number's, the network's, the budgets of the tenant and of all; how long codes are;
+    // the code; its message.
+    asked("code", &["SET", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "EVALSHA", "HMGET"]).await;
     confirm_phone(&app, &who, &code).await.expect(200);
     // The try with its record, and the tidying after it.
     asked("confirm", &["EVALSHA", "EVALSHA"]).await;
