@@ -100,7 +100,7 @@ enum Keys {
     /// Add a signing key: shown in the JWKS at once, signs ten minutes later, and the one before it retires
     Rotate {
         /// End this key on all nodes within a second, with all tokens that it has signed: it was stolen
-        #[arg(long, value_name = "KID")]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         revoke: Option<String>,
     },
 }

@@ -140,6 +140,10 @@ async fn a_stolen_key_is_revoked_with_all_that_it_signed() {
     let unknown = rotate("nobodys");
     assert_eq!(unknown.status.code(), Some(1));
     assert!(err(&unknown).contains("there is no key nobodys"), "{}", err(&unknown));
+    // An id is base64url: one in 64 begins with a hyphen.
+    let hyphen = rotate("-nobodys");
+    assert_eq!(hyphen.status.code(), Some(1));
+    assert!(err(&hyphen).contains("there is no key -nobodys"), "{}", err(&hyphen));
     let done = rotate(&stolen);
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     assert!(out(&done).contains(&format!("Key {stolen} is revoked")), "{}", out(&done));

@@ -13,6 +13,7 @@ from qeetid_client.api.users import create_user
 from qeetid_client.api.verification import confirm_email_verification, start_email_verification
 from qeetid_client.models import (
     CodeRequest,
+    CodeStarted,
     CreateUserRequest,
     ErrorBody,
     LoginRequest,
@@ -45,7 +46,7 @@ account = signup.sync(client=api, body=SignupRequest(email=EMAIL, password=PASSW
 assert isinstance(account, NewAccount), account
 person = AuthenticatedClient(base_url=BASE, token=account.access_token)
 started = start_email_verification.sync(client=person, id=account.user_id)
-assert isinstance(started, Message), started
+assert isinstance(started, CodeStarted) and started.code_length == 6, started
 confirmed = confirm_email_verification.sync(client=person, id=account.user_id, body=CodeRequest(code=code()))
 assert isinstance(confirmed, Message), confirmed
 me = get_me.sync(client=person)
