@@ -39,62 +39,34 @@ impl NoticeKind {
 
 /// The kind of program that a `User-Agent` header names, out of a fixed list, such as "Firefox on Windows": what else the header says is text that
 /// whoever sent it chose, and goes into no mail.
-pub fn agent_family(user_agent: Option<&str>) -> &'static str {
-    let Some(text) = user_agent else { return "a program without a name" };
-    let has = |names: &[&str]| names.iter().any(|name| text.contains(name));
+pub fn agent_family(user_agent: Option<&str>) -> String {
     // Of programs that name others as well, the most particular comes first.
-    let program = [
-        (&["Edg/", "EdgA/", "EdgiOS/"][..], 1),
-        (&["OPR/", "Opera"], 2),
-        (&["SamsungBrowser/"], 3),
-        (&["Firefox/", "FxiOS/"], 4),
-        (&["Chrome/", "CriOS/", "Chromium/"], 5),
-        (&["Safari/"], 6),
+    const PROGRAMS: [(&str, &[&str]); 6] = [
+        ("Edge", &["Edg/", "EdgA/", "EdgiOS/"]),
+        ("Opera", &["OPR/", "Opera"]),
+        ("Samsung Internet", &["SamsungBrowser/"]),
+        ("Firefox", &["Firefox/", "FxiOS/"]),
+        ("Chrome", &["Chrome/", "CriOS/", "Chromium/"]),
+        ("Safari", &["Safari/"]),
     ];
-    let program = program.into_iter().find(|(names, _)| has(names)).map_or(0, |(_, n)| n);
-    let system = [
-        (&["Windows"][..], 1),
-        (&["Android"], 2),
-        (&["iPhone", "iPad", "iOS"], 3),
-        (&["Mac OS X", "Macintosh"], 4),
-        (&["CrOS"], 5),
-        (&["Linux"], 6),
+    const SYSTEMS: [(&str, &[&str]); 6] = [
+        ("Windows", &["Windows"]),
+        ("Android", &["Android"]),
+        ("iOS", &["iPhone", "iPad", "iOS"]),
+        ("macOS", &["Mac OS X", "Macintosh"]),
+        ("ChromeOS", &["CrOS"]),
+        ("Linux", &["Linux"]),
     ];
-    let system = system.into_iter().find(|(names, _)| has(names)).map_or(0, |(_, n)| n);
-    const FAMILIES: [[&str; 7]; 7] = [
-        [
-            "another program",
-            "a program on Windows",
-            "a program on Android",
-            "a program on iOS",
-            "a program on macOS",
-            "a program on ChromeOS",
-            "a program on Linux",
-        ],
-        ["Edge", "Edge on Windows", "Edge on Android", "Edge on iOS", "Edge on macOS", "Edge on ChromeOS", "Edge on Linux"],
-        ["Opera", "Opera on Windows", "Opera on Android", "Opera on iOS", "Opera on macOS", "Opera on ChromeOS", "Opera on Linux"],
-        [
-            "Samsung Internet",
-            "Samsung Internet on Windows",
-            "Samsung Internet on Android",
-            "Samsung Internet on iOS",
-            "Samsung Internet on macOS",
-            "Samsung Internet on ChromeOS",
-            "Samsung Internet on Linux",
-        ],
-        [
-            "Firefox",
-            "Firefox on Windows",
-            "Firefox on Android",
-            "Firefox on iOS",
-            "Firefox on macOS",
-            "Firefox on ChromeOS",
-            "Firefox on Linux",
-        ],
-        ["Chrome", "Chrome on Windows", "Chrome on Android", "Chrome on iOS", "Chrome on macOS", "Chrome on ChromeOS", "Chrome on Linux"],
-        ["Safari", "Safari on Windows", "Safari on Android", "Safari on iOS", "Safari on macOS", "Safari on ChromeOS", "Safari on Linux"],
-    ];
-    FAMILIES[program][system]
+    let Some(text) = user_agent else { return "a program without a name".to_owned() };
+    let named = |known: &[(&'static str, &[&str])]| {
+        known.iter().find(|(_, marks)| marks.iter().any(|mark| text.contains(mark))).map(|(name, _)| *name)
+    };
+    match (named(&PROGRAMS), named(&SYSTEMS)) {
+        (None, None) => "another program".to_owned(),
+        (None, Some(system)) => format!("a program on {system}"),
+        (Some(program), None) => program.to_owned(),
+        (Some(program), Some(system)) => format!("{program} on {system}"),
+    }
 }
 
 /// A network in a mail: enough to tell home from abroad, and no address of anybody (an IPv4 /16, an IPv6 /32).
@@ -130,6 +102,8 @@ mod tests {
                 "Chrome on iOS",
             ),
             ("curl/8.10", "another program"),
+            ("Dalvik/2.1.0 (Linux; U; Android 14)", "a program on Android"),
+            ("Opera/9.80", "Opera"),
             ("Your account is blocked, call +1 900 …", "another program"),
         ] {
             assert_eq!(agent_family(Some(header)), family);

@@ -315,37 +315,38 @@ impl Limits {
             Error::RateLimited { retry_after } => Error::AccountLocked { retry_after },
             other => other,
         };
-        let mine = whose.here();
-        self.allow(&self.rules.wrong_passwords, &mine, now).await.map_err(locked)?;
-        if whose.known_network {
-            return Ok(());
-        }
-        let (all, mut counted) = (whose.everywhere(), vec![(&self.rules.wrong_passwords, &mine)]);
-        let of_all = [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day].map(|limit| (limit, &all));
-        for (limit, who) in [(&WRONG_A_DAY_FROM_ONE, &mine)].into_iter().chain(of_all) {
+        let counters = self.password_counters(whose);
+        for (n, (limit, who)) in counters.iter().enumerate() {
             if let Err(e) = self.allow(limit, who, now).await {
-                for (limit, who) in counted {
+                for (limit, who) in &counters[..n] {
                     self.give_back(limit, who, now).await?;
                 }
                 return Err(locked(e));
             }
-            counted.push((limit, who));
         }
         Ok(())
     }
 
     /// The password was right (or was never tried): the try is given back.
     pub async fn password_right(&self, whose: &PasswordOf, now: Timestamp) -> Result<()> {
-        if self.rules.on {
-            self.ephemeral.give_back(&self.rules.wrong_passwords, &whose.here(), now).await?;
-            if !whose.known_network {
-                self.ephemeral.give_back(&WRONG_A_DAY_FROM_ONE, &whose.here(), now).await?;
-                for limit in [&self.rules.wrong_passwords_everywhere, &self.rules.wrong_passwords_a_day] {
-                    self.ephemeral.give_back(limit, &whose.everywhere(), now).await?;
-                }
-            }
+        for (limit, who) in self.password_counters(whose) {
+            self.give_back(limit, &who, now).await?;
         }
         Ok(())
+    }
+
+    /// What counts the tries of a password, in the order in which they are asked.
+    fn password_counters(&self, whose: &PasswordOf) -> Vec<(&Limit, Subject)> {
+        let (here, everywhere) = (whose.here(), whose.everywhere());
+        let mut counters = vec![(&self.rules.wrong_passwords, here)];
+        if !whose.known_network {
+            counters.extend([
+                (&WRONG_A_DAY_FROM_ONE, here),
+                (&self.rules.wrong_passwords_everywhere, everywhere),
+                (&self.rules.wrong_passwords_a_day, everywhere),
+            ]);
+        }
+        counters
     }
 
     /// One attempt at a time for each address and network; 429 past the few that may wait.

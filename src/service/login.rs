@@ -14,8 +14,7 @@ use crate::{
         hash::PasswordHash,
         ids::{SessionId, TenantId},
         network::Network,
-        notice::{NoticeKind, agent_family},
-        outbox::Message,
+        notice::NoticeKind,
         rng,
         secret::Password,
         session::Session,
@@ -210,10 +209,7 @@ impl Services {
         let locked = event == "sign_in.locked";
         let events: Vec<_> = user.map(|u| self.audit(caller, actor, u.home_tenant, u.id, event)).into_iter().collect();
         // Of many in a row the owner of the address is told, if it has one: the row is the same.
-        let agent = Some(agent_family(caller.user_agent.as_deref()).to_owned());
-        let what = NoticeKind::SignInsRefused;
-        let (job, wake) =
-            (self.job(Message::Notice { contact: digest, what, network: Some(caller.network), agent }), self.wake_outbox.clone());
+        let (job, wake) = (self.notice_about(caller, digest, NoticeKind::SignInsRefused), self.wake_outbox.clone());
         let mailed = self.ctx_of_this_run(self.ctx(caller, actor));
         self.background.spawn(async move {
             let told = limits.refusal_told(&digest, locked, ctx.now).await.unwrap_or(Told::No);

@@ -15,6 +15,7 @@ use crate::{
         policy::{AuthPolicy, BreachCheck},
         secret::Password,
         tenant::{Tenant, TenantKind},
+        user::User,
     },
     gateway::breach::Breached,
 };
@@ -71,9 +72,18 @@ impl Services {
         Ok(())
     }
 
+    /// [`Services::check_new_password`] of the `new_password` that the owner of an account chooses.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn check_password_of(&self, user: &User, new: &Password, flow: Flow) -> Result<()> {
+        let rules = self.password_policy_of(user.id).await?;
+        self.check_new_password("new_password", new, &rules, &user.email, user.display_name.as_deref(), flow).await
+    }
+
     /// The policy that the password of an existing account obeys: the rules of all tenants it belongs to (a member must not
     /// get around one tenant's by asking through another), or of a new account if it belongs to none.
-    pub(super) async fn password_policy_of(&self, user: UserId) -> Result<PasswordRules> {
+    async fn password_policy_of(&self, user: UserId) -> Result<PasswordRules> {
         let rules = self.store.memberships(user).await?.into_iter().map(|(tenant, _)| PasswordRules::of(tenant));
         Ok(rules.reduce(PasswordRules::and).unwrap_or_else(|| self.password_rules()))
     }

@@ -3,27 +3,19 @@
 
 use super::{Services, api::Caller};
 use crate::domain::{
-    contact::Email,
+    contact::ContactDigest,
     context::Actor,
     network::Network,
-    notice::{NoticeKind, agent_family},
+    notice::{NoticeKind, agent_family, coarse},
     outbox::{Job, Message},
     session::Session,
     user::User,
 };
 
-/// As much of a network as counts as the same place: an IPv4 /16, an IPv6 /32.
-fn place(network: Network) -> Vec<u8> {
-    match network {
-        Network::V4(bytes) => bytes[..2].to_vec(),
-        Network::V6(bytes) => bytes[..4].to_vec(),
-    }
-}
-
-/// Whether a sign-in is from a place and with a kind of program that none of the account's other sessions had. An account's first sign-in is not: an
+/// Whether a sign-in is from a place (an IPv4 /16, an IPv6 /32) and with a kind of program that none of the account's other sessions had. An account's first sign-in is not: an
 /// import would mail everybody.
 fn is_new(session: &Session, others: &[Session]) -> bool {
-    let place_of = |s: &Session| s.ip.parse().ok().map(|ip| place(Network::of(ip)));
+    let place_of = |s: &Session| s.ip.parse().ok().map(|ip| coarse(Network::of(ip)));
     let (here, family) = (place_of(session), agent_family(session.user_agent.as_deref()));
     let others: Vec<&Session> = others.iter().filter(|s| s.id != session.id).collect();
     !others.is_empty() && others.iter().all(|s| place_of(s) != here && agent_family(s.user_agent.as_deref()) != family)
@@ -31,19 +23,14 @@ fn is_new(session: &Session, others: &[Session]) -> bool {
 
 impl Services {
     /// A notice of what the caller does.
-    pub(super) fn notice_about(&self, caller: &Caller, email: &Email, what: NoticeKind) -> Job {
-        self.job(Message::Notice {
-            contact: email.digest(),
-            what,
-            network: Some(caller.network),
-            agent: Some(agent_family(caller.user_agent.as_deref()).to_owned()),
-        })
+    pub(super) fn notice_about(&self, caller: &Caller, contact: ContactDigest, what: NoticeKind) -> Job {
+        self.job(Message::Notice { contact, what, network: Some(caller.network), agent: Some(agent_family(caller.user_agent.as_deref())) })
     }
 
     /// After a sign-in from a network that the account does not know: has its owner told, in the background, if it is new in every way.
     pub(super) fn note_sign_in(&self, caller: &Caller, user: &User, session: &Session) {
         let (store, wake, session) = (self.store.clone(), self.wake_outbox.clone(), session.clone());
-        let job = self.notice_about(caller, &user.email, NoticeKind::NewSignIn);
+        let job = self.notice_about(caller, user.email.digest(), NoticeKind::NewSignIn);
         let ctx = self.ctx_of_this_run(self.ctx(caller, Actor::System));
         self.background.spawn(async move {
             let told = match store.sessions(session.user_id).await {

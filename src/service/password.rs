@@ -62,15 +62,7 @@ impl Services {
             return Err(Error::field("current_password", "is required: the account has a password"));
         }
         let flow = flow(Some(&user), &user.email.digest(), caller);
-        self.check_new_password(
-            "new_password",
-            &new,
-            &self.password_policy_of(user.id).await?,
-            &user.email,
-            user.display_name.as_deref(),
-            flow,
-        )
-        .await?;
+        self.check_password_of(&user, &new, flow).await?;
         self.prove_again(caller, who, &user, current).await?;
         let new_hash = self.pool.hash(new, flow, Class::Interactive).await?;
         let cmd = ChangePassword {

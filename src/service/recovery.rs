@@ -134,15 +134,7 @@ impl Services {
         };
         let user = self.store.user(token.user_id()).await?.filter(good).ok_or(Error::Unauthorized)?;
         let flow = flow(Some(&user), &user.email.digest(), caller);
-        self.check_new_password(
-            "new_password",
-            &new,
-            &self.password_policy_of(user.id).await?,
-            &user.email,
-            user.display_name.as_deref(),
-            flow,
-        )
-        .await?;
+        self.check_password_of(&user, &new, flow).await?;
         if self.pool.verify(new.clone(), user.password_hash.clone(), flow, Class::Interactive).await?.matches {
             return Err(Error::field("new_password", "is the one that was set for you: choose another"));
         }

@@ -55,15 +55,7 @@ impl Services {
             return Err(Error::LinkInvalid);
         }
         let flow = flow(Some(&user), &user.email.digest(), caller);
-        self.check_new_password(
-            "new_password",
-            &new,
-            &self.password_policy_of(user.id).await?,
-            &user.email,
-            user.display_name.as_deref(),
-            flow,
-        )
-        .await?;
+        self.check_password_of(&user, &new, flow).await?;
         let new_hash = self.pool.hash(new, flow, Class::Interactive).await?;
         let cmd = CompleteReset {
             user_id: user.id,

@@ -115,7 +115,7 @@ impl Services {
         self.end_sessions(caller, session.user_id, Which::One(session.id), vec![audit]).await?;
         // The session has ended in any case.
         let Ok(Some(user)) = self.store.user(session.user_id).await else { return Ok(()) };
-        let job = self.notice_about(caller, &user.email, NoticeKind::TokenReused);
+        let job = self.notice_about(caller, user.email.digest(), NoticeKind::TokenReused);
         if let Err(e) = self.send(&self.ctx(caller, Actor::Anonymous), job).await {
             tracing::warn!(error = %e, "the owner of a session could not be told that a token of it was used twice");
         }

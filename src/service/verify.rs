@@ -97,7 +97,7 @@ impl Services {
         Self::own(who, id)?;
         // The first number is no change of anything.
         let user = self.account(who).await?;
-        let notice = user.phone_verified_at.is_some().then(|| self.notice_about(caller, &user.email, NoticeKind::PhoneChanged));
+        let notice = user.phone_verified_at.is_some().then(|| self.notice_about(caller, user.email.digest(), NoticeKind::PhoneChanged));
         self.confirm(caller, who, CodePurpose::Phone, code, notice, "phone.verified").await
     }
 

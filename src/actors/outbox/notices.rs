@@ -16,7 +16,7 @@ use crate::{
         token::{RestoreToken, nonce_of_epoch},
         user::User,
     },
-    ephemeral::{Limit, Subject},
+    ephemeral::Limit,
     gateway::templates::Letter,
 };
 use std::time::Duration;
@@ -67,13 +67,7 @@ impl Preparing<'_> {
             agent,
             not_me: self.not_me(user.id),
         };
-        let (who, limit) = (Subject::contact(contact), limit_of(what));
-        let mail = self.letter(user.email, &letter)?;
-        Ok(match self.deps.ephemeral.hit(limit, &who, self.now).await {
-            Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told of such today"),
-            Ok(_) => Prepared::CountedMail(mail, limit, who),
-            Err(_) => Prepared::Mail(mail),
-        })
+        self.counted(user.email, &letter, limit_of(what), "the owner was told of such today").await
     }
 
     pub(super) async fn account_made(&self, user_id: UserId, tenant_id: TenantId) -> Result<Prepared> {
@@ -148,13 +142,7 @@ impl Preparing<'_> {
 
     /// Keys are free to make, also with an address that is somebody else's: it gets some mails about them a day, and no flood.
     async fn key_note(&self, user: User, letter: &Letter) -> Result<Prepared> {
-        let who = Subject::contact(&user.email.digest());
-        let mail = self.letter(user.email, letter)?;
-        Ok(match self.deps.ephemeral.hit(&KEY_NOTES, &who, self.now).await {
-            Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told of enough API keys today"),
-            Ok(_) => Prepared::CountedMail(mail, &KEY_NOTES, who),
-            Err(_) => Prepared::Mail(mail),
-        })
+        self.counted(user.email, letter, &KEY_NOTES, "the owner was told of enough API keys today").await
     }
 
     /// Who is told of an API key, if their account is live, and the key.

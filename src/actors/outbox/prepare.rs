@@ -105,15 +105,21 @@ impl Preparing<'_> {
         }
     }
 
-    /// Where it can't be counted it goes out: an owner is rather told too often.
-    async fn password_changed(&self, user: User) -> Result<Prepared> {
-        let who = Subject::contact(&user.email.digest());
-        let mail = self.letter(user.email, &Letter::PasswordChanged { not_me: Some(self.not_me(user.id)) })?;
-        Ok(match self.deps.ephemeral.hit(&PASSWORD_CHANGED, &who, self.now).await {
-            Ok(decision) if !decision.allowed => Prepared::Dead("the owner was told often enough today"),
-            Ok(_) => Prepared::CountedMail(mail, &PASSWORD_CHANGED, who),
+    /// A mail that counts against `limit`, of which its address gets no more than that. Where it can't be counted it goes out: an owner is rather
+    /// told too often.
+    pub(super) async fn counted(&self, to: Email, letter: &Letter, limit: &'static Limit, past: &'static str) -> Result<Prepared> {
+        let who = Subject::contact(&to.digest());
+        let mail = self.letter(to, letter)?;
+        Ok(match self.deps.ephemeral.hit(limit, &who, self.now).await {
+            Ok(decision) if !decision.allowed => Prepared::Dead(past),
+            Ok(_) => Prepared::CountedMail(mail, limit, who),
             Err(_) => Prepared::Mail(mail),
         })
+    }
+
+    async fn password_changed(&self, user: User) -> Result<Prepared> {
+        let letter = Letter::PasswordChanged { not_me: Some(self.not_me(user.id)) };
+        self.counted(user.email, &letter, &PASSWORD_CHANGED, "the owner was told often enough today").await
     }
 
     pub(super) fn mail(&self, to: Email, letter: &Letter) -> Result<Prepared> {
